@@ -1,0 +1,2 @@
+//! The upbeat command.
+fn main() {}

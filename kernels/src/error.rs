@@ -1,0 +1,76 @@
+//! What can be wrong with the shapes handed to a kernel.
+
+use std::fmt;
+
+/// A shape that a kernel cannot work on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShapeError {
+    /// A product of dimensions does not fit `isize` bytes.
+    Overflow {
+        /// Which quantity overflowed.
+        what: &'static str,
+    },
+    /// Two dimensions that must be equal differ.
+    Mismatch {
+        /// Which dimension, e.g. `"rows of c"`.
+        what: &'static str,
+        /// What it must be.
+        expected: usize,
+        /// What it is.
+        found: usize,
+    },
+    /// A row stride is shorter than a row.
+    Stride {
+        /// Elements in a row.
+        cols: usize,
+        /// Elements from one row's start to the next one's.
+        stride: usize,
+    },
+    /// An index (a token, a target) points outside its table.
+    Index {
+        /// Which index, e.g. `"token"`.
+        what: &'static str,
+        /// The index found.
+        index: usize,
+        /// How many entries there are.
+        len: usize,
+    },
+}
+
+impl fmt::Display for ShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow { what } => write!(f, "{what} is too large: its size in bytes overflows"),
+            Self::Mismatch { what, expected, found } => write!(f, "{what} must be {expected} but is {found}"),
+            Self::Stride { cols, stride } => {
+                write!(f, "a row stride of {stride} is shorter than a row of {cols}")
+            }
+            Self::Index { what, index, len } => write!(f, "{what} {index} is outside the {len} there are"),
+        }
+    }
+}
+
+impl std::error::Error for ShapeError {}
+
+/// `Ok` when `found` is `expected`.
+pub(crate) fn check(what: &'static str, expected: usize, found: usize) -> Result<(), ShapeError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(ShapeError::Mismatch { what, expected, found })
+    }
+}
+
+/// The product of `dims`, refused when its size in bytes (8 an element) would not fit `isize`.
+pub fn checked_len(what: &'static str, dims: &[usize]) -> Result<usize, ShapeError> {
+    let mut len = 1usize;
+    let mut any_zero = false;
+    for &d in dims {
+        any_zero |= d == 0;
+        len = len.checked_mul(d.max(1)).ok_or(ShapeError::Overflow { what })?;
+    }
+    if len > isize::MAX as usize / 8 {
+        return Err(ShapeError::Overflow { what });
+    }
+    Ok(if any_zero { 0 } else { len })
+}

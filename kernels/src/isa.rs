@@ -1,0 +1,105 @@
+//! Which instruction set the kernels use: the best the machine has, or a lower one asked for by `UPBEAT_ISA`.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use crate::simd::{Avx2, Avx512, Kernel, Portable};
+
+/// An instruction-set level that the kernels are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Portable Rust, 4 lanes; what the compiler makes of it (SSE2 or NEON).
+    Scalar,
+    /// AVX2 and FMA, 8 lanes.
+    Avx2,
+    /// AVX-512F, 16 lanes.
+    Avx512,
+    /// Portable Rust with the 16 lanes of AVX-512: runs the same generic code, to test it on any machine. Slow.
+    Emulated512,
+}
+
+/// An `UPBEAT_ISA` that names no level, or one that this machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IsaError {
+    /// Not a known name.
+    Unknown(String),
+    /// Known, but the machine or its operating system does not support it.
+    Unsupported(Isa),
+}
+
+impl fmt::Display for IsaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => {
+                write!(f, "UPBEAT_ISA={name} is not one of scalar, avx2, avx512, emulated512")
+            }
+            Self::Unsupported(isa) => write!(f, "UPBEAT_ISA={} is not supported by this machine", isa.name()),
+        }
+    }
+}
+
+impl std::error::Error for IsaError {}
+
+impl Isa {
+    /// Every level, lowest first.
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Emulated512];
+
+    /// The name that `UPBEAT_ISA` uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Emulated512 => "emulated512",
+        }
+    }
+
+    /// Whether this machine can run it (CPU and operating system; the standard library checks XCR0).
+    pub fn is_supported(self) -> bool {
+        match self {
+            Isa::Scalar | Isa::Emulated512 => true,
+            Isa::Avx2 => Avx2::detect().is_some(),
+            Isa::Avx512 => Avx512::detect().is_some(),
+        }
+    }
+
+    /// The best level of this machine.
+    pub fn detect() -> Isa {
+        [Isa::Avx512, Isa::Avx2].into_iter().find(|isa| isa.is_supported()).unwrap_or(Isa::Scalar)
+    }
+
+    /// The level that `UPBEAT_ISA` asks for, or the best one when it is unset or empty.
+    pub fn from_env() -> Result<Isa, IsaError> {
+        let Some(name) = std::env::var_os("UPBEAT_ISA").filter(|v| !v.is_empty()) else {
+            return Ok(Isa::detect());
+        };
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        let isa = Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or(IsaError::Unknown(name))?;
+        if isa.is_supported() {
+            Ok(isa)
+        } else {
+            Err(IsaError::Unsupported(isa))
+        }
+    }
+
+    /// The level in use, chosen once a process.
+    ///
+    /// # Panics
+    /// When `UPBEAT_ISA` is wrong; call [`Isa::from_env`] first to report that in your own way.
+    pub fn active() -> Isa {
+        static ACTIVE: OnceLock<Isa> = OnceLock::new();
+        *ACTIVE.get_or_init(|| Isa::from_env().unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+/// Runs `kernel` with the vectors of the active level.
+#[inline]
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    match Isa::active() {
+        Isa::Scalar => kernel.run(Portable::<4>),
+        Isa::Emulated512 => kernel.run(Portable::<16>),
+        // The levels below are active only after their detection succeeded, so the tokens exist.
+        Isa::Avx2 => Avx2::detect().expect("AVX2 was detected").run(kernel),
+        Isa::Avx512 => Avx512::detect().expect("AVX-512 was detected").run(kernel),
+    }
+}

@@ -1,0 +1,22 @@
+//! Tensor and attention kernels for CPUs, run as tasks on the [`upbeat`] runtime.
+//!
+//! Every kernel exists twice: a fast `f32` version built from [`simd`] vectors of the instruction set chosen at
+//! run time ([`isa`]), and a slow `f64` twin ([`twin`]) that states what it computes. [`Element`] puts both behind
+//! one set of names, so that code above (a tape, a model) can run in either precision.
+//!
+//! Results have the same bits for any number of workers: every sum has an order that depends on shapes alone.
+
+pub mod element;
+pub mod error;
+pub mod isa;
+pub mod matrix;
+#[allow(unsafe_code)]
+pub mod pool;
+#[allow(unsafe_code)]
+pub mod simd;
+
+pub use element::{Activation, AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Write};
+pub use error::ShapeError;
+pub use isa::Isa;
+pub use matrix::{Mat, MatMut};
+pub use pool::Buffer;

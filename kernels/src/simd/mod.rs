@@ -1,0 +1,87 @@
+//! Vectors of `f32`, one type a level, behind one trait: an algorithm is written once, generic over [`Simd`].
+//!
+//! A level is a token that only its check can create ([`Avx2::detect`]), so holding one proves that its instructions
+//! may run. Code that uses vectors is a [`Kernel`]; the token's `run` compiles it with the level's instructions
+//! enabled, which works only when everything in it is `#[inline(always)]`.
+
+mod avx2;
+mod avx512;
+mod portable;
+
+pub use avx2::Avx2;
+pub use avx512::Avx512;
+pub use portable::Portable;
+
+/// Code over vectors, compiled once a level.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The code; mark the implementation `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// A level's vector operations on `LANES` numbers of type `f32`. Comparisons with NaN are false.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Vector registers that the level has.
+    const REGISTERS: usize;
+    /// A vector.
+    type F: Copy;
+    /// One bit a lane.
+    type M: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F;
+    /// The first `LANES` of `from`; panics when it is shorter.
+    fn load(self, from: &[f32]) -> Self::F;
+    /// The first `LANES` of `from` or fewer, other lanes 0. Never reads past the slice.
+    fn load_partial(self, from: &[f32]) -> Self::F;
+    /// Stores all lanes; panics when `to` is shorter.
+    fn store(self, v: Self::F, to: &mut [f32]);
+    /// Stores as many lanes as `to` holds. Never writes past the slice.
+    fn store_partial(self, v: Self::F, to: &mut [f32]);
+    /// Reads `LANES` numbers.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading `LANES` numbers.
+    unsafe fn load_ptr(self, from: *const f32) -> Self::F;
+    /// Writes `LANES` numbers.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `LANES` numbers.
+    unsafe fn store_ptr(self, v: Self::F, to: *mut f32);
+
+    /// `a + b`
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b + c`; fused on every level but the portable one.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `√a`
+    fn sqrt(self, a: Self::F) -> Self::F;
+    /// The larger; `b` when either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` when either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `|a|`
+    fn abs(self, a: Self::F) -> Self::F;
+    /// Nearest integer, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `2^a` for integral `a` in `-126..=127`.
+    fn exp2_integral(self, a: Self::F) -> Self::F;
+    /// `(m, e)` with `a = m·2^e`, `m` in `[0.5, 1)`, for normal positive `a`.
+    fn frexp(self, a: Self::F) -> (Self::F, Self::F);
+    /// `a < b`
+    fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `yes` where the mask is set, else `no`.
+    fn select(self, mask: Self::M, yes: Self::F, no: Self::F) -> Self::F;
+    /// Sum of the lanes, in a fixed tree.
+    fn sum(self, a: Self::F) -> f32;
+    /// Largest lane; unspecified when a lane is NaN.
+    fn max_lane(self, a: Self::F) -> f32;
+}

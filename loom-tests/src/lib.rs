@@ -1,0 +1,1 @@
+//! Loom models of the runtime, one file under `tests/` a protocol.

@@ -1,0 +1,1 @@
+//! Autograd and training.
