@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use crate::error::ShapeError;
 use crate::matrix::{Mat, MatMut};
+use crate::pool::Plain;
 
 /// How a kernel treats what its output already holds. Gradients of values used twice are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ pub struct AdamW {
 }
 
 /// A number that the kernels compute with. `f32` is fast, `f64` is the reference twin.
-pub trait Element: Copy + Default + PartialOrd + Debug + Send + Sync + std::iter::Sum + 'static {
+pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
     /// Nearest value of this type.
     fn from_f64(x: f64) -> Self;
     /// The value, exactly.
