@@ -8,6 +8,8 @@
 
 pub mod element;
 pub mod error;
+#[allow(unsafe_code)]
+pub mod grid;
 pub mod isa;
 pub mod matrix;
 #[allow(unsafe_code)]

@@ -130,6 +130,11 @@ impl<'a, T> MatMut<'a, T> {
         self.data
     }
 
+    /// Gives up the view for its elements, from the first to the last one, gaps between rows included.
+    pub fn into_data(self) -> &'a mut [T] {
+        self.data
+    }
+
     /// The same matrix, read only.
     pub fn as_mat(&self) -> Mat<'_, T> {
         Mat { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride }
