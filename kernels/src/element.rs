@@ -109,6 +109,14 @@ pub struct AdamW {
     pub gradient_scale: f64,
 }
 
+impl AdamW {
+    /// `[1 - β₁ᵗ, 1 - β₂ᵗ]`, what the moments are divided by at step `t`. Step 0 counts as 1.
+    pub fn bias_corrections(&self) -> [f64; 2] {
+        let t = self.step.max(1) as f64;
+        [self.beta1, self.beta2].map(|beta| 1.0 - beta.powf(t))
+    }
+}
+
 /// A number that the kernels compute with. `f32` is fast, `f64` is the reference twin.
 pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
     /// Nearest value of this type.

@@ -19,6 +19,15 @@ pub enum ShapeError {
         /// What it is.
         found: usize,
     },
+    /// A length or a dimension is not a whole number of the units it is made of, e.g. rows.
+    Multiple {
+        /// Which length or dimension, e.g. `"the length of x"`.
+        what: &'static str,
+        /// The unit; where it is 0, the length must be 0 too.
+        unit: usize,
+        /// What the length is.
+        found: usize,
+    },
     /// A row stride is shorter than a row.
     Stride {
         /// Elements in a row.
@@ -42,6 +51,9 @@ impl fmt::Display for ShapeError {
         match self {
             Self::Overflow { what } => write!(f, "{what} is too large: its size in bytes overflows"),
             Self::Mismatch { what, expected, found } => write!(f, "{what} must be {expected} but is {found}"),
+            Self::Multiple { what, unit, found } => {
+                write!(f, "{what} must be a multiple of {unit} but is {found}")
+            }
             Self::Stride { cols, stride } => {
                 write!(f, "a row stride of {stride} is shorter than a row of {cols}")
             }

@@ -6,6 +6,7 @@
 //!
 //! Results have the same bits for any number of workers: every sum has an order that depends on shapes alone.
 
+mod contract;
 pub mod element;
 pub mod error;
 #[allow(unsafe_code)]
@@ -16,6 +17,7 @@ pub mod matrix;
 pub mod pool;
 #[allow(unsafe_code)]
 pub mod simd;
+pub mod twin;
 
 pub use element::{Activation, AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Write};
 pub use error::ShapeError;
