@@ -1,0 +1,110 @@
+//! Causal self-attention: packed projections, optional rotary positions, attention, and the projection back, which
+//! adds the residual.
+
+use upbeat_kernels::{Activation, AttentionShape, Buffer, Element, RopeShape, ShapeError};
+
+use super::Linear;
+use crate::model::{Config, Positions};
+use crate::parameter::{Parameter, ParameterList};
+use crate::tape::{Tape, Var};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention {
+    qkv: Linear,
+    out: Linear,
+    heads: usize,
+    dim: usize,
+    rotary_base: Option<f64>,
+}
+
+/// Keys and values of the positions decoded so far, and scratch for the next one.
+pub(crate) struct Cache<E: Element> {
+    /// `[context, width]`
+    keys: Buffer<E>,
+    /// `[context, width]`
+    values: Buffer<E>,
+}
+
+impl<E: Element> Cache<E> {
+    pub(crate) fn new(config: &Config) -> Self {
+        let len = config.context * config.width;
+        Self { keys: Buffer::zeroed(len), values: Buffer::zeroed(len) }
+    }
+}
+
+impl Attention {
+    pub(crate) fn new<E: Element>(list: &mut ParameterList<E>, name: &str, config: &Config) -> Self {
+        let width = config.width;
+        Self {
+            qkv: Linear::new(list, &format!("{name}.qkv"), width, 3 * width),
+            out: Linear::new(list, &format!("{name}.out"), width, width),
+            heads: config.heads,
+            dim: width / config.heads,
+            rotary_base: match config.positions {
+                Positions::Rotary { base } => Some(base),
+                Positions::Learned => None,
+            },
+        }
+    }
+
+    /// `residual + attention(x)`; `x` and the residual are `[batch·seq, width]`. Both may be released afterwards.
+    pub(crate) fn forward<'a, E: Element>(
+        &self,
+        tape: &mut Tape<'a, E>,
+        parameters: &'a [Parameter<E>],
+        x: Var,
+        residual: Var,
+        seq: usize,
+    ) -> Result<Var, ShapeError> {
+        let batch = tape.shape(x).rows() / seq.max(1);
+        let mut qkv = self.qkv.forward(tape, parameters, x, None)?;
+        if let Some(shape) = self.rope(seq, 0) {
+            let turned = tape.rope(qkv, shape)?;
+            tape.release(qkv);
+            qkv = turned;
+        }
+        let shape = AttentionShape { batch, seq, heads: self.heads, dim: self.dim, causal: true };
+        let mixed = tape.attention(qkv, shape)?;
+        tape.release(qkv);
+        let out = self.out.forward(tape, parameters, mixed, Some(residual))?;
+        tape.release(mixed);
+        Ok(out)
+    }
+
+    /// `out = residual + attention(x)` of the row at `position`, whose key and value join the cache.
+    /// `x`, the residual and `out` are `[width]`; scratch is taken from the pool.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn apply<E: Element>(
+        &self,
+        parameters: &[Parameter<E>],
+        cache: &mut Cache<E>,
+        position: usize,
+        x: &[E],
+        residual: &[E],
+        out: &mut [E],
+    ) -> Result<(), ShapeError> {
+        let width = self.heads * self.dim;
+        let mut qkv = Buffer::unspecified(3 * width);
+        self.qkv.apply(parameters, x, Activation::Identity, None, &mut qkv)?;
+        if let Some(shape) = self.rope(1, position) {
+            let mut turned = Buffer::unspecified(3 * width);
+            E::rope_forward(&qkv, shape, &mut turned)?;
+            qkv = turned;
+        }
+        let (query, rest) = qkv.split_at(width);
+        let (key, value) = rest.split_at(width);
+        let end = (position + 1) * width;
+        cache.keys[end - width..end].copy_from_slice(key);
+        cache.values[end - width..end].copy_from_slice(value);
+        let mut mixed = Buffer::unspecified(width);
+        let (keys, values) = (&cache.keys[..end], &cache.values[..end]);
+        E::attention_decode(self.heads, self.dim, query, keys, values, &mut mixed)?;
+        self.out.apply(parameters, &mixed, Activation::Identity, Some(residual), out)
+    }
+
+    /// How packed rows are turned, if they are: queries and keys, not values.
+    fn rope(&self, seq: usize, first: usize) -> Option<RopeShape> {
+        let (heads, dim) = (self.heads, self.dim);
+        self.rotary_base.map(|base| RopeShape { seq, first, heads: 3 * heads, rotate: 2 * heads, dim, base })
+    }
+}
