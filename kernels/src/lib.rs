@@ -6,13 +6,13 @@
 //!
 //! Results have the same bits for any number of workers: every sum has an order that depends on shapes alone.
 
+pub mod attention;
 mod contract;
 pub mod element;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod grid;
 pub mod isa;
-pub mod math;
 pub mod matrix;
 #[allow(unsafe_code)]
 pub mod pool;

@@ -163,6 +163,37 @@ mod x86 {
             })
         }
         #[inline(always)]
+        fn transpose(self, block: &mut [Self::F]) {
+            let [a, b, c, d, e, f, g, h] = block else { panic!("a block has as many vectors as lanes") };
+            op!({
+                // Pairs of rows, then quadruples within 128-bit halves, then the halves.
+                let (ab, ab_high) = (_mm256_unpacklo_ps(*a, *b), _mm256_unpackhi_ps(*a, *b));
+                let (cd, cd_high) = (_mm256_unpacklo_ps(*c, *d), _mm256_unpackhi_ps(*c, *d));
+                let (ef, ef_high) = (_mm256_unpacklo_ps(*e, *f), _mm256_unpackhi_ps(*e, *f));
+                let (gh, gh_high) = (_mm256_unpacklo_ps(*g, *h), _mm256_unpackhi_ps(*g, *h));
+                let upper = [
+                    _mm256_shuffle_ps::<0x44>(ab, cd),
+                    _mm256_shuffle_ps::<0xee>(ab, cd),
+                    _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                    _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+                ];
+                let lower = [
+                    _mm256_shuffle_ps::<0x44>(ef, gh),
+                    _mm256_shuffle_ps::<0xee>(ef, gh),
+                    _mm256_shuffle_ps::<0x44>(ef_high, gh_high),
+                    _mm256_shuffle_ps::<0xee>(ef_high, gh_high),
+                ];
+                *a = _mm256_permute2f128_ps::<0x20>(upper[0], lower[0]);
+                *b = _mm256_permute2f128_ps::<0x20>(upper[1], lower[1]);
+                *c = _mm256_permute2f128_ps::<0x20>(upper[2], lower[2]);
+                *d = _mm256_permute2f128_ps::<0x20>(upper[3], lower[3]);
+                *e = _mm256_permute2f128_ps::<0x31>(upper[0], lower[0]);
+                *f = _mm256_permute2f128_ps::<0x31>(upper[1], lower[1]);
+                *g = _mm256_permute2f128_ps::<0x31>(upper[2], lower[2]);
+                *h = _mm256_permute2f128_ps::<0x31>(upper[3], lower[3]);
+            });
+        }
+        #[inline(always)]
         fn max_lane(self, a: Self::F) -> f32 {
             op!({
                 let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

@@ -7,6 +7,8 @@
 mod avx2;
 mod avx512;
 mod portable;
+pub(crate) mod tile;
+pub(crate) mod transpose;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
@@ -84,4 +86,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F) -> f32;
     /// Largest lane; unspecified when a lane is NaN.
     fn max_lane(self, a: Self::F) -> f32;
+    /// Transposes a block of `LANES` vectors: lane `j` of vector `i` becomes lane `i` of vector `j`. Panics when
+    /// `block` does not hold `LANES` vectors.
+    #[inline(always)]
+    fn transpose(self, block: &mut [Self::F]) {
+        assert_eq!(block.len(), Self::LANES, "a block has as many vectors as lanes");
+        transpose::through_memory(self, block);
+    }
 }
