@@ -13,6 +13,7 @@ pub mod error;
 #[allow(unsafe_code)]
 pub mod grid;
 pub mod isa;
+pub mod math;
 pub mod matrix;
 #[allow(unsafe_code)]
 pub mod pool;
