@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod generation;
 mod gradients;
 mod layers;
 pub mod model;
@@ -16,6 +17,7 @@ pub mod sampling;
 pub mod schedule;
 pub mod tape;
 pub mod tensor;
+pub mod train;
 
 pub use gradients::Gradients;
 pub use model::{Config, ConfigError, Decoder, FeedForward, ModelError, Norm, Positions, Transformer};
