@@ -10,6 +10,7 @@ pub mod attention;
 mod contract;
 pub mod element;
 pub mod error;
+pub mod gemm;
 #[allow(unsafe_code)]
 pub mod grid;
 pub mod isa;

@@ -6,6 +6,8 @@
 
 mod avx2;
 mod avx512;
+pub mod micro;
+pub mod pack;
 mod portable;
 pub(crate) mod tile;
 pub(crate) mod transpose;
@@ -93,4 +95,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
         assert_eq!(block.len(), Self::LANES, "a block has as many vectors as lanes");
         transpose::through_memory(self, block);
     }
+}
+
+/// Asks for the cache line at `at`, which need not be mapped. Nothing happens where the hint does not exist.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        // SAFETY: a prefetch faults at no address, and SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }

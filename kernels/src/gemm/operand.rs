@@ -1,0 +1,101 @@
+//! One factor of a product, seen from its outer dimension (rows of A, columns of B), and how it becomes panels.
+//!
+//! A panel holds `R` neighbours (the micro-kernel's rows or columns) side by side at each `k`, zeros where the matrix
+//! ends. The copying itself is [`crate::simd::pack`]'s.
+
+use std::ops::Range;
+
+use crate::matrix::Mat;
+use crate::simd::micro::{tile_cols, tile_rows};
+use crate::simd::pack::{copy_panel, transpose_panel};
+use crate::simd::Simd;
+
+/// Rows of `k` copied before the next panel's: their reads then run along the matrix' rows, in as many streams as the
+/// prefetcher follows.
+const ROWS_AT_ONCE: usize = 16;
+
+/// Which factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The left one, whose panels are as wide as a register tile is high.
+    A,
+    /// The right one.
+    B,
+}
+
+impl Side {
+    /// Neighbours in a panel.
+    pub(super) const fn width<S: Simd>(self) -> usize {
+        match self {
+            Side::A => tile_rows::<S>(),
+            Side::B => tile_cols::<S>(),
+        }
+    }
+}
+
+/// A factor with `len` rows (of A) or columns (of B), each of `k` numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a> {
+    data: &'a [f32],
+    stride: usize,
+    /// Rows of A, columns of B.
+    pub(super) len: usize,
+    /// Whether neighbours lie side by side; otherwise each one's `k` do.
+    neighbours_adjacent: bool,
+}
+
+impl<'a> Operand<'a> {
+    /// `stored` with `len` rows or columns that count as outer, stored as `[k, len]` when `neighbours_adjacent`.
+    pub(super) fn new(stored: Mat<'a, f32>, len: usize, neighbours_adjacent: bool) -> Self {
+        Self { data: stored.data(), stride: stored.stride(), len, neighbours_adjacent }
+    }
+
+    /// Packs `outer` by `k` into panels that lie `panel` numbers apart, from the front of `to`.
+    #[inline(always)]
+    pub(super) fn pack<S: Simd>(
+        &self,
+        _level: S,
+        side: Side,
+        outer: Range<usize>,
+        k: Range<usize>,
+        to: &mut [f32],
+        panel: usize,
+    ) {
+        match side.width::<S>() {
+            6 => self.pack_panels::<6>(outer, k, to, panel),
+            8 => self.pack_panels::<8>(outer, k, to, panel),
+            12 => self.pack_panels::<12>(outer, k, to, panel),
+            16 => self.pack_panels::<16>(outer, k, to, panel),
+            32 => self.pack_panels::<32>(outer, k, to, panel),
+            width => unreachable!("panels of {width}"),
+        }
+    }
+
+    #[inline(always)]
+    fn pack_panels<const R: usize>(
+        &self,
+        outer: Range<usize>,
+        k: Range<usize>,
+        to: &mut [f32],
+        panel: usize,
+    ) {
+        if k.is_empty() {
+            return;
+        }
+        let panels = outer.clone().step_by(R).map(|from| (from, (outer.end - from).min(R)));
+        if !self.neighbours_adjacent {
+            for ((from, width), to) in panels.zip(to.chunks_mut(panel)) {
+                let block = &self.data[from * self.stride + k.start..];
+                transpose_panel::<R>(block, self.stride, width, k.len(), to);
+            }
+            return;
+        }
+        for p in k.clone().step_by(ROWS_AT_ONCE) {
+            let rows = (k.end - p).min(ROWS_AT_ONCE);
+            for ((from, width), to) in panels.clone().zip(to.chunks_mut(panel)) {
+                let block = &self.data[p * self.stride + from..];
+                copy_panel::<R>(block, self.stride, width, rows, &mut to[(p - k.start) * R..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Runs a product: packs slabs of the shared factor, then the tasks that multiply their blocks with it.
+
+use std::ops::Range;
+
+use super::blocking::{Blocking, Caches};
+use super::epilogue;
+use super::operand::{Operand, Side};
+use crate::element::{Epilogue, Write};
+use crate::grid::{Tile, Tiles};
+use crate::isa::dispatch;
+use crate::matrix::MatMut;
+use crate::pool::Buffer;
+use crate::simd::micro::{multiply, tile_cols, tile_rows};
+use crate::simd::{Kernel, Simd};
+
+/// Numbers worth a packing task, some 10 µs of copying.
+const PACK_WORK: usize = 1 << 15;
+/// Neighbours that one packing task reads side by side, at least: four cache lines.
+const PACK_WIDTH: usize = 64;
+
+/// `C ← act(A·B + bias) + residual`, or all of that added to C one after the other. `m` and `n` are not 0.
+pub(super) fn run(
+    a: Operand<'_>,
+    b: Operand<'_>,
+    k: usize,
+    mut c: MatMut<'_, f32>,
+    write: Write,
+    epilogue: &Epilogue<'_, f32>,
+) {
+    let (mr, nr) = dispatch(RegisterTile);
+    let (m, n, stride) = (a.len, b.len, c.stride());
+    let blocking = Blocking::new((m, n, k), (mr, nr), Caches::get());
+    let (private, shared, shared_side, width) = match blocking.private {
+        Side::A => (a, b, Side::B, nr),
+        Side::B => (b, a, Side::A, mr),
+    };
+    let tasks = private.len.div_ceil(blocking.task);
+
+    for slab in parts(shared.len, blocking.slab) {
+        // C's part over the slab: all rows and some columns, or some rows and all columns.
+        let (first, rows, cols, tile) = match blocking.private {
+            Side::A => (slab.start, m, slab.len(), (blocking.task, slab.len())),
+            Side::B => (slab.start * stride, slab.len(), n, (slab.len(), blocking.task)),
+        };
+        for span in parts(k, blocking.span) {
+            let packed = pack_shared(shared, shared_side, width, slab.clone(), span.clone());
+            let part = MatMut::strided(&mut c.data_mut()[first..], rows, cols, stride);
+            let tiles = Tiles::new(part.expect("a slab is a part of C"), tile.0, tile.1);
+            let epilogue = Some(epilogue).filter(|e| span.end == k && !epilogue::is_trivial(e));
+            let add = write == Write::Add || span.start > 0;
+            let phase = Phase {
+                private,
+                side: blocking.private,
+                packed: &packed,
+                slab: slab.clone(),
+                span,
+                block: blocking.block,
+                add,
+                epilogue,
+            };
+            upbeat::par::for_each(0..tasks, |task| {
+                let from = task * blocking.task;
+                let outer = from..(from + blocking.task).min(private.len);
+                let (down, across) = if phase.side == Side::A { (task, 0) } else { (0, task) };
+                dispatch(Task { phase: &phase, outer, tile: tiles.take(down, across) });
+            });
+        }
+    }
+}
+
+/// `0..len` in parts of `size`; one empty part when `len` is 0.
+fn parts(len: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len.max(1)).step_by(size).map(move |from| from..(from + size).min(len))
+}
+
+/// Rows and columns of the active level's register tile.
+struct RegisterTile;
+
+impl Kernel for RegisterTile {
+    type Output = (usize, usize);
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) -> (usize, usize) {
+        (tile_rows::<S>(), tile_cols::<S>())
+    }
+}
+
+/// Packs `slab` by `span` of the shared factor: panels of `width`, each with all of the span.
+fn pack_shared(
+    shared: Operand<'_>,
+    side: Side,
+    width: usize,
+    slab: Range<usize>,
+    span: Range<usize>,
+) -> Buffer<f32> {
+    let panel = width * span.len();
+    let mut packed = Buffer::unspecified(slab.len().div_ceil(width) * panel);
+    if panel > 0 {
+        let panels = PACK_WORK.div_ceil(panel).max(PACK_WIDTH.div_ceil(width));
+        upbeat::par::chunks_mut(&mut packed, panels * panel, |chunk, to| {
+            let from = slab.start + chunk * panels * width;
+            let outer = from..(from + panels * width).min(slab.end);
+            dispatch(Pack { operand: shared, side, outer, k: span.clone(), to, panel });
+        });
+    }
+    packed
+}
+
+/// Packing of some panels.
+struct Pack<'a> {
+    operand: Operand<'a>,
+    side: Side,
+    outer: Range<usize>,
+    k: Range<usize>,
+    to: &'a mut [f32],
+    panel: usize,
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.operand.pack(simd, self.side, self.outer, self.k, self.to, self.panel);
+    }
+}
+
+/// What the tasks of one slab and one span of `k` have in common.
+struct Phase<'a> {
+    private: Operand<'a>,
+    /// The private factor's side.
+    side: Side,
+    /// Panels of the shared factor.
+    packed: &'a [f32],
+    slab: Range<usize>,
+    span: Range<usize>,
+    /// Length of a block of `k`.
+    block: usize,
+    /// Whether the first block is added to C.
+    add: bool,
+    /// Follows the last block.
+    epilogue: Option<&'a Epilogue<'a, f32>>,
+}
+
+/// One task: `outer` of the private factor times the packed slab, into `tile`.
+struct Task<'a> {
+    phase: &'a Phase<'a>,
+    outer: Range<usize>,
+    tile: Tile<'a, f32>,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { phase, outer, mut tile } = self;
+        let (width, shared_width) = match phase.side {
+            Side::A => (tile_rows::<S>(), tile_cols::<S>()),
+            Side::B => (tile_cols::<S>(), tile_rows::<S>()),
+        };
+        let span = phase.span.len();
+        let panels = outer.len().div_ceil(width);
+        let mut block = Buffer::unspecified(panels * width * phase.block.min(span));
+        for k in parts(span, phase.block) {
+            let (len, panel) = (k.len(), width * k.len());
+            let k_of_matrix = phase.span.start + k.start..phase.span.start + k.end;
+            phase.private.pack(simd, phase.side, outer.clone(), k_of_matrix, &mut block, panel);
+            let epilogue = phase.epilogue.filter(|_| k.end == span);
+            for s in 0..phase.slab.len().div_ceil(shared_width) {
+                let shared = &phase.packed[(s * span + k.start) * shared_width..][..len * shared_width];
+                for p in 0..panels {
+                    let private = &block[p * panel..][..panel];
+                    let ((a, i), (b, j)) = match phase.side {
+                        Side::A => ((private, p), (shared, s)),
+                        Side::B => ((shared, s), (private, p)),
+                    };
+                    let from = (i * tile_rows::<S>(), j * tile_cols::<S>());
+                    let rows = from.0..(from.0 + tile_rows::<S>()).min(tile.rows());
+                    let cols = from.1..(from.1 + tile_cols::<S>()).min(tile.cols());
+                    let mut to = tile.part(rows.clone(), cols.clone());
+                    multiply(simd, len, a, b, &mut to, phase.add || k.start > 0);
+                    if let Some(epilogue) = epilogue {
+                        let (down, right) = match phase.side {
+                            Side::A => (outer.start, phase.slab.start),
+                            Side::B => (phase.slab.start, outer.start),
+                        };
+                        let rows = down + rows.start..down + rows.end;
+                        let cols = right + cols.start..right + cols.end;
+                        epilogue::apply(simd, epilogue, rows, cols, &mut to);
+                    }
+                }
+            }
+        }
+    }
+}

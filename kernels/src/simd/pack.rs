@@ -1,0 +1,114 @@
+//! Copying a block of a matrix into a GEMM panel `[k, R]`: `R` rows of A or columns of B side by side at each `k`.
+//!
+//! Two layouts come in: `R` neighbours side by side (copied), or each one's `k` side by side (transposed, in blocks of
+//! 4 by 4). What lies beyond `width` neighbours is filled with zeros. Which blocks to pack is `gemm`'s business.
+
+/// Four numbers.
+type Four = [f32; 4];
+
+/// `to[p·R + j] ← from[p·stride + j]` for `p < k`, `j < width`, and 0 for `j` in `width..R`.
+///
+/// # Panics
+/// When `width > R`, `from` ends before the last element, or `to` holds fewer than `k·R`.
+#[inline(always)]
+pub fn copy_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: usize, to: &mut [f32]) {
+    assert!(width <= R, "a panel of {R} cannot hold {width}");
+    if k == 0 || width == 0 {
+        to[..k * R].fill(0.0);
+        return;
+    }
+    assert!(from.len() >= (k - 1) * stride + width && to.len() >= k * R, "a block to pack is too short");
+    if width < R {
+        for (p, to) in to[..k * R].chunks_exact_mut(R).enumerate() {
+            to[..width].copy_from_slice(&from[p * stride..][..width]);
+            to[width..].fill(0.0);
+        }
+        return;
+    }
+    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+    for p in 0..k {
+        // SAFETY: both slices were checked to hold `R` numbers at step `p`, and they are borrowed apart.
+        unsafe { to.wrapping_add(p * R).copy_from_nonoverlapping(from.wrapping_add(p * stride), R) };
+    }
+}
+
+/// `to[p·R + i] ← from[i·stride + p]` for `p < k`, `i < width`, and 0 for `i` in `width..R`.
+///
+/// # Panics
+/// As [`copy_panel`].
+#[inline(always)]
+pub fn transpose_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: usize, to: &mut [f32]) {
+    assert!(width <= R, "a panel of {R} cannot hold {width}");
+    if k == 0 || width == 0 {
+        to[..k * R].fill(0.0);
+        return;
+    }
+    assert!(from.len() >= (width - 1) * stride + k && to.len() >= k * R, "a block to pack is too short");
+    if width < R {
+        to[..k * R].fill(0.0);
+        for i in 0..width {
+            for (to, &x) in to[i..].iter_mut().step_by(R).zip(&from[i * stride..][..k]) {
+                *to = x;
+            }
+        }
+        return;
+    }
+    let (first, out) = (from.as_ptr(), to.as_mut_ptr());
+    for p in (0..k / 4 * 4).step_by(4) {
+        let (first, out) = (first.wrapping_add(p), out.wrapping_add(p * R));
+        for i in (0..R / 4 * 4).step_by(4) {
+            let row = |r: usize| first.wrapping_add((i + r) * stride).cast::<Four>();
+            // SAFETY: row `i` was checked to hold the four numbers from `p`; an array is aligned as its numbers.
+            let a = unsafe { row(0).read() };
+            // SAFETY: as above, row `i + 1`.
+            let b = unsafe { row(1).read() };
+            // SAFETY: as above, row `i + 2`.
+            let c = unsafe { row(2).read() };
+            // SAFETY: as above, row `i + 3`.
+            let d = unsafe { row(3).read() };
+            for (q, column) in transposed(a, b, c, d).into_iter().enumerate() {
+                // SAFETY: step `p + q` of the panel holds `R` numbers, of which these are `i..i + 4`.
+                unsafe { out.wrapping_add(q * R + i).cast::<Four>().write(column) };
+            }
+        }
+        for i in R / 4 * 4..R {
+            for q in 0..4 {
+                // SAFETY: row `i` was checked to hold the number at `p + q`.
+                let x = unsafe { first.wrapping_add(i * stride + q).read() };
+                // SAFETY: step `p + q` of the panel holds `R` numbers.
+                unsafe { out.wrapping_add(q * R + i).write(x) };
+            }
+        }
+    }
+    for p in k / 4 * 4..k {
+        for i in 0..R {
+            to[p * R + i] = from[i * stride + p];
+        }
+    }
+}
+
+/// The columns of the matrix with these rows.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transposed(a: Four, b: Four, c: Four, d: Four) -> [Four; 4] {
+    use std::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    // SAFETY: a vector of four numbers and an array of four have the same bytes; SSE is part of x86-64.
+    let [a, b, c, d] = unsafe { std::mem::transmute::<[Four; 4], [__m128; 4]>([a, b, c, d]) };
+    // SAFETY: SSE is part of x86-64.
+    let (ab, cd) = unsafe { (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d)) };
+    // SAFETY: SSE is part of x86-64.
+    let (ab_high, cd_high) = unsafe { (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d)) };
+    // SAFETY: SSE is part of x86-64.
+    let low = unsafe { [_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab)] };
+    // SAFETY: SSE is part of x86-64.
+    let high = unsafe { [_mm_movelh_ps(ab_high, cd_high), _mm_movehl_ps(cd_high, ab_high)] };
+    // SAFETY: as in the first step, the other way round.
+    unsafe { std::mem::transmute::<[__m128; 4], [Four; 4]>([low[0], low[1], high[0], high[1]]) }
+}
+
+/// The columns of the matrix with these rows.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn transposed(a: Four, b: Four, c: Four, d: Four) -> [Four; 4] {
+    [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
+}
