@@ -1,48 +1,179 @@
-//! (being written)
-#![allow(missing_docs)]
-pub mod par {
-    use std::ops::Range;
-    pub fn for_each(range: Range<usize>, f: impl Fn(usize) + Sync) {
-        for i in range {
-            f(i)
-        }
+//! A task-parallel runtime with heartbeat work stealing.
+//!
+//! Code runs at sequential speed; only when cores are idle does a worker give work away. A [`join`] that nobody steals from
+//! costs about a nanosecond: no atomic read-modify-write, no fence, no clock read.
+//!
+//! ```
+//! fn sum(data: &[u64]) -> u64 {
+//!     if data.len() <= 1000 {
+//!         return data.iter().sum();
+//!     }
+//!     let (left, right) = data.split_at(data.len() / 2);
+//!     let (a, b) = upbeat::join(|| sum(left), || sum(right));
+//!     a + b
+//! }
+//! let data: Vec<u64> = (0..100_000).collect();
+//! assert_eq!(sum(&data), 4_999_950_000);
+//! ```
+//!
+//! | you want | use |
+//! |---|---|
+//! | two things at once | [`join`], or [`Worker::join`] without the thread-local look-up |
+//! | many tasks that borrow | [`scope`] |
+//! | a task that outlives the caller | [`spawn`] |
+//! | a loop | [`par`] |
+//! | your own set of threads | [`Runtime`] |
+//! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`] |
+//!
+//! The free functions use the current runtime: the one whose worker this thread is, else the global one, which is built at
+//! the first use with [`UPBEAT_WORKERS`](Builder::workers) workers.
+
+// `pub` in these two is for the models alone, which reach them through `model` under `--cfg upbeat_loom`.
+#[allow(unreachable_pub)]
+mod deque;
+mod error;
+mod observe;
+pub mod par;
+mod runtime;
+#[allow(unreachable_pub)]
+mod sleep;
+mod steal;
+mod sync;
+mod task;
+pub mod topology;
+
+pub use error::BuildError;
+pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
+pub use runtime::{Builder, Pin, Runtime, Worker, MAX_WORKERS};
+pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
+pub use task::scope::Scope;
+pub use task::spawn::JoinHandle;
+
+use runtime::current::with_current;
+use runtime::global;
+
+/// The parts of the runtime that the models in `loom-tests` take apart.
+#[cfg(upbeat_loom)]
+#[doc(hidden)]
+pub mod model;
+
+/// Runs `a` and `b`, in parallel when another worker is idle, and returns both results.
+///
+/// `a` runs first on this thread; `b` after it, or meanwhile on a worker that stole it. On a thread that is no worker, both
+/// run on the global runtime.
+///
+/// # Panics
+/// When either closure panics, after both have stopped; `a`'s panic wins. If `a` panics and `b` has not begun,
+/// `b` is dropped without running. When the global runtime is needed and cannot be built.
+///
+/// ```
+/// let (a, b) = upbeat::join(|| 1 + 1, || "two");
+/// assert_eq!((a, b), (2, "two"));
+/// ```
+#[inline]
+pub fn join<A, B, RA, RB>(a: A, b: B) -> (RA, RB)
+where
+    A: FnOnce() -> RA + Send,
+    B: FnOnce() -> RB + Send,
+    RA: Send,
+    RB: Send,
+{
+    with_current(|worker| match worker {
+        Some(worker) => worker.join(|_| a(), |_| b()),
+        None => global().join(a, b),
+    })
+}
+
+/// Runs `f` with a [`Scope`] in which it can spawn tasks that borrow, and returns when `f` and all of them are done.
+///
+/// ```
+/// let words = ["split", "ring"];
+/// let mut lengths = [0; 2];
+/// upbeat::scope(|scope| {
+///     for (length, word) in lengths.iter_mut().zip(&words) {
+///         scope.spawn(move |_| *length = word.len());
+///     }
+/// });
+/// assert_eq!(lengths, [5, 4]);
+/// ```
+///
+/// A task's borrow must outlive the scope, so nothing made inside `f` may be borrowed (fault 13):
+///
+/// ```compile_fail
+/// upbeat::scope(|scope| {
+///     let local = 1;
+///     scope.spawn(|_| drop(&local));
+/// });
+/// ```
+///
+/// # Panics
+/// When `f` or a task panics, after all have stopped; `f`'s panic wins, then the first task's.
+pub fn scope<'env, F, R>(f: F) -> R
+where
+    F: FnOnce(&Scope<'_, 'env>) -> R + Send,
+    R: Send,
+{
+    match task::scope::run_current(f) {
+        Ok(result) => result,
+        Err(f) => global().scope(f),
     }
-    pub fn map<T: Send>(range: Range<usize>, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        range.map(f).collect()
+}
+
+/// Runs `f` some time soon on a worker; it is public at once, so any idle worker may take it.
+///
+/// ```
+/// let handle = upbeat::spawn(|| (1..=5).product::<u32>());
+/// assert_eq!(handle.join().unwrap(), 120);
+/// ```
+///
+/// What a task captures and returns must be [`Send`] (fault 12):
+///
+/// ```compile_fail
+/// let local = std::rc::Rc::new(1);
+/// upbeat::spawn(move || drop(local));
+/// ```
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    with_current(|worker| match worker {
+        Some(worker) => {
+            let (task, handle) = task::spawn::spawned(worker.registry(), f);
+            worker.registry().submit(task::Task::Spawned(task));
+            handle
+        }
+        None => global().spawn(f),
+    })
+}
+
+/// How many workers the current runtime has.
+pub fn current_num_workers() -> usize {
+    with_current(|worker| worker.map_or_else(|| global().num_workers(), Worker::num_workers))
+}
+
+/// The number of the worker that this thread is, if it is one.
+pub fn current_worker_index() -> Option<usize> {
+    with_current(|worker| worker.map(Worker::index))
+}
+
+/// The time on the clock of [`Span`]s.
+pub fn trace_clock() -> std::time::Duration {
+    std::time::Duration::from_nanos(sync::now())
+}
+
+/// Runs `f` on the current worker, or on one of the global runtime.
+fn on_current_worker<R: Send>(f: impl FnOnce(&Worker) -> R + Send) -> R {
+    enum Either<F, R> {
+        Done(R),
+        Elsewhere(F),
     }
-    pub fn map_reduce<T: Send>(
-        range: Range<usize>,
-        map: impl Fn(usize) -> T + Sync,
-        combine: impl Fn(T, T) -> T + Sync,
-        identity: impl Fn() -> T + Sync,
-    ) -> T {
-        let n = range.len();
-        if n == 0 {
-            return identity();
-        }
-        if n == 1 {
-            return map(range.start);
-        }
-        let mid = range.start + n.next_power_of_two() / 2;
-        let (a, b) = (
-            map_reduce(
-                range.start..mid,
-                &map as &(dyn Fn(usize) -> T + Sync),
-                &combine as &(dyn Fn(T, T) -> T + Sync),
-                &identity as &(dyn Fn() -> T + Sync),
-            ),
-            map_reduce(
-                mid..range.end,
-                &map as &(dyn Fn(usize) -> T + Sync),
-                &combine as &(dyn Fn(T, T) -> T + Sync),
-                &identity as &(dyn Fn() -> T + Sync),
-            ),
-        );
-        combine(a, b)
-    }
-    pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-        for (i, c) in data.chunks_mut(size).enumerate() {
-            f(i, c)
-        }
+    let either = with_current(|worker| match worker {
+        Some(worker) => Either::Done(f(worker)),
+        None => Either::Elsewhere(f),
+    });
+    match either {
+        Either::Done(result) => result,
+        Either::Elsewhere(f) => global().install(f),
     }
 }

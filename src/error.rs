@@ -1,0 +1,67 @@
+//! Why a runtime could not be built.
+
+use std::fmt;
+use std::io;
+
+/// Why [`Builder::build`](crate::Builder::build) failed. Nothing is left behind: workers that had started were joined.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The system refused to start the thread of worker `index`.
+    Spawn {
+        /// Which worker, from 0.
+        index: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `UPBEAT_WORKERS` is not a number from 1 to [`MAX_WORKERS`](crate::MAX_WORKERS).
+    Environment {
+        /// What it holds.
+        value: String,
+    },
+    /// More workers than [`MAX_WORKERS`](crate::MAX_WORKERS) were asked for.
+    TooManyWorkers {
+        /// How many.
+        asked: usize,
+    },
+    /// The stack size is below 64 KiB or above 64 GiB.
+    StackSize {
+        /// Bytes asked for.
+        asked: usize,
+    },
+    /// The heartbeat is zero or longer than a second.
+    Heartbeat,
+    /// The `on_start` hook of worker `index` panicked.
+    StartHook {
+        /// Which worker, from 0.
+        index: usize,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn { index, source } => {
+                write!(f, "the thread of worker {index} could not be started ({source}); ask for fewer workers or a smaller stack")
+            }
+            Self::Environment { value } => {
+                write!(f, "UPBEAT_WORKERS={value:?} is not a number from 1 to {}", crate::MAX_WORKERS)
+            }
+            Self::TooManyWorkers { asked } => {
+                write!(f, "{asked} workers were asked for; the most is {}", crate::MAX_WORKERS)
+            }
+            Self::StackSize { asked } => write!(f, "a stack of {asked} bytes is not between 64 KiB and 64 GiB"),
+            Self::Heartbeat => write!(f, "the heartbeat must be longer than zero and at most one second"),
+            Self::StartHook { index } => write!(f, "the on_start hook of worker {index} panicked"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Spawn { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Counters of each worker. A worker writes only its own, with plain stores, and only in cold code.
+
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Ordering};
+use crate::topology::Distance;
+
+/// One worker's counters, alone on their cache lines.
+#[repr(align(128))]
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) beats: AtomicU64,
+    pub(crate) promotions: AtomicU64,
+    pub(crate) steals: [AtomicU64; Distance::ALL.len()],
+    pub(crate) failed_steals: AtomicU64,
+    pub(crate) parks: AtomicU64,
+    pub(crate) busy: AtomicU64,
+    /// When the current busy stretch began, 0 while idle.
+    pub(crate) busy_since: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            beats: AtomicU64::new(0),
+            promotions: AtomicU64::new(0),
+            steals: std::array::from_fn(|_| AtomicU64::new(0)),
+            failed_steals: AtomicU64::new(0),
+            parks: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn read(&self, now: u64) -> WorkerMetrics {
+        let since = self.busy_since.load(Ordering::Relaxed);
+        let running = if since == 0 { 0 } else { now.saturating_sub(since) };
+        WorkerMetrics {
+            beats: self.beats.load(Ordering::Relaxed),
+            promotions: self.promotions.load(Ordering::Relaxed),
+            steals: std::array::from_fn(|i| self.steals[i].load(Ordering::Relaxed)),
+            failed_steals: self.failed_steals.load(Ordering::Relaxed),
+            parks: self.parks.load(Ordering::Relaxed),
+            busy: Duration::from_nanos(self.busy.load(Ordering::Relaxed) + running),
+        }
+    }
+}
+
+/// Adds to a counter that only the calling thread writes.
+pub(crate) fn count(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
+
+/// What one worker has done since the runtime started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerMetrics {
+    /// Requests of idle workers that this one answered while it worked.
+    pub beats: u64,
+    /// Join tasks that it made public.
+    pub promotions: u64,
+    /// Join tasks that it stole, by [`Distance`] of the victim, nearest first.
+    pub steals: [u64; Distance::ALL.len()],
+    /// Rounds over all victims that found nothing.
+    pub failed_steals: u64,
+    /// Times it went to sleep.
+    pub parks: u64,
+    /// Time in which it ran tasks; waiting for a thief does not count.
+    pub busy: Duration,
+}
+
+/// What a runtime has done since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// One entry a worker.
+    pub workers: Vec<WorkerMetrics>,
+    /// Time since the runtime was built.
+    pub uptime: Duration,
+}
+
+impl Metrics {
+    /// The sums over all workers.
+    pub fn total(&self) -> WorkerMetrics {
+        let mut total = WorkerMetrics::default();
+        for worker in &self.workers {
+            total.beats += worker.beats;
+            total.promotions += worker.promotions;
+            for (sum, steals) in total.steals.iter_mut().zip(worker.steals) {
+                *sum += steals;
+            }
+            total.failed_steals += worker.failed_steals;
+            total.parks += worker.parks;
+            total.busy += worker.busy;
+        }
+        total
+    }
+
+    /// What happened between `earlier` and `self`, two readings of one runtime.
+    pub fn since(&self, earlier: &Metrics) -> Metrics {
+        let workers = self.workers.iter().zip(&earlier.workers).map(|(now, then)| WorkerMetrics {
+            beats: now.beats - then.beats,
+            promotions: now.promotions - then.promotions,
+            steals: std::array::from_fn(|i| now.steals[i] - then.steals[i]),
+            failed_steals: now.failed_steals - then.failed_steals,
+            parks: now.parks - then.parks,
+            busy: now.busy.saturating_sub(then.busy),
+        });
+        Metrics { workers: workers.collect(), uptime: self.uptime.saturating_sub(earlier.uptime) }
+    }
+}

@@ -1,0 +1,71 @@
+//! Running a closure for every chunk of a slice, and collecting results.
+
+use std::ops::Range;
+
+use super::pace::Pace;
+use crate::runtime::worker::Worker;
+
+/// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
+/// are idle. `i` counts chunks from 0.
+///
+/// # Panics
+/// When `size` is 0, and when `f` panics.
+///
+/// ```
+/// let mut data = vec![0usize; 10];
+/// upbeat::par::chunks_mut(&mut data, 4, |i, chunk| chunk.fill(i));
+/// assert_eq!(data, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
+/// ```
+pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    assert!(size > 0, "a chunk must have at least one element");
+    if data.len() <= size {
+        if !data.is_empty() {
+            f(0, data);
+        }
+        return;
+    }
+    crate::on_current_worker(|worker| run(worker, 0, data, size, &f));
+}
+
+fn run<T: Send>(
+    worker: &Worker, mut first: usize, mut data: &mut [T], size: usize, f: &(impl Fn(usize, &mut [T]) + Sync),
+) {
+    let mut pace = Pace::new();
+    while !data.is_empty() {
+        let chunks = data.len().div_ceil(size);
+        if chunks > 1 && (worker.is_asked() || pace.is_coarse()) {
+            if pace.is_coarse() {
+                worker.offer_next();
+            }
+            let (left, right) = data.split_at_mut(chunks / 2 * size);
+            let middle = first + chunks / 2;
+            worker.join(|worker| run(worker, first, left, size, f), |worker| run(worker, middle, right, size, f));
+            return;
+        }
+        let now = chunks.min(pace.chunk());
+        let (head, tail) = data.split_at_mut(now.saturating_mul(size).min(data.len()));
+        for (i, chunk) in head.chunks_mut(size).enumerate() {
+            f(first + i, chunk);
+        }
+        (first, data) = (first + now, tail);
+        pace.step();
+    }
+}
+
+/// The results of `f` for every index of `range`, in order.
+///
+/// # Panics
+/// When `f` panics; results already there are dropped.
+///
+/// ```
+/// let squares = upbeat::par::map(0..5, |i| i * i);
+/// assert_eq!(squares, [0, 1, 4, 9, 16]);
+/// ```
+pub fn map<T: Send>(range: Range<usize>, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = range.start;
+    let mut results: Vec<Option<T>> = Vec::new();
+    results.resize_with(range.len(), || None);
+    chunks_mut(&mut results, 1, |i, result| result[0] = Some(f(start + i)));
+    // The loop has visited every index, so every result is there.
+    results.into_iter().flatten().collect()
+}

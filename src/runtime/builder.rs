@@ -1,0 +1,244 @@
+//! Configuring and starting a runtime.
+
+use std::sync::mpsc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::handle::Runtime;
+use super::registry::{PanicHandler, Parts, Registry};
+use super::worker::Worker;
+use crate::error::BuildError;
+use crate::steal::Stealing;
+use crate::task::unwind::{abort, catch, discard};
+use crate::topology::{affinity, machine, Topology};
+
+/// The most workers a runtime may have.
+pub const MAX_WORKERS: usize = 1 << 12;
+const STACK_SIZES: std::ops::RangeInclusive<usize> = 64 << 10..=64 << 30;
+
+/// Whether workers stay on one CPU each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pin {
+    /// The operating system moves them as it likes. The default: two programs that both pinned their first worker to the
+    /// first CPU would share it.
+    #[default]
+    None,
+    /// Worker `i` stays on the `i`-th CPU that this process may use. Best effort: a refusal leaves the worker unpinned.
+    Cores,
+}
+
+type Hook = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// Configures a [`Runtime`]; made by [`Runtime::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use upbeat::{Runtime, Stealing};
+///
+/// let runtime = Runtime::builder()
+///     .workers(2)
+///     .heartbeat(Duration::from_micros(50))
+///     .stealing(Stealing::Random)
+///     .thread_name(|i| format!("compute-{i}"))
+///     .build()?;
+/// assert_eq!(runtime.num_workers(), 2);
+/// # Ok::<(), upbeat::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    workers: usize,
+    heartbeat: Duration,
+    stealing: Stealing,
+    pin: Pin,
+    seed: u64,
+    stack_size: usize,
+    thread_name: Box<dyn Fn(usize) -> String>,
+    on_start: Option<Hook>,
+    on_exit: Option<Hook>,
+    on_panic: Option<PanicHandler>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            heartbeat: Duration::from_micros(100),
+            stealing: Stealing::default(),
+            pin: Pin::default(),
+            seed: 0x5eed,
+            stack_size: 8 << 20,
+            thread_name: Box::new(|index| format!("upbeat-{index}")),
+            on_start: None,
+            on_exit: None,
+            on_panic: None,
+        }
+    }
+}
+
+impl Builder {
+    /// How many workers; 0, the default, means `UPBEAT_WORKERS`, and without that as many as the affinity mask and the
+    /// cgroup's CPU quota allow.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// The shortest time between two wake-ups of sleeping workers by one busy worker; 100 µs by default.
+    ///
+    /// A wake-up costs the waker about 5 µs, so this bounds the cost of sharing work to a small share of the work.
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
+    /// Whom a thief asks first; [`Stealing::Nearest`] by default.
+    pub fn stealing(mut self, stealing: Stealing) -> Self {
+        self.stealing = stealing;
+        self
+    }
+
+    /// Whether workers stay on one CPU each; [`Pin::None`] by default.
+    pub fn pin(mut self, pin: Pin) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// Seed of the random choices among victims.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Names the worker threads; `upbeat-{index}` by default.
+    pub fn thread_name(mut self, name: impl Fn(usize) -> String + 'static) -> Self {
+        self.thread_name = Box::new(name);
+        self
+    }
+
+    /// Stack of each worker in bytes; 8 MiB by default.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Called on each worker thread before it takes work. A panic makes [`build`](Self::build) fail.
+    pub fn on_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called on each worker thread as it ends. A panic aborts the process.
+    pub fn on_exit(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_exit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Gets the payload when a task panics whose handle was dropped. Without it such a panic aborts the process, and so
+    /// does a panic of the handler.
+    pub fn on_panic(mut self, handler: impl Fn(Box<dyn std::any::Any + Send>) + Send + Sync + 'static) -> Self {
+        self.on_panic = Some(Box::new(handler));
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// See [`BuildError`]. When one thread cannot be started, those before it are stopped and joined first.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let workers = match self.workers {
+            0 => default_workers(std::env::var_os("UPBEAT_WORKERS"))?,
+            workers => workers,
+        };
+        if workers > MAX_WORKERS {
+            return Err(BuildError::TooManyWorkers { asked: workers });
+        }
+        if !STACK_SIZES.contains(&self.stack_size) {
+            return Err(BuildError::StackSize { asked: self.stack_size });
+        }
+        if self.heartbeat.is_zero() || self.heartbeat > Duration::from_secs(1) {
+            return Err(BuildError::Heartbeat);
+        }
+        let topology = Topology::dealt(&machine(), workers);
+        let (registry, queues) = Registry::new(Parts {
+            topology,
+            policy: self.stealing.policy(),
+            heartbeat: self.heartbeat,
+            seed: self.seed,
+            on_panic: self.on_panic,
+        });
+        let mut runtime = Runtime::new_with(registry.clone());
+        let (started, starts) = mpsc::channel();
+        for (index, queue) in queues.into_iter().enumerate() {
+            let registry = registry.clone();
+            let started = started.clone();
+            let (on_start, on_exit) = (self.on_start.clone(), self.on_exit.clone());
+            let pin = (self.pin == Pin::Cores).then(|| registry.topology.cpu(index).id);
+            let body = move || {
+                if let Some(cpu) = pin {
+                    affinity::pin(cpu);
+                }
+                let outcome = on_start.map_or(Ok(()), |hook| catch(|| hook(index)));
+                let failed = outcome.is_err();
+                discard(outcome);
+                // `build` may have given up on us already.
+                let _ = started.send((index, failed));
+                drop(started);
+                if failed {
+                    return;
+                }
+                Worker::new(registry, index, queue).serve();
+                if let Some(Err(_)) = on_exit.map(|hook| catch(|| hook(index))) {
+                    abort(&format!("the on_exit hook of worker {index} panicked"));
+                }
+            };
+            let thread = thread::Builder::new().name((self.thread_name)(index)).stack_size(self.stack_size).spawn(body);
+            match thread {
+                Ok(thread) => runtime.threads.push(thread),
+                // Dropping the runtime stops and joins the workers before this one.
+                Err(source) => return Err(BuildError::Spawn { index, source }),
+            }
+        }
+        drop(started);
+        match starts.iter().find(|(_, failed)| *failed) {
+            Some((index, _)) => Err(BuildError::StartHook { index }),
+            None => Ok(runtime),
+        }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+/// `UPBEAT_WORKERS` if it is set and not empty; else the affinity mask and the cgroup quota (the standard library reads both).
+fn default_workers(variable: Option<std::ffi::OsString>) -> Result<usize, BuildError> {
+    match variable.filter(|value| !value.is_empty()) {
+        None => Ok(thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS)),
+        Some(value) => match value.to_str().and_then(|text| text.trim().parse().ok()) {
+            Some(workers @ 1..=MAX_WORKERS) => Ok(workers),
+            _ => Err(BuildError::Environment { value: value.to_string_lossy().into_owned() }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault 50.
+    #[test]
+    fn garbage_in_the_environment_is_named() {
+        for garbage in ["-1", "9e99", "0", "two", "99999999999999999999", "4097"] {
+            match default_workers(Some(garbage.into())) {
+                Err(BuildError::Environment { value }) => assert_eq!(value, garbage),
+                other => panic!("{garbage}: {other:?}"),
+            }
+        }
+        assert_eq!(default_workers(Some(" 3 ".into())).unwrap(), 3);
+        assert!(default_workers(Some("".into())).unwrap() >= 1);
+    }
+}

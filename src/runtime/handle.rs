@@ -1,0 +1,173 @@
+//! The handle of a runtime, and shutting it down.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::builder::Builder;
+use super::current::with_current;
+use super::registry::Registry;
+use super::worker::Worker;
+use crate::error::BuildError;
+use crate::observe::{Metrics, Span};
+use crate::sync::{now, Ordering};
+use crate::task::scope::{self, Scope};
+use crate::task::spawn::{spawned, JoinHandle};
+use crate::task::Task;
+use crate::topology::Topology;
+
+/// A set of worker threads and what they share. Dropping it runs what was spawned and joins every thread.
+///
+/// ```
+/// let runtime = upbeat::Runtime::new()?;
+/// let (a, b) = runtime.join(|| 1 + 1, || 2 + 2);
+/// assert_eq!((a, b), (2, 4));
+/// runtime.shutdown();
+/// # Ok::<(), upbeat::BuildError>(())
+/// ```
+pub struct Runtime {
+    registry: Arc<Registry>,
+    pub(super) threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// A runtime with the default configuration; see [`Builder`].
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn new() -> Result<Self, BuildError> {
+        Self::builder().build()
+    }
+
+    /// Configures a runtime.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn new_with(registry: Arc<Registry>) -> Self {
+        Self { registry, threads: Vec::new() }
+    }
+
+    /// Runs `f` on a worker of this runtime and waits for it. On one of its own workers `f` runs on the spot; a worker of
+    /// another runtime goes on serving that one meanwhile, so runtimes may install into each other.
+    ///
+    /// # Panics
+    /// When `f` panics.
+    pub fn install<F, R>(&self, f: F) -> R
+    where
+        F: FnOnce(&Worker) -> R + Send,
+        R: Send,
+    {
+        self.registry.install(f)
+    }
+
+    /// [`join`](crate::join) on this runtime.
+    ///
+    /// # Panics
+    /// When either closure panics, after both have stopped.
+    pub fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        self.install(|worker| worker.join(|_| a(), |_| b()))
+    }
+
+    /// [`scope`](crate::scope) on this runtime.
+    ///
+    /// # Panics
+    /// When `f` or a task of the scope panics, after all have stopped.
+    pub fn scope<'env, F, R>(&self, f: F) -> R
+    where
+        F: FnOnce(&Scope<'_, 'env>) -> R + Send,
+        R: Send,
+    {
+        self.install(|worker| scope::run(worker, f))
+    }
+
+    /// [`spawn`](crate::spawn) on this runtime.
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (task, handle) = spawned(&self.registry, f);
+        self.registry.submit(Task::Spawned(task));
+        handle
+    }
+
+    /// How many workers it has.
+    pub fn num_workers(&self) -> usize {
+        self.registry.peers.len()
+    }
+
+    /// Where its workers are.
+    pub fn topology(&self) -> &Topology {
+        &self.registry.topology
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let now = now();
+        Metrics {
+            workers: self.registry.peers.iter().map(|peer| peer.counters.read(now)).collect(),
+            uptime: Duration::from_nanos(now - self.registry.started),
+        }
+    }
+
+    /// Begins to record when each worker is busy (at most 65,536 spans each); see [`stop_trace`](Self::stop_trace).
+    pub fn start_trace(&self) {
+        for peer in &self.registry.peers {
+            peer.events.start();
+        }
+    }
+
+    /// The busy spans since [`start_trace`](Self::start_trace), for [`write_chrome_trace`](crate::write_chrome_trace). A
+    /// stretch that is still going on counts up to now.
+    pub fn stop_trace(&self) -> Vec<Span> {
+        let now = now();
+        let span = |row, (from, to)| Span {
+            name: "busy".to_owned(),
+            row,
+            start: Duration::from_nanos(from),
+            length: Duration::from_nanos(to - from),
+        };
+        let mut spans = Vec::new();
+        for (row, peer) in self.registry.peers.iter().enumerate() {
+            spans.extend(peer.events.stop().into_iter().map(|times| span(row, times)));
+            let since = peer.counters.busy_since.load(Ordering::Relaxed);
+            if since != 0 && since < now {
+                spans.push(span(row, (since, now)));
+            }
+        }
+        spans
+    }
+
+    /// Runs what was spawned, then joins every thread. Dropping the runtime does the same.
+    ///
+    /// Called from one of its own workers it cannot wait for that worker: all threads are told to end, and left to it.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.registry.sleep().terminate();
+        let own = with_current(|worker| worker.is_some_and(|worker| Arc::ptr_eq(worker.registry(), &self.registry)));
+        if !own {
+            for thread in self.threads.drain(..) {
+                // A worker never unwinds: its loop aborts instead. A failed start hook was reported by `build`.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("workers", &self.num_workers()).finish_non_exhaustive()
+    }
+}

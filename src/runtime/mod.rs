@@ -1,0 +1,16 @@
+//! Runtimes: building them, the threads they own, and the loop each worker runs.
+
+mod builder;
+#[allow(unsafe_code)]
+pub(crate) mod current;
+mod global;
+#[allow(unsafe_code)]
+pub(crate) mod registry;
+mod handle;
+#[allow(unsafe_code)]
+pub(crate) mod worker;
+
+pub use builder::{Builder, Pin, MAX_WORKERS};
+pub(crate) use global::global;
+pub use handle::Runtime;
+pub use worker::Worker;

@@ -1,0 +1,170 @@
+//! What the workers of one runtime share, and the way in for threads that are not workers.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::current::with_current;
+use super::worker::Worker;
+use crate::deque::Ring;
+use crate::observe::counters::Counters;
+use crate::observe::events::Events;
+use crate::sleep::Sleep;
+use crate::steal::StealPolicy;
+use crate::sync::{now, AtomicUsize, Injector, Local, Ordering, Stealer};
+use crate::task::job::{Header, InstallJob};
+use crate::task::unwind::{abort, catch, message, AbortOnUnwind, Payload};
+use crate::task::Task;
+use crate::topology::Topology;
+
+/// Handles panics that no one waits for.
+pub(crate) type PanicHandler = Box<dyn Fn(Payload) + Send + Sync>;
+
+/// One worker, as the others see it.
+pub(crate) struct Peer {
+    pub(crate) ring: Arc<Ring<Header>>,
+    pub(crate) queue: Stealer<Task>,
+    /// Address of the scope one of whose tasks the worker took from a queue and runs now, 0 for none. While it is not 0, all
+    /// that is in the worker's ring descends from that scope.
+    pub(crate) serving: AtomicUsize,
+    /// How many unrelated tasks the worker runs on top of the one it took from a queue or a ring.
+    pub(crate) foreign: AtomicUsize,
+    pub(crate) counters: Counters,
+    pub(crate) events: Events,
+}
+
+impl Peer {
+    /// Whether all that is in the ring descends from the task that the worker took last.
+    pub(crate) fn runs_no_foreign_task(&self) -> bool {
+        self.foreign.load(Ordering::Acquire) == 0
+    }
+}
+
+/// The shared part of a runtime.
+pub(crate) struct Registry {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) injector: Injector<Task>,
+    sleep: Sleep,
+    pub(crate) policy: Box<dyn StealPolicy>,
+    pub(crate) topology: Topology,
+    pub(crate) heartbeat: Duration,
+    pub(crate) seed: u64,
+    on_panic: Option<PanicHandler>,
+    pub(crate) started: u64,
+}
+
+/// What a registry is made of besides its workers.
+pub(crate) struct Parts {
+    pub(crate) topology: Topology,
+    pub(crate) policy: Box<dyn StealPolicy>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) seed: u64,
+    pub(crate) on_panic: Option<PanicHandler>,
+}
+
+impl Registry {
+    /// A registry and the private ends of its workers' queues.
+    pub(crate) fn new(parts: Parts) -> (Arc<Self>, Vec<Local<Task>>) {
+        let workers = parts.topology.workers();
+        let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
+        let peers = queues.iter().map(|queue| Peer {
+            ring: Arc::new(Ring::new()),
+            queue: queue.stealer(),
+            serving: AtomicUsize::new(0),
+            foreign: AtomicUsize::new(0),
+            counters: Counters::new(),
+            events: Events::new(),
+        });
+        let registry = Self {
+            peers: peers.collect(),
+            injector: Injector::new(),
+            sleep: Sleep::new(workers),
+            policy: parts.policy,
+            topology: parts.topology,
+            heartbeat: parts.heartbeat,
+            seed: parts.seed,
+            on_panic: parts.on_panic,
+            started: now(),
+        };
+        (Arc::new(registry), queues)
+    }
+
+    pub(crate) fn sleep(&self) -> &Sleep {
+        &self.sleep
+    }
+
+    /// Makes a task public: in the current worker's own queue if it is one of ours, else in the injector.
+    pub(crate) fn submit(self: &Arc<Self>, task: Task) {
+        with_current(|worker| match worker {
+            Some(worker) if Arc::ptr_eq(worker.registry(), self) => worker.queue(task),
+            _ => self.injector.push(task),
+        });
+        self.sleep.wake_one();
+    }
+
+    /// Whether some queue or ring has a task that an idle worker could take.
+    pub(crate) fn has_public_work(&self) -> bool {
+        !self.injector.is_empty() || self.peers.iter().any(|peer| peer.ring.has_public() || !peer.queue.is_empty())
+    }
+
+    /// Runs `f` on a worker of this runtime and waits for it; on the spot when this thread is one.
+    pub(crate) fn install<F, R>(self: &Arc<Self>, f: F) -> R
+    where
+        F: FnOnce(&Worker) -> R + Send,
+        R: Send,
+    {
+        with_current(|worker| match worker {
+            Some(worker) if Arc::ptr_eq(worker.registry(), self) => f(worker),
+            other => self.install_from_outside(other, f),
+        })
+    }
+
+    fn install_from_outside<F, R>(self: &Arc<Self>, foreign: Option<&Worker>, f: F) -> R
+    where
+        F: FnOnce(&Worker) -> R + Send,
+        R: Send,
+    {
+        let job = InstallJob::new(f);
+        // The job's frame is public until `done`: nothing between may unwind out of here.
+        let guard = AbortOnUnwind("waiting for an installed task failed");
+        // SAFETY: this frame stays until `done` is set, and the injector hands the reference to one worker, once.
+        let reference = unsafe { job.publish() };
+        self.injector.push(Task::Install(reference));
+        self.sleep.wake_one();
+        match foreign {
+            // A worker of another runtime goes on serving that one: two runtimes may wait for each other.
+            Some(worker) => worker.wait_running_anything(job.done()),
+            None => job.done().wait(),
+        }
+        std::mem::forget(guard);
+        // SAFETY: `done` is set, and the result is taken here only.
+        let result = unsafe { job.take_result() };
+        result.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    /// A task panicked and nobody will ask for its result.
+    pub(crate) fn unhandled_panic(&self, task: &str, payload: Payload) {
+        let Some(handler) = &self.on_panic else {
+            abort(&format!("the detached task `{task}` panicked ({}) and no on_panic handler is set", message(&*payload)));
+        };
+        if let Err(second) = catch(|| handler(payload)) {
+            abort(&format!("the on_panic handler panicked ({})", message(&*second)));
+        }
+    }
+
+    /// Notes a busy stretch that ends now.
+    pub(crate) fn end_busy(&self, worker: usize) {
+        let counters = &self.peers[worker].counters;
+        let since = counters.busy_since.swap(0, Ordering::Relaxed);
+        if since != 0 {
+            let now = now();
+            crate::observe::counters::count(&counters.busy, now.saturating_sub(since));
+            self.peers[worker].events.record(since, now);
+        }
+    }
+
+    /// Notes that a busy stretch begins.
+    pub(crate) fn begin_busy(&self, worker: usize) {
+        self.peers[worker].counters.busy_since.store(now().max(1), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,391 @@
+//! A worker: its end of the ring, the loop it runs, and how it waits.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::current;
+use super::registry::Registry;
+use crate::deque::OwnerEnd;
+use crate::observe::counters::count;
+use crate::sleep::Woken;
+use crate::steal::Generator;
+use crate::sync::{now, spin, thread, Local, Ordering, SPINS};
+use crate::task::job::{Header, Stolen};
+use crate::task::latch::{Blocking, Latch};
+use crate::task::scope::Shared as ScopeShared;
+use crate::task::unwind::AbortOnUnwind;
+use crate::task::Task;
+
+/// First sleep of a worker that watches or waits while others work; it doubles up to four times that.
+const NAP: Duration = Duration::from_micros(50);
+
+/// The worker that a closure runs on: the way to fork without looking anything up.
+///
+/// Handed to the closures of [`Runtime::install`](crate::Runtime::install) and [`Worker::join`]; it cannot leave its thread.
+pub struct Worker {
+    pub(crate) ring: OwnerEnd<Header>,
+    index: usize,
+    registry: Arc<Registry>,
+    queue: Local<Task>,
+    /// When this worker last woke another one, ns.
+    last_wake: Cell<u64>,
+    thief: RefCell<Thief>,
+    /// Neither `Send` nor `Sync`.
+    thread: PhantomData<*const ()>,
+}
+
+struct Thief {
+    generator: Generator,
+    order: Vec<usize>,
+}
+
+impl Worker {
+    pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
+        let generator = Generator::new(registry.seed.wrapping_add(index as u64));
+        let order = Vec::with_capacity(registry.peers.len());
+        Self {
+            ring: OwnerEnd::new(registry.peers[index].ring.clone()),
+            index,
+            registry,
+            queue,
+            last_wake: Cell::new(0),
+            thief: RefCell::new(Thief { generator, order }),
+            thread: PhantomData,
+        }
+    }
+
+    /// This worker's number, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many workers its runtime has.
+    pub fn num_workers(&self) -> usize {
+        self.registry.peers.len()
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(crate) fn queue(&self, task: Task) {
+        self.queue.push(task);
+    }
+
+    /// Whether an idle worker has asked this one for work: the moment for a loop to split.
+    #[inline(always)]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.ring.ring().is_asked()
+    }
+
+    /// Makes the next push answer as if somebody had asked: for work so coarse that to offer it costs nothing.
+    pub(crate) fn offer_next(&self) {
+        self.ring.ring().ask();
+    }
+
+    /// Somebody asked: the oldest half of what is private becomes public, and a beat after the last time a sleeper is woken.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn answer(&self) {
+        let exposed = self.ring.expose();
+        if exposed == 0 {
+            return;
+        }
+        let counters = &self.registry.peers[self.index].counters;
+        count(&counters.beats, 1);
+        count(&counters.promotions, exposed);
+        let sleep = self.registry.sleep();
+        if sleep.has_sleepers() {
+            let now = now();
+            if now.saturating_sub(self.last_wake.get()) >= self.registry.heartbeat.as_nanos() as u64 {
+                self.last_wake.set(now);
+                sleep.wake_one();
+            }
+        }
+    }
+
+    /// The worker's loop: until the runtime shuts down and nothing is left to run.
+    pub(crate) fn serve(&self) {
+        current::serve(self, || {
+            let guard = AbortOnUnwind("a worker's loop failed");
+            let sleep = self.registry.sleep();
+            sleep.register(self.index, thread::current());
+            while let Some(work) = self.next_work() {
+                sleep.enter_active();
+                self.registry.begin_busy(self.index);
+                self.run(work);
+                while let Some(work) = self.find_work() {
+                    self.run(work);
+                }
+                self.registry.end_busy(self.index);
+                sleep.leave_active();
+            }
+            std::mem::forget(guard);
+        });
+    }
+
+    fn run(&self, work: Work) {
+        if self.registry.sleep().is_hungry() {
+            self.offer_next();
+        }
+        match work {
+            Work::Join(stolen, victim) => self.run_stolen(stolen, victim),
+            Work::Task(Task::Install(job)) => job.run(self),
+            Work::Task(Task::Spawned(task)) => task.run(self),
+            Work::Task(Task::Scoped(scope)) => self.run_scoped(&scope),
+        }
+    }
+
+    /// A public task came back unstolen: somebody may still be without work, so the next push offers again.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reclaimed(&self) {
+        if self.registry.sleep().is_hungry() {
+            self.offer_next();
+        }
+    }
+
+    fn run_stolen(&self, stolen: Stolen, victim: usize) {
+        if stolen.run(self) {
+            self.registry.sleep().unpark(victim);
+        }
+    }
+
+    fn run_scoped(&self, scope: &Arc<ScopeShared>) {
+        let serving = &self.registry.peers[self.index].serving;
+        serving.store(Arc::as_ptr(scope) as usize, Ordering::Release);
+        scope.run_one(self);
+        serving.store(0, Ordering::Release);
+    }
+
+    /// A task from the public queues: our own, then the injector, then the others'.
+    fn find_task(&self) -> Option<Task> {
+        self.queue.pop().or_else(|| self.registry.injector.steal()).or_else(|| {
+            let peers = &self.registry.peers;
+            let others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
+            others.into_iter().find_map(|peer| peer.queue.steal())
+        })
+    }
+
+    /// Something to run from anywhere, for a worker with an empty stack.
+    fn find_work(&self) -> Option<Work> {
+        self.find_task().map(Work::Task).or_else(|| self.steal_join())
+    }
+
+    /// The oldest join task of the first victim that has one; the others are asked.
+    fn steal_join(&self) -> Option<Work> {
+        let registry = &*self.registry;
+        let counters = &registry.peers[self.index].counters;
+        let mut thief = self.thief.borrow_mut();
+        let Thief { generator, order } = &mut *thief;
+        order.clear();
+        registry.policy.victims(self.index, &registry.topology, generator, order);
+        for &victim in order.iter() {
+            // A policy may be wrong about its numbers; it may not make us steal from nobody or ourselves.
+            let Some(peer) = registry.peers.get(victim).filter(|_| victim != self.index) else { continue };
+            let task = peer.ring.steal();
+            if task.is_null() {
+                peer.ring.ask();
+                continue;
+            }
+            count(&counters.steals[registry.topology.distance(self.index, victim) as usize], 1);
+            // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
+            return Some(Work::Join(unsafe { Stolen::new(task) }, victim));
+        }
+        count(&counters.failed_steals, 1);
+        None
+    }
+
+    /// Waits for work; `None` when the runtime shuts down and there is none.
+    fn next_work(&self) -> Option<Work> {
+        let sleep = self.registry.sleep();
+        sleep.begin_hunger();
+        let work = loop {
+            if let Some(work) = self.find_work() {
+                break Some(work);
+            }
+            if sleep.is_terminating() {
+                break None;
+            }
+            if sleep.is_active() && sleep.try_watch() {
+                let work = self.watch();
+                sleep.stop_watching();
+                if work.is_some() {
+                    // `enter_active` finds the seat free and wakes the next watcher.
+                    break work;
+                }
+            }
+            let has_work = || self.registry.has_public_work() || sleep.needs_watcher();
+            if sleep.park(self.index, None, has_work) == Woken::Slept {
+                count(&self.registry.peers[self.index].counters.parks, 1);
+            }
+        };
+        sleep.end_hunger();
+        work
+    }
+
+    /// Watches busy workers: polls for a while, then between naps; `None` when nobody is busy any more.
+    fn watch(&self) -> Option<Work> {
+        let sleep = self.registry.sleep();
+        for _ in 0..SPINS {
+            if let Some(work) = self.find_work() {
+                return Some(work);
+            }
+            if !sleep.is_active() {
+                return None;
+            }
+            pause();
+        }
+        let mut nap = NAP;
+        while sleep.is_active() && !sleep.is_terminating() {
+            if sleep.park(self.index, Some(nap), || self.registry.has_public_work()) == Woken::Slept {
+                count(&self.registry.peers[self.index].counters.parks, 1);
+            }
+            if let Some(work) = self.find_work() {
+                return Some(work);
+            }
+            nap = (nap * 2).min(NAP * 4);
+        }
+        None
+    }
+
+    /// A thief has the task that `latch` belongs to. Until it is done, this worker runs what descends from it, and nothing
+    /// else: so its stack stays within the program's own depth, and no lock that its caller holds is met again.
+    pub(crate) fn wait_for_thief(&self, latch: &Latch) {
+        self.wait(latch, || {
+            let runner = latch.runner()?;
+            // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
+            // took it. The latch is read while the task is still in the ring, so the answer holds for it.
+            let peer = &self.registry.peers[runner];
+            let task = peer.ring.steal_if(|| !latch.is_set() && peer.runs_no_foreign_task());
+            if task.is_null() {
+                peer.ring.ask();
+                return None;
+            }
+            // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
+            Some(Work::Join(unsafe { Stolen::new(task) }, runner))
+        });
+    }
+
+    /// Waits for a scope's tasks and runs those that have not begun, and what descends from those that have.
+    pub(crate) fn wait_for_scope(&self, scope: &Arc<ScopeShared>) {
+        let guard = AbortOnUnwind("waiting for a scope failed");
+        let address = Arc::as_ptr(scope) as usize;
+        while scope.run_one(self) {}
+        self.wait(scope.latch(), || {
+            if !scope.is_idle() {
+                return Some(Work::Task(Task::Scoped(scope.clone())));
+            }
+            self.registry.peers.iter().enumerate().find_map(|(index, peer)| {
+                if index == self.index || peer.serving.load(Ordering::Acquire) != address {
+                    return None;
+                }
+                let serves_us = || peer.serving.load(Ordering::Acquire) == address && peer.runs_no_foreign_task();
+                let task = peer.ring.steal_if(serves_us);
+                if task.is_null() {
+                    peer.ring.ask();
+                    return None;
+                }
+                // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
+                Some(Work::Join(unsafe { Stolen::new(task) }, index))
+            })
+        });
+        std::mem::forget(guard);
+    }
+
+    /// Waits for `latch`: runs what `help` finds, else polls a while, else naps.
+    fn wait(&self, latch: &Latch, mut help: impl FnMut() -> Option<Work>) {
+        if latch.is_set() {
+            return;
+        }
+        let sleep = self.registry.sleep();
+        self.registry.end_busy(self.index);
+        sleep.begin_hunger();
+        let mut polls = 0;
+        let mut nap = NAP;
+        while !latch.is_set() {
+            if let Some(work) = help() {
+                sleep.end_hunger();
+                self.registry.begin_busy(self.index);
+                match work {
+                    Work::Join(stolen, victim) => {
+                        count(&self.registry.peers[self.index].counters.steals[self.distance(victim)], 1);
+                        self.run_stolen(stolen, victim);
+                    }
+                    Work::Task(Task::Scoped(scope)) => {
+                        scope.run_one(self);
+                    }
+                    Work::Task(_) => unreachable!("a waiter is offered its own descendants only"),
+                }
+                self.registry.end_busy(self.index);
+                sleep.begin_hunger();
+                (polls, nap) = (0, NAP);
+            } else if polls < SPINS {
+                polls += 1;
+                pause();
+            } else if latch.announce_waiter() {
+                thread::park_timeout(nap);
+                nap = (nap * 2).min(NAP * 4);
+            }
+        }
+        sleep.end_hunger();
+        self.registry.begin_busy(self.index);
+    }
+
+    fn distance(&self, other: usize) -> usize {
+        self.registry.topology.distance(self.index, other) as usize
+    }
+
+    /// Waits for `done` and meanwhile runs any public task: for waits whose end may depend on one.
+    pub(crate) fn wait_running_anything(&self, done: &Blocking) {
+        let mut nap = NAP;
+        while !done.is_set() {
+            if let Some(task) = self.find_task() {
+                self.run_nested(task);
+                nap = NAP;
+            } else {
+                done.wait_briefly(nap);
+                nap = (nap * 2).min(NAP * 4);
+            }
+        }
+    }
+
+    /// Runs a public task in the middle of another one. Meanwhile the ring holds what does not descend from that other one, so
+    /// its waiters must not steal from here.
+    fn run_nested(&self, task: Task) {
+        let foreign = &self.registry.peers[self.index].foreign;
+        let depth = foreign.load(Ordering::Relaxed);
+        foreign.store(depth + 1, Ordering::Release);
+        match task {
+            Task::Install(job) => job.run(self),
+            Task::Spawned(task) => task.run(self),
+            Task::Scoped(scope) => {
+                scope.run_one(self);
+            }
+        }
+        foreign.store(depth, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// What a worker runs next.
+enum Work {
+    /// A join task, and the worker it was stolen from.
+    Join(Stolen, usize),
+    /// A public task.
+    Task(Task),
+}
+
+/// Between two polls: about 0.1 µs, so that polling leaves the victim's cache lines alone.
+fn pause() {
+    for _ in 0..4 {
+        spin();
+    }
+}

@@ -1,0 +1,116 @@
+//! The real twin: `std`, and `crossbeam-deque` for queues whose tasks are public at once.
+
+pub(crate) use std::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::thread_local;
+
+use crossbeam_deque as deque;
+use std::time::{Duration, Instant};
+
+/// Slots of a worker's ring; a power of two.
+pub(crate) const RING_SLOTS: usize = 256;
+/// Polls of an idle or waiting worker before it sleeps, about 20 to 50 µs.
+pub(crate) const SPINS: u32 = 400;
+
+/// Locks; a poisoned lock is taken all the same, because no code that can panic runs under one.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Waits on a condition variable, for `limit` at most when one is given.
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
+    match limit {
+        Some(limit) => condvar.wait_timeout(guard, limit).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
+        None => condvar.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
+    }
+}
+
+/// Threads, as far as the scheduler needs them.
+pub(crate) mod thread {
+    pub(crate) use std::thread::{current, park, park_timeout, Thread};
+}
+
+/// One poll of a loop that waits for another thread.
+#[inline]
+pub(crate) fn spin() {
+    std::hint::spin_loop();
+}
+
+/// Nanoseconds since the first call, monotonic.
+pub(crate) fn now() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// A cell whose accesses the model checker watches; here nothing but its address.
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    #[inline(always)]
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+    /// Hands the content's address to `f`, which may write through it if it has exclusive access.
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// A worker's own queue of public tasks: first in, first out.
+pub(crate) struct Local<T>(deque::Worker<T>);
+/// The thieves' end of a [`Local`].
+pub(crate) struct Stealer<T>(deque::Stealer<T>);
+/// A queue that any thread pushes to and takes from.
+pub(crate) struct Injector<T>(deque::Injector<T>);
+
+/// Repeats a steal that lost a race until it has an answer.
+fn settle<T>(mut steal: impl FnMut() -> deque::Steal<T>) -> Option<T> {
+    loop {
+        match steal() {
+            deque::Steal::Success(task) => return Some(task),
+            deque::Steal::Empty => return None,
+            deque::Steal::Retry => spin(),
+        }
+    }
+}
+
+impl<T> Local<T> {
+    pub(crate) fn new() -> Self {
+        Self(deque::Worker::new_fifo())
+    }
+    pub(crate) fn stealer(&self) -> Stealer<T> {
+        Stealer(self.0.stealer())
+    }
+    pub(crate) fn push(&self, task: T) {
+        self.0.push(task);
+    }
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.0.pop()
+    }
+}
+
+impl<T> Stealer<T> {
+    pub(crate) fn steal(&self) -> Option<T> {
+        settle(|| self.0.steal())
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> Injector<T> {
+    pub(crate) fn new() -> Self {
+        Self(deque::Injector::new())
+    }
+    pub(crate) fn push(&self, task: T) {
+        self.0.push(task);
+    }
+    pub(crate) fn steal(&self) -> Option<T> {
+        settle(|| self.0.steal())
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

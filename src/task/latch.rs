@@ -1,0 +1,112 @@
+//! Latches: one thread says once that something is done, another one waits for it.
+//!
+//! [`Latch`] is one word and lives in the frame of a join or in a scope; its waiter is a worker, which helps,
+//! spins and then parks. [`Blocking`] is for threads that are not workers. Models: `loom-tests/tests/latch.rs`.
+
+use std::time::Duration;
+
+use crate::sync::{lock, ordering, wait, AtomicU32, Condvar, Mutex, Ordering};
+
+const DONE: u32 = 1;
+const WAITER: u32 = 2;
+/// Bits above the flags hold 1 + the index of the worker that runs the task, 0 while unknown.
+const RUNNER_SHIFT: u32 = 2;
+
+/// A one-shot latch with room for who runs the task.
+///
+/// States: `open` → (`runner known`) → `done`, with `WAITER` added while its owner sleeps. Setting is the setter's last
+/// access: the owner may leave the frame that holds the latch at once.
+#[derive(Debug)]
+pub struct Latch(AtomicU32);
+
+impl Latch {
+    /// An open latch.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Whether it was set; if so, everything done before setting is visible.
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.0.load(ordering!("latch_read", Acquire)) & DONE != 0
+    }
+
+    /// Notes that worker `index` runs the task, for the waiter to help there.
+    pub fn set_runner(&self, index: usize) {
+        self.0.fetch_or((index as u32 + 1) << RUNNER_SHIFT, Ordering::Relaxed);
+    }
+
+    /// The worker that runs the task, once known.
+    pub fn runner(&self) -> Option<usize> {
+        match self.0.load(Ordering::Relaxed) >> RUNNER_SHIFT {
+            0 => None,
+            index => Some(index as usize - 1),
+        }
+    }
+
+    /// Announces that the waiter is about to sleep; false when the latch is set already.
+    pub fn announce_waiter(&self) -> bool {
+        self.0.fetch_or(WAITER, ordering!("latch_announce", AcqRel)) & DONE == 0
+    }
+
+    /// Sets the latch; true when the waiter announced that it sleeps and must be woken.
+    ///
+    /// The caller must not touch the latch, nor what it guards, after this.
+    pub fn set(&self) -> bool {
+        self.0.swap(DONE, ordering!("latch_set", AcqRel)) & WAITER != 0
+    }
+}
+
+impl Default for Latch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A latch that any thread may block on. Shared by reference count, so setter and waiter may leave in any order.
+#[derive(Debug)]
+pub struct Blocking {
+    done: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Blocking {
+    /// An open latch.
+    pub fn new() -> Self {
+        Self { done: Mutex::new(false), changed: Condvar::new() }
+    }
+
+    /// Whether it was set.
+    pub fn is_set(&self) -> bool {
+        *lock(&self.done)
+    }
+
+    /// Sets it and wakes every waiter.
+    pub fn set(&self) {
+        *lock(&self.done) = true;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until it is set.
+    pub fn wait(&self) {
+        let mut done = lock(&self.done);
+        while !*done {
+            done = wait(&self.changed, done, None);
+        }
+    }
+
+    /// Blocks until it is set or `limit` has passed, or for no reason at all.
+    pub fn wait_briefly(&self, limit: Duration) {
+        let done = lock(&self.done);
+        if !*done {
+            drop(wait(&self.changed, done, Some(limit)));
+        }
+    }
+}
+
+impl Default for Blocking {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,25 @@
+//! Tasks: the closures that workers run, how their results and panics come back, and who waits for them.
+
+#[allow(unsafe_code)]
+pub(crate) mod job;
+#[allow(unsafe_code)]
+pub(crate) mod join;
+// `pub` in here is for the models alone, as in `crate::deque`.
+#[allow(unreachable_pub)]
+pub(crate) mod latch;
+#[allow(unsafe_code)]
+pub(crate) mod scope;
+pub(crate) mod spawn;
+pub(crate) mod unwind;
+
+use std::sync::Arc;
+
+/// A task that is public from the start: any worker may take it from a queue.
+pub(crate) enum Task {
+    /// A closure handed in from outside, whose caller is blocked until it is done.
+    Install(job::InstallRef),
+    /// A spawned task; running it twice is refused by its own state.
+    Spawned(Arc<dyn spawn::Spawned>),
+    /// One task of a scope waits in the scope's own queue.
+    Scoped(Arc<scope::Shared>),
+}

@@ -1,0 +1,188 @@
+//! Scopes: any number of tasks that may borrow, all finished before the scope returns.
+//!
+//! A scope has a queue of its own; workers find it through tickets in their public queues. So the scope's owner, while it
+//! waits, runs tasks of this scope and nothing else. Model of the count: `loom-tests/tests/scope.rs`.
+
+use std::marker::PhantomData;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use super::job::{erase, ErasedClosure};
+use super::latch::Latch;
+use super::unwind::{catch, discard, Payload};
+use super::Task;
+use crate::runtime::current::with_current;
+use crate::runtime::registry::Registry;
+use crate::runtime::worker::Worker;
+use crate::sync::{lock, Injector, Mutex};
+
+#[allow(unreachable_pub)]
+mod count {
+    //! How many tasks a scope still waits for.
+
+    use crate::sync::{ordering, AtomicUsize, Ordering};
+
+    /// Counts from 1: the scope's own body is the first thing to wait for.
+    #[derive(Debug)]
+    pub struct Count(AtomicUsize);
+
+    impl Count {
+        /// The body alone.
+        pub fn new() -> Self {
+            Self(AtomicUsize::new(1))
+        }
+
+        /// One more; called by somebody who is counted, so the count is not 0.
+        pub fn add(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        /// One less; true for the last one, to whom the others' writes are visible.
+        pub fn finish(&self) -> bool {
+            self.0.fetch_sub(1, ordering!("scope_finish", AcqRel)) == 1
+        }
+    }
+
+    impl Default for Count {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
+}
+
+#[allow(unreachable_pub)]
+pub use count::Count;
+
+/// What a scope's tasks and its owner share.
+pub(crate) struct Shared {
+    queue: Injector<ErasedClosure>,
+    count: Count,
+    latch: Latch,
+    /// The first panic of a task.
+    panic: Mutex<Option<Payload>>,
+    /// The worker that waits.
+    owner: usize,
+    registry: Arc<Registry>,
+}
+
+impl Shared {
+    /// Runs one task of the scope, if one waits.
+    pub(crate) fn run_one(&self, worker: &Worker) -> bool {
+        let Some(closure) = self.queue.steal() else { return false };
+        if let Err(payload) = catch(move || closure(worker)) {
+            let mut first = lock(&self.panic);
+            match *first {
+                None => *first = Some(payload),
+                Some(_) => {
+                    drop(first);
+                    discard(payload);
+                }
+            }
+        }
+        self.finish();
+        true
+    }
+
+    fn finish(&self) {
+        if self.count.finish() && self.latch.set() {
+            self.registry.sleep().unpark(self.owner);
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn latch(&self) -> &Latch {
+        &self.latch
+    }
+}
+
+/// A place to spawn tasks that may borrow anything that outlives the scope; see [`scope`](crate::scope).
+pub struct Scope<'scope, 'env> {
+    shared: Arc<Shared>,
+    /// `'env` is invariant, so that a scope cannot pass for one of shorter-lived borrows.
+    env: PhantomData<(&'scope (), fn(&'env ()) -> &'env ())>,
+}
+
+impl<'env> Scope<'_, 'env> {
+    /// Spawns `f`; the scope returns only after it has run. Tasks may spawn more tasks.
+    ///
+    /// ```
+    /// let runtime = upbeat::Runtime::new().unwrap();
+    /// let mut parts = [0u64; 4];
+    /// runtime.scope(|scope| {
+    ///     for (i, part) in parts.iter_mut().enumerate() {
+    ///         scope.spawn(move |_| *part = i as u64 + 1);
+    ///     }
+    /// });
+    /// assert_eq!(parts, [1, 2, 3, 4]);
+    /// ```
+    pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
+        let scope = Scope { shared: self.shared.clone(), env: PhantomData };
+        let closure: Box<dyn FnOnce(&Worker) + Send + 'env> = Box::new(move |_| f(&scope));
+        // SAFETY: `run` below returns only when every counted closure has run, and `'env` outlives that call.
+        let closure = unsafe { erase(closure) };
+        self.shared.count.add();
+        self.shared.queue.push(closure);
+        self.shared.registry.submit(Task::Scoped(self.shared.clone()));
+    }
+}
+
+impl std::fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
+
+/// Runs a scope on `worker`.
+pub(crate) fn run<'env, F, R>(worker: &Worker, f: F) -> R
+where
+    F: FnOnce(&Scope<'_, 'env>) -> R,
+{
+    let shared = Arc::new(Shared {
+        queue: Injector::new(),
+        count: Count::new(),
+        latch: Latch::new(),
+        panic: Mutex::new(None),
+        owner: worker.index(),
+        registry: worker.registry().clone(),
+    });
+    let scope = Scope { shared: shared.clone(), env: PhantomData };
+    let result = catch(|| f(&scope));
+    shared.finish();
+    worker.wait_for_scope(&shared);
+    let task_panic = lock(&shared.panic).take();
+    match (result, task_panic) {
+        (Ok(result), None) => result,
+        (Ok(result), Some(payload)) => {
+            discard(result);
+            resume_unwind(payload)
+        }
+        (Err(payload), other) => {
+            discard(other);
+            resume_unwind(payload)
+        }
+    }
+}
+
+impl Worker {
+    /// Runs `f` with a scope on this worker; see [`scope`](crate::scope).
+    pub fn scope<'env, F, R>(&self, f: F) -> R
+    where
+        F: FnOnce(&Scope<'_, 'env>) -> R,
+    {
+        run(self, f)
+    }
+}
+
+/// Runs a scope on the current worker, if this thread is one.
+pub(crate) fn run_current<'env, F, R>(f: F) -> Result<R, F>
+where
+    F: FnOnce(&Scope<'_, 'env>) -> R,
+{
+    with_current(|worker| match worker {
+        Some(worker) => Ok(run(worker, f)),
+        None => Err(f),
+    })
+}

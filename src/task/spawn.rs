@@ -1,0 +1,184 @@
+//! Spawned tasks: public at once, with a handle that can be waited for or dropped.
+
+use std::any::type_name;
+use std::sync::Arc;
+
+use super::latch::Blocking;
+use super::unwind::{catch, discard, Payload};
+use crate::runtime::current::with_current;
+use crate::runtime::registry::Registry;
+use crate::runtime::worker::Worker;
+use crate::sync::{lock, Mutex};
+
+/// A spawned task, as the queues see it.
+pub(crate) trait Spawned: Send + Sync {
+    /// Runs the task unless somebody else has begun it.
+    fn run(&self, worker: &Worker);
+}
+
+/// A spawned task, as its handle sees it.
+trait Awaited<T>: Spawned {
+    fn done(&self) -> &Blocking;
+    fn registry(&self) -> &Arc<Registry>;
+    fn take_result(&self) -> std::thread::Result<T>;
+    fn detach(&self);
+}
+
+/// Where the result is, or what shall become of it.
+enum Outcome<T> {
+    Pending,
+    /// Nobody will ask.
+    Detached,
+    Ready(std::thread::Result<T>),
+    Delivered,
+}
+
+struct Packet<F, T> {
+    closure: Mutex<Option<F>>,
+    outcome: Mutex<Outcome<T>>,
+    done: Blocking,
+    registry: Arc<Registry>,
+}
+
+impl<F, T> Packet<F, T> {
+    /// A panic that nobody will ask about goes to the runtime's handler.
+    fn unhandled(&self, payload: Payload) {
+        self.registry.unhandled_panic(type_name::<F>(), payload);
+    }
+}
+
+impl<F, T> Spawned for Packet<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn run(&self, _worker: &Worker) {
+        let Some(closure) = lock(&self.closure).take() else { return };
+        let result = catch(closure);
+        let unclaimed = {
+            let mut outcome = lock(&self.outcome);
+            match *outcome {
+                Outcome::Detached => Some(result),
+                _ => {
+                    *outcome = Outcome::Ready(result);
+                    None
+                }
+            }
+        };
+        match unclaimed {
+            Some(Err(payload)) => self.unhandled(payload),
+            // A destructor that panics is the task's panic: it ran as part of it.
+            Some(Ok(value)) => {
+                if let Err(payload) = catch(move || drop(value)) {
+                    self.unhandled(payload);
+                }
+            }
+            None => {}
+        }
+        self.done.set();
+    }
+}
+
+impl<F, T> Awaited<T> for Packet<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn done(&self) -> &Blocking {
+        &self.done
+    }
+
+    fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    fn take_result(&self) -> std::thread::Result<T> {
+        match std::mem::replace(&mut *lock(&self.outcome), Outcome::Delivered) {
+            Outcome::Ready(result) => result,
+            _ => unreachable!("a task is done when its result is ready, and its only handle asks once"),
+        }
+    }
+
+    fn detach(&self) {
+        let late = {
+            let mut outcome = lock(&self.outcome);
+            match *outcome {
+                Outcome::Pending => std::mem::replace(&mut *outcome, Outcome::Detached),
+                _ => std::mem::replace(&mut *outcome, Outcome::Delivered),
+            }
+        };
+        match late {
+            Outcome::Ready(Err(payload)) => self.unhandled(payload),
+            Outcome::Ready(Ok(value)) => discard(value),
+            _ => {}
+        }
+    }
+}
+
+/// Waits for a spawned task. Dropping the handle detaches the task: it runs all the same.
+///
+/// If a detached task panics, the runtime's [`on_panic`](crate::Builder::on_panic) handler gets the payload; without a
+/// handler the process aborts with a message that names the task.
+pub struct JoinHandle<T> {
+    task: Option<Arc<dyn Awaited<T>>>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits for the task and returns its result, or the payload of its panic.
+    ///
+    /// A worker that calls this helps: it runs the task itself if nobody has begun it, else other spawned tasks, which
+    /// may nest on its stack. Hold no lock that those might take.
+    ///
+    /// ```
+    /// let runtime = upbeat::Runtime::new().unwrap();
+    /// let handle = runtime.spawn(|| 6 * 7);
+    /// assert_eq!(handle.join().unwrap(), 42);
+    /// ```
+    pub fn join(mut self) -> std::thread::Result<T> {
+        let Some(task) = self.task.take() else { unreachable!("join consumes the handle") };
+        with_current(|worker| match worker {
+            Some(worker) => {
+                if Arc::ptr_eq(worker.registry(), task.registry()) {
+                    task.run(worker);
+                }
+                worker.wait_running_anything(task.done());
+            }
+            None => task.done().wait(),
+        });
+        task.take_result()
+    }
+
+    /// Whether the task has finished, so that [`join`](Self::join) will not wait.
+    pub fn is_finished(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.done().is_set())
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// Makes a task of `closure`: the queues' end and the handle.
+pub(crate) fn spawned<F, T>(registry: &Arc<Registry>, closure: F) -> (Arc<dyn Spawned>, JoinHandle<T>)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let packet = Arc::new(Packet {
+        closure: Mutex::new(Some(closure)),
+        outcome: Mutex::new(Outcome::Pending),
+        done: Blocking::new(),
+        registry: registry.clone(),
+    });
+    (packet.clone(), JoinHandle { task: Some(packet) })
+}

@@ -1,0 +1,49 @@
+//! Panics: caught where a task ends, carried to who waits for it, and disposed of without a second panic.
+
+use std::any::Any;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// Runs `f`, catching a panic.
+///
+/// State that `f` borrows is either returned to a caller that sees the panic resumed, or dropped.
+#[inline(always)]
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+/// Drops `value`; a panic in its destructor is caught and its payload leaked, so that the caller goes on.
+pub(crate) fn discard<T>(value: T) {
+    if let Err(payload) = catch(move || drop(value)) {
+        // The payload's own destructor may panic as well; leaking it ends the chain.
+        std::mem::forget(payload);
+    }
+}
+
+/// Says why and ends the process: for panics that nobody waits for, and broken invariants.
+pub(crate) fn abort(why: &str) -> ! {
+    use std::io::Write;
+    // If even stderr is gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "upbeat: {why}; aborting");
+    std::process::abort()
+}
+
+/// The message of a panic, where it has one.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}
+
+/// Aborts when dropped by unwinding: code under it has published a frame and must not leave it.
+pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        abort(self.0);
+    }
+}
