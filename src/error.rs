@@ -50,7 +50,9 @@ impl fmt::Display for BuildError {
             Self::TooManyWorkers { asked } => {
                 write!(f, "{asked} workers were asked for; the most is {}", crate::MAX_WORKERS)
             }
-            Self::StackSize { asked } => write!(f, "a stack of {asked} bytes is not between 64 KiB and 64 GiB"),
+            Self::StackSize { asked } => {
+                write!(f, "a stack of {asked} bytes is not between 64 KiB and 64 GiB")
+            }
             Self::Heartbeat => write!(f, "the heartbeat must be longer than zero and at most one second"),
             Self::StartHook { index } => write!(f, "the on_start hook of worker {index} panicked"),
         }

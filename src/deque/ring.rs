@@ -166,7 +166,12 @@ impl<T> OwnerEnd<T> {
             return Taken::Back;
         }
         let won = top == bottom
-            && self.ring.top.0.compare_exchange(bottom, bottom + 1, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+            && self
+                .ring
+                .top
+                .0
+                .compare_exchange(bottom, bottom + 1, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok();
         // Either way index `bottom` is used up: the ring is empty above it.
         self.ring.split.0.store(bottom + 1, Ordering::Relaxed);
         self.split.set(bottom + 1);

@@ -17,7 +17,11 @@ pub struct Span {
 }
 
 /// Writes `spans` as a JSON array of complete events (`"ph":"X"`, times in µs), rows named by `row_name`.
-pub fn write_chrome_trace(mut out: impl Write, spans: &[Span], row_name: impl Fn(usize) -> String) -> io::Result<()> {
+pub fn write_chrome_trace(
+    mut out: impl Write,
+    spans: &[Span],
+    row_name: impl Fn(usize) -> String,
+) -> io::Result<()> {
     let mut rows: Vec<_> = spans.iter().map(|span| span.row).collect();
     rows.sort_unstable();
     rows.dedup();
@@ -65,8 +69,12 @@ mod tests {
 
     #[test]
     fn is_json_with_named_rows() {
-        let span =
-            Span { name: "a \"b\"\n".into(), row: 3, start: Duration::from_nanos(1_234_567), length: Duration::from_micros(2) };
+        let span = Span {
+            name: "a \"b\"\n".into(),
+            row: 3,
+            start: Duration::from_nanos(1_234_567),
+            length: Duration::from_micros(2),
+        };
         let mut out = Vec::new();
         write_chrome_trace(&mut out, &[span], |row| format!("worker {row}")).unwrap();
         assert_eq!(

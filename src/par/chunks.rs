@@ -28,7 +28,11 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
 }
 
 fn run<T: Send>(
-    worker: &Worker, mut first: usize, mut data: &mut [T], size: usize, f: &(impl Fn(usize, &mut [T]) + Sync),
+    worker: &Worker,
+    mut first: usize,
+    mut data: &mut [T],
+    size: usize,
+    f: &(impl Fn(usize, &mut [T]) + Sync),
 ) {
     let mut pace = Pace::new();
     while !data.is_empty() {
@@ -39,7 +43,10 @@ fn run<T: Send>(
             }
             let (left, right) = data.split_at_mut(chunks / 2 * size);
             let middle = first + chunks / 2;
-            worker.join(|worker| run(worker, first, left, size, f), |worker| run(worker, middle, right, size, f));
+            worker.join(
+                |worker| run(worker, first, left, size, f),
+                |worker| run(worker, middle, right, size, f),
+            );
             return;
         }
         let now = chunks.min(pace.chunk());

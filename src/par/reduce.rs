@@ -22,7 +22,10 @@ const LEAVES: usize = 4096;
 /// assert!((sum - 50_050.0).abs() < 1e-9);
 /// ```
 pub fn map_reduce<T: Send>(
-    range: Range<usize>, map: impl Fn(usize) -> T + Sync, combine: impl Fn(T, T) -> T + Sync, identity: impl Fn() -> T,
+    range: Range<usize>,
+    map: impl Fn(usize) -> T + Sync,
+    combine: impl Fn(T, T) -> T + Sync,
+    identity: impl Fn() -> T,
 ) -> T {
     if range.is_empty() {
         return identity();

@@ -137,7 +137,10 @@ impl Builder {
 
     /// Gets the payload when a task panics whose handle was dropped. Without it such a panic aborts the process, and so
     /// does a panic of the handler.
-    pub fn on_panic(mut self, handler: impl Fn(Box<dyn std::any::Any + Send>) + Send + Sync + 'static) -> Self {
+    pub fn on_panic(
+        mut self,
+        handler: impl Fn(Box<dyn std::any::Any + Send>) + Send + Sync + 'static,
+    ) -> Self {
         self.on_panic = Some(Box::new(handler));
         self
     }
@@ -193,7 +196,10 @@ impl Builder {
                     abort(&format!("the on_exit hook of worker {index} panicked"));
                 }
             };
-            let thread = thread::Builder::new().name((self.thread_name)(index)).stack_size(self.stack_size).spawn(body);
+            let thread = thread::Builder::new()
+                .name((self.thread_name)(index))
+                .stack_size(self.stack_size)
+                .spawn(body);
             match thread {
                 Ok(thread) => runtime.threads.push(thread),
                 // Dropping the runtime stops and joins the workers before this one.

@@ -18,6 +18,7 @@ pub(crate) fn global() -> &'static Runtime {
     if let Some(runtime) = GLOBAL.get() {
         return runtime;
     }
-    let built = Runtime::new().unwrap_or_else(|error| panic!("the global runtime could not be built: {error}"));
+    let built =
+        Runtime::new().unwrap_or_else(|error| panic!("the global runtime could not be built: {error}"));
     GLOBAL.get_or_init(|| built)
 }

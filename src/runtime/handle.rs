@@ -156,7 +156,9 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.registry.sleep().terminate();
-        let own = with_current(|worker| worker.is_some_and(|worker| Arc::ptr_eq(worker.registry(), &self.registry)));
+        let own = with_current(|worker| {
+            worker.is_some_and(|worker| Arc::ptr_eq(worker.registry(), &self.registry))
+        });
         if !own {
             for thread in self.threads.drain(..) {
                 // A worker never unwinds: its loop aborts instead. A failed start hook was reported by `build`.

@@ -4,9 +4,9 @@ mod builder;
 #[allow(unsafe_code)]
 pub(crate) mod current;
 mod global;
+mod handle;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
-mod handle;
 #[allow(unsafe_code)]
 pub(crate) mod worker;
 

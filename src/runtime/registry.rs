@@ -104,7 +104,8 @@ impl Registry {
 
     /// Whether some queue or ring has a task that an idle worker could take.
     pub(crate) fn has_public_work(&self) -> bool {
-        !self.injector.is_empty() || self.peers.iter().any(|peer| peer.ring.has_public() || !peer.queue.is_empty())
+        !self.injector.is_empty()
+            || self.peers.iter().any(|peer| peer.ring.has_public() || !peer.queue.is_empty())
     }
 
     /// Runs `f` on a worker of this runtime and waits for it; on the spot when this thread is one.
@@ -145,7 +146,10 @@ impl Registry {
     /// A task panicked and nobody will ask for its result.
     pub(crate) fn unhandled_panic(&self, task: &str, payload: Payload) {
         let Some(handler) = &self.on_panic else {
-            abort(&format!("the detached task `{task}` panicked ({}) and no on_panic handler is set", message(&*payload)));
+            abort(&format!(
+                "the detached task `{task}` panicked ({}) and no on_panic handler is set",
+                message(&*payload)
+            ));
         };
         if let Err(second) = catch(|| handler(payload)) {
             abort(&format!("the on_panic handler panicked ({})", message(&*second)));

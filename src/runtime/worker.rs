@@ -282,7 +282,8 @@ impl Worker {
                 if index == self.index || peer.serving.load(Ordering::Acquire) != address {
                     return None;
                 }
-                let serves_us = || peer.serving.load(Ordering::Acquire) == address && peer.runs_no_foreign_task();
+                let serves_us =
+                    || peer.serving.load(Ordering::Acquire) == address && peer.runs_no_foreign_task();
                 let task = peer.ring.steal_if(serves_us);
                 if task.is_null() {
                     peer.ring.ask();

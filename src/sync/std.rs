@@ -1,6 +1,8 @@
 //! The real twin: `std`, and `crossbeam-deque` for queues whose tasks are public at once.
 
-pub(crate) use std::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{
+    fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::thread_local;
 
@@ -18,7 +20,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Waits on a condition variable, for `limit` at most when one is given.
-pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
+pub(crate) fn wait<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    limit: Option<Duration>,
+) -> MutexGuard<'a, T> {
     match limit {
         Some(limit) => condvar.wait_timeout(guard, limit).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
         None => condvar.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),

@@ -41,7 +41,12 @@ fn read(root: &Path, allowed: &[usize]) -> Machine {
                 .find(|i| number(&dir.join(format!("cache/index{i}/level"))) == Some(last))
                 .and_then(|i| first(&format!("cache/index{i}/shared_cpu_list")))
         });
-        cpus.push(Cpu { id, core: first("topology/thread_siblings_list").unwrap_or(id), cache: cache.unwrap_or(0), node });
+        cpus.push(Cpu {
+            id,
+            core: first("topology/thread_siblings_list").unwrap_or(id),
+            cache: cache.unwrap_or(0),
+            node,
+        });
     }
     let caches = cpus.first().map(|cpu| caches(&root.join(format!("cpu/cpu{}", cpu.id)))).unwrap_or_default();
     let mut used: Vec<_> = cpus.iter().map(|cpu| cpu.node).collect();
@@ -70,7 +75,8 @@ fn caches(cpu: &Path) -> Vec<(u32, String, u64)> {
         .filter_map(|i| {
             let dir = cpu.join(format!("cache/index{i}"));
             let size = text(&dir.join("size"))?;
-            let (digits, unit) = size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
+            let (digits, unit) =
+                size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
             let unit = match unit {
                 "K" => 1 << 10,
                 "M" => 1 << 20,
@@ -119,7 +125,10 @@ mod tests {
     #[test]
     fn a_missing_or_garbled_sysfs_gives_a_flat_machine() {
         let missing = read(Path::new("/nonexistent"), &[0, 5]);
-        assert_eq!(missing.cpus.iter().map(|c| (c.id, c.core, c.node)).collect::<Vec<_>>(), [(0, 0, 0), (5, 5, 0)]);
+        assert_eq!(
+            missing.cpus.iter().map(|c| (c.id, c.core, c.node)).collect::<Vec<_>>(),
+            [(0, 0, 0), (5, 5, 0)]
+        );
         assert_eq!(missing.nodes, 1);
 
         let root = std::env::temp_dir().join(format!("upbeat-sysfs-{}", std::process::id()));

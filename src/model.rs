@@ -1,0 +1,59 @@
+//! The protocols' parts, for the models in `loom-tests`: the very code that runs, on loom's primitives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::deque::{OwnerEnd, Ring, Taken};
+pub use crate::sleep::{Sleep, Woken};
+pub use crate::task::latch::{Blocking, Latch};
+pub use crate::task::scope::Count;
+
+use crate::runtime::registry::{Parts, Registry};
+use crate::runtime::worker::Worker;
+use crate::steal::Random;
+use crate::sync::{lock, Local, Mutex};
+use crate::task::Task;
+use crate::topology::Topology;
+
+/// A runtime whose threads the model makes.
+pub struct Pool {
+    registry: Arc<Registry>,
+    queues: Mutex<Vec<Option<Local<Task>>>>,
+}
+
+impl Pool {
+    /// A pool of `workers`, none of which runs yet.
+    pub fn new(workers: usize) -> Self {
+        let (registry, queues) = Registry::new(Parts {
+            topology: Topology::flat(workers),
+            policy: Box::new(Random),
+            heartbeat: Duration::from_micros(1),
+            seed: 1,
+            on_panic: None,
+        });
+        Self { registry, queues: Mutex::new(queues.into_iter().map(Some).collect()) }
+    }
+
+    /// The loop of worker `index`, to be run on a thread of its own, once.
+    pub fn serve(&self, index: usize) {
+        let queue = lock(&self.queues)[index].take().expect("a worker serves once");
+        Worker::new(self.registry.clone(), index, queue).serve();
+    }
+
+    /// Runs `f` on a worker and waits.
+    pub fn install<R: Send>(&self, f: impl FnOnce(&Worker) -> R + Send) -> R {
+        self.registry.install(f)
+    }
+
+    /// Spawns a task.
+    pub fn spawn<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> crate::JoinHandle<T> {
+        let (task, handle) = crate::task::spawn::spawned(&self.registry, f);
+        self.registry.submit(Task::Spawned(task));
+        handle
+    }
+
+    /// Tells the workers to end when nothing is left.
+    pub fn terminate(&self) {
+        self.registry.sleep().terminate();
+    }
+}
