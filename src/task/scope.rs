@@ -98,11 +98,14 @@ impl Shared {
     }
 }
 
+/// Neither longer nor shorter than `'env`.
+type Invariant<'env> = fn(&'env ()) -> &'env ();
+
 /// A place to spawn tasks that may borrow anything that outlives the scope; see [`scope`](crate::scope).
 pub struct Scope<'scope, 'env> {
     shared: Arc<Shared>,
     /// `'env` is invariant, so that a scope cannot pass for one of shorter-lived borrows.
-    env: PhantomData<(&'scope (), fn(&'env ()) -> &'env ())>,
+    env: PhantomData<&'scope Invariant<'env>>,
 }
 
 impl<'env> Scope<'_, 'env> {
