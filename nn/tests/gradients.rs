@@ -243,6 +243,12 @@ fn one_value_used_by_many_operations() {
 fn a_part_of_a_parameter_has_zero_gradient_elsewhere() {
     let parameters = parameters(&inputs(28, &[&[6]]));
     let mut gradients = Gradients::from_parameters(&parameters);
+    // Old numbers everywhere, which the first of the next gradients replaces.
+    let mut tape = Tape::new(Workspace::default());
+    let whole = tape.parameter(0, &parameters[0].values, &[6]).unwrap();
+    tape.backward_from(whole, Buffer::copied(&[7.0; 6]), &mut gradients).unwrap();
+    assert_eq!(gradients.get(0), Some(&[7.0; 6][..]));
+    gradients.clear();
     for sum in [1.0, 2.0] {
         let mut tape = Tape::new(Workspace::default());
         let x = tape.constant(Tensor::zeroed(&[3, 4]).unwrap());
