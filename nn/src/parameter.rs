@@ -1,9 +1,11 @@
 //! Parameters: named, trained arrays, and the seeded generator that fills them at the start.
 //!
-//! Every number is a function of the seed, the parameter's place in the list and the element's index alone, so the
+//! Every number is a function of the seed, the parameter's place in the list and the element's index, so the
 //! bits do not depend on how many workers fill them.
 
 use upbeat_kernels::{Buffer, Element};
+
+use crate::random::Random;
 
 /// A named array that training changes.
 #[derive(Clone, Debug)]
@@ -18,7 +20,7 @@ pub struct Parameter<E: Element> {
     pub decay: bool,
 }
 
-/// Elements one task fills.
+/// Elements one task fills, from a generator of its own.
 const FILL_BLOCK: usize = 4096;
 
 /// Index of a parameter in its model's list.
@@ -39,11 +41,12 @@ impl<E: Element> ParameterList<E> {
     /// A matrix of independent normal numbers of mean 0.
     pub(crate) fn normal(&mut self, name: String, rows: usize, cols: usize, deviation: f64) -> ParameterId {
         let mut values = Buffer::<E>::unspecified(rows * cols);
-        let stream = mix(mix(self.seed) ^ self.parameters.len() as u64);
+        let stream = Random::new(self.seed).bits() ^ self.parameters.len() as u64;
         upbeat::par::chunks_mut(&mut values, FILL_BLOCK, |block, values| {
-            for (i, pair) in values.chunks_mut(2).enumerate() {
-                let normal = normal_pair(stream, (block * FILL_BLOCK / 2 + i) as u64);
-                for (value, x) in pair.iter_mut().zip(normal) {
+            let block_stream = Random::new(stream).bits() ^ block as u64;
+            let mut random = Random::new(Random::new(block_stream).bits());
+            for pair in values.chunks_mut(2) {
+                for (value, x) in pair.iter_mut().zip(normal_pair(&mut random)) {
                     *value = E::from_f64(deviation * x);
                 }
             }
@@ -68,27 +71,11 @@ impl<E: Element> ParameterList<E> {
     }
 }
 
-/// The increment of SplitMix64 (Steele, Lea and Flood, 2014): 2⁶⁴ over the golden ratio.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// The output function of SplitMix64, a bijection that scatters nearby inputs.
-fn mix(x: u64) -> u64 {
-    let z = x.wrapping_add(GOLDEN);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// Number `index` of the SplitMix64 sequence that starts at `stream`, as a uniform in `(0, 1]`.
-fn uniform(stream: u64, index: u64) -> f64 {
-    let bits = mix(stream.wrapping_add(index.wrapping_mul(GOLDEN)));
-    ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
-}
-
 /// Two independent standard normal numbers by the transform of Box and Muller (1958).
-fn normal_pair(stream: u64, pair: u64) -> [f64; 2] {
-    let radius = (-2.0 * uniform(stream, 2 * pair).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * uniform(stream, 2 * pair + 1)).sin_cos();
+fn normal_pair(random: &mut Random) -> [f64; 2] {
+    // 1 - unit() is in (0, 1], so its logarithm is finite.
+    let radius = (-2.0 * (1.0 - random.unit()).ln()).sqrt();
+    let (sin, cos) = (std::f64::consts::TAU * random.unit()).sin_cos();
     [radius * cos, radius * sin]
 }
 

@@ -36,8 +36,8 @@ pub struct Transformer<E: Element> {
 impl<E: Element> Transformer<E> {
     /// A model with fresh parameters: matrices and tables are normal with deviation 0.02, the norms' gains 1.
     ///
-    /// The numbers depend on `seed` alone (a counter-based SplitMix64 and the Box–Muller transform, computed in f64 and
-    /// rounded), so one seed gives the same bits for any number of workers. Errors when the configuration is invalid
+    /// The numbers depend on `seed` alone (SplitMix64 for each stretch of 4096 and the Box–Muller transform, computed in
+    /// f64 and rounded), so one seed gives the same bits for any number of workers. Errors when the configuration is invalid
     /// or the system refuses the memory.
     pub fn new(config: Config, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
