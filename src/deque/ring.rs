@@ -11,9 +11,11 @@ use std::sync::Arc;
 use crate::sync::{full_fence, ordering, AtomicPtr, AtomicU32, AtomicU64, Ordering, RING_SLOTS};
 
 const MASK: u64 = RING_SLOTS as u64 - 1;
-/// Private tasks at most. The public part is filled only when empty and gets at most half of the private one, so a
-/// ring of twice this size is never full and a push need not read `top`.
+/// Private tasks at most. Together with the public ones they are fewer than the slots, so a ring is never full and a push need
+/// not read `top`.
 const PRIVATE_LIMIT: u64 = RING_SLOTS as u64 / 2;
+/// Public tasks at most.
+const PUBLIC_LIMIT: u64 = RING_SLOTS as u64 / 4;
 
 /// Keeps what different threads write on different cache lines (128: the neighbour is prefetched too).
 #[repr(align(128))]
@@ -125,6 +127,16 @@ impl<T> OwnerEnd<T> {
         &self.ring
     }
 
+    /// How many tasks are public now; thieves may make it fewer at any time.
+    pub fn public_len(&self) -> u64 {
+        self.split.get().saturating_sub(self.ring.top.0.load(Ordering::Relaxed))
+    }
+
+    /// How many tasks are in the ring now, public or private.
+    pub fn depth(&self) -> u64 {
+        self.bottom.get().saturating_sub(self.ring.top.0.load(Ordering::Relaxed))
+    }
+
     /// Pushes `task`; false, and nothing pushed, when the private part is full.
     #[inline(always)]
     pub fn push(&self, task: *mut T) -> bool {
@@ -183,16 +195,18 @@ impl<T> OwnerEnd<T> {
         }
     }
 
-    /// Answers thieves: when nothing is public, the oldest half of the private tasks becomes so.
+    /// Answers thieves: the oldest half of the private tasks becomes public, as far as the public part has room.
     ///
     /// Returns how many did.
     pub fn expose(&self) -> u64 {
         self.ring.signal.0.store(0, Ordering::Relaxed);
         let (split, bottom) = (self.split.get(), self.bottom.get());
-        if bottom == split || self.ring.top.0.load(Ordering::Relaxed) != split {
+        // `top` may have moved on since, so there may be more room than this, never less.
+        let room = PUBLIC_LIMIT - self.public_len().min(PUBLIC_LIMIT);
+        let count = (bottom - split).div_ceil(2).min(room);
+        if count == 0 {
             return 0;
         }
-        let count = (bottom - split).div_ceil(2);
         self.split.set(split + count);
         self.ring.split.0.store(split + count, ordering!("ring_expose", Release));
         count

@@ -16,7 +16,7 @@ use crate::task::job::{Header, Stolen};
 use crate::task::latch::{Blocking, Latch};
 use crate::task::scope::Shared as ScopeShared;
 use crate::task::unwind::AbortOnUnwind;
-use crate::task::Task;
+use crate::task::{Task, Then};
 
 /// First sleep of a worker that watches or waits while others work; it doubles up to four times that.
 const NAP: Duration = Duration::from_micros(50);
@@ -32,6 +32,8 @@ pub struct Worker {
     /// When this worker last woke another one, ns.
     last_wake: Cell<u64>,
     thief: RefCell<Thief>,
+    /// The depth of a tree with a leaf for each worker.
+    levels: u64,
     /// Neither `Send` nor `Sync`.
     thread: PhantomData<*const ()>,
 }
@@ -45,6 +47,7 @@ impl Worker {
     pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
         let generator = Generator::new(registry.seed.wrapping_add(index as u64));
         let order = Vec::with_capacity(registry.peers.len());
+        let levels = registry.peers.len().next_power_of_two().ilog2().into();
         Self {
             ring: OwnerEnd::new(registry.peers[index].ring.clone()),
             index,
@@ -52,6 +55,7 @@ impl Worker {
             queue,
             last_wake: Cell::new(0),
             thief: RefCell::new(Thief { generator, order }),
+            levels,
             thread: PhantomData,
         }
     }
@@ -90,13 +94,18 @@ impl Worker {
     #[inline(never)]
     pub(crate) fn answer(&self) {
         let exposed = self.ring.expose();
+        // More are hungry than there is on offer: the next push is offered at once as well, for it may be the last one for a
+        // long time. Deeper than a tree with a leaf for each worker, work is too fine for that.
+        let sleep = self.registry.sleep();
+        if self.ring.depth() < self.levels && sleep.hungry() as u64 > self.ring.public_len() {
+            self.offer_next();
+        }
         if exposed == 0 {
             return;
         }
         let counters = &self.registry.peers[self.index].counters;
         count(&counters.beats, 1);
         count(&counters.promotions, exposed);
-        let sleep = self.registry.sleep();
         if sleep.has_sleepers() {
             let now = now();
             if now.saturating_sub(self.last_wake.get()) >= self.registry.heartbeat.as_nanos() as u64 {
@@ -126,15 +135,29 @@ impl Worker {
         });
     }
 
+    /// Runs what a hungry worker found; it is hungry again before the end of it can be seen.
     fn run(&self, work: Work) {
-        if self.registry.sleep().is_hungry() {
-            self.offer_next();
-        }
+        self.registry.sleep().end_hunger();
+        self.offer_to_hungry();
         match work {
             Work::Join(stolen, victim) => self.run_stolen(stolen, victim),
-            Work::Task(Task::Install(job)) => job.run(self),
-            Work::Task(Task::Spawned(task)) => task.run(self),
+            Work::Task(Task::Install(job)) => job.run(self, Then::Rest),
+            Work::Task(Task::Spawned(task)) => task.run(self, Then::Rest),
             Work::Task(Task::Scoped(scope)) => self.run_scoped(&scope),
+        }
+    }
+
+    /// Called by a task that is done, before it says so.
+    pub(crate) fn ending(&self, then: Then) {
+        if then == Then::Rest {
+            self.registry.sleep().begin_hunger();
+        }
+    }
+
+    /// Makes the next push public if somebody is without work.
+    fn offer_to_hungry(&self) {
+        if self.registry.sleep().is_hungry() {
+            self.offer_next();
         }
     }
 
@@ -142,9 +165,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(crate) fn reclaimed(&self) {
-        if self.registry.sleep().is_hungry() {
-            self.offer_next();
-        }
+        self.offer_to_hungry();
     }
 
     fn run_stolen(&self, stolen: Stolen, victim: usize) {
@@ -156,7 +177,7 @@ impl Worker {
     fn run_scoped(&self, scope: &Arc<ScopeShared>) {
         let serving = &self.registry.peers[self.index].serving;
         serving.store(Arc::as_ptr(scope) as usize, Ordering::Release);
-        scope.run_one(self);
+        scope.run_one(self, Then::Rest);
         serving.store(0, Ordering::Release);
     }
 
@@ -198,32 +219,29 @@ impl Worker {
         None
     }
 
-    /// Waits for work; `None` when the runtime shuts down and there is none.
+    /// Waits for work, hungry; `None` when the runtime shuts down and there is none.
     fn next_work(&self) -> Option<Work> {
         let sleep = self.registry.sleep();
-        sleep.begin_hunger();
-        let work = loop {
+        loop {
             if let Some(work) = self.find_work() {
-                break Some(work);
+                return Some(work);
             }
             if sleep.is_terminating() {
-                break None;
+                return None;
             }
             if sleep.is_active() && sleep.try_watch() {
                 let work = self.watch();
                 sleep.stop_watching();
                 if work.is_some() {
                     // `enter_active` finds the seat free and wakes the next watcher.
-                    break work;
+                    return work;
                 }
             }
             let has_work = || self.registry.has_public_work() || sleep.needs_watcher();
             if sleep.park(self.index, None, has_work) == Woken::Slept {
                 count(&self.registry.peers[self.index].counters.parks, 1);
             }
-        };
-        sleep.end_hunger();
-        work
+        }
     }
 
     /// Watches busy workers: polls for a while, then between naps; `None` when nobody is busy any more.
@@ -267,13 +285,15 @@ impl Worker {
             // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
             Some(Work::Join(unsafe { Stolen::new(task) }, runner))
         });
+        // The thief has nothing to do now.
+        self.offer_to_hungry();
     }
 
     /// Waits for a scope's tasks and runs those that have not begun, and what descends from those that have.
     pub(crate) fn wait_for_scope(&self, scope: &Arc<ScopeShared>) {
         let guard = AbortOnUnwind("waiting for a scope failed");
         let address = Arc::as_ptr(scope) as usize;
-        while scope.run_one(self) {}
+        while scope.run_one(self, Then::GoOn) {}
         self.wait(scope.latch(), || {
             if !scope.is_idle() {
                 return Some(Work::Task(Task::Scoped(scope.clone())));
@@ -294,6 +314,8 @@ impl Worker {
             })
         });
         std::mem::forget(guard);
+        // Those who ran the tasks have nothing to do now.
+        self.offer_to_hungry();
     }
 
     /// Waits for `latch`: runs what `help` finds, else polls a while, else naps.
@@ -309,6 +331,7 @@ impl Worker {
         while !latch.is_set() {
             if let Some(work) = help() {
                 sleep.end_hunger();
+                self.offer_to_hungry();
                 self.registry.begin_busy(self.index);
                 match work {
                     Work::Join(stolen, victim) => {
@@ -316,12 +339,11 @@ impl Worker {
                         self.run_stolen(stolen, victim);
                     }
                     Work::Task(Task::Scoped(scope)) => {
-                        scope.run_one(self);
+                        scope.run_one(self, Then::Rest);
                     }
                     Work::Task(_) => unreachable!("a waiter is offered its own descendants only"),
                 }
                 self.registry.end_busy(self.index);
-                sleep.begin_hunger();
                 (polls, nap) = (0, NAP);
             } else if polls < SPINS {
                 polls += 1;
@@ -360,10 +382,10 @@ impl Worker {
         let depth = foreign.load(Ordering::Relaxed);
         foreign.store(depth + 1, Ordering::Release);
         match task {
-            Task::Install(job) => job.run(self),
-            Task::Spawned(task) => task.run(self),
+            Task::Install(job) => job.run(self, Then::GoOn),
+            Task::Spawned(task) => task.run(self, Then::GoOn),
             Task::Scoped(scope) => {
-                scope.run_one(self);
+                scope.run_one(self, Then::GoOn);
             }
         }
         foreign.store(depth, Ordering::Release);

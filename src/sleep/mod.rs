@@ -16,7 +16,7 @@ pub struct Sleep {
     sleeping: AtomicUsize,
     /// Workers that are running a task.
     active: AtomicUsize,
-    /// Workers that look for work or wait for a thief.
+    /// Workers that run nothing: they look for work, or wait for a thief or a scope.
     hungry: AtomicUsize,
     /// Whether some idle worker watches the busy ones.
     watched: AtomicBool,
@@ -34,13 +34,13 @@ pub enum Woken {
 }
 
 impl Sleep {
-    /// For `workers` workers, all awake.
+    /// For `workers` workers, all awake and hungry.
     pub fn new(workers: usize) -> Self {
         Self {
             parked: Mutex::new(Vec::with_capacity(workers)),
             sleeping: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
-            hungry: AtomicUsize::new(0),
+            hungry: AtomicUsize::new(workers),
             watched: AtomicBool::new(false),
             terminate: AtomicBool::new(false),
             threads: (0..workers).map(|_| OnceLock::new()).collect(),
@@ -157,7 +157,8 @@ impl Sleep {
         self.watched.store(false, Ordering::Relaxed);
     }
 
-    /// A worker has nothing to do.
+    /// A worker has nothing to do. Said before anyone can know that its last task is done, so that whoever waited for that task
+    /// finds it counted.
     pub fn begin_hunger(&self) {
         self.hungry.fetch_add(1, Ordering::Relaxed);
     }
@@ -167,9 +168,14 @@ impl Sleep {
         self.hungry.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many workers have nothing to do.
+    pub fn hungry(&self) -> usize {
+        self.hungry.load(Ordering::Relaxed)
+    }
+
     /// Whether any worker has nothing to do.
     pub fn is_hungry(&self) -> bool {
-        self.hungry.load(Ordering::Relaxed) > 0
+        self.hungry() > 0
     }
 
     /// Whether any worker is parked.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::latch::{Blocking, Latch};
 use super::unwind::{catch, discard};
+use super::Then;
 use crate::runtime::worker::Worker;
 use crate::sync::UnsafeCell;
 
@@ -98,6 +99,7 @@ where
             // SAFETY: the content is ours until the latch is set, and the closure was moved out.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
         });
+        worker.ending(Then::Rest);
         // The last access: the owner may free the frame from here on.
         job.header.latch.set()
     }
@@ -113,7 +115,7 @@ impl Stolen {
         Self(header)
     }
 
-    /// Runs the task; true when its owner sleeps and must be woken.
+    /// Runs the task, after which the worker rests; true when its owner sleeps and must be woken.
     pub(crate) fn run(self, worker: &Worker) -> bool {
         // SAFETY: the job is alive: its owner waits for the latch, which is set at the end of `execute` only.
         unsafe { (*self.0).latch.set_runner(worker.index()) };
@@ -133,7 +135,7 @@ pub(crate) struct InstallJob<F, R> {
 /// An [`InstallJob`] on its way to a worker.
 pub(crate) struct InstallRef {
     job: *const (),
-    execute: unsafe fn(*const (), &Worker),
+    execute: unsafe fn(*const (), &Worker, Then),
 }
 
 // SAFETY: `InstallJob::publish` demands that closure and result are Send; the reference is used by one thread.
@@ -163,7 +165,7 @@ where
 
     /// # Safety
     /// `job` points to a live job of this type that no other thread runs.
-    unsafe fn execute(job: *const (), worker: &Worker) {
+    unsafe fn execute(job: *const (), worker: &Worker, then: Then) {
         // SAFETY: the caller of `publish` keeps the job alive until `done` is set.
         let job = unsafe { &*job.cast::<Self>() };
         // The job may be freed as soon as `done` is set, so `done` itself must outlive that.
@@ -177,6 +179,7 @@ where
             // SAFETY: the closure was moved out; the content is this thread's until `done` is set.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
         });
+        worker.ending(then);
         done.set();
     }
 
@@ -196,9 +199,9 @@ where
 
 impl InstallRef {
     /// Runs the closure and sets its latch.
-    pub(crate) fn run(self, worker: &Worker) {
+    pub(crate) fn run(self, worker: &Worker, then: Then) {
         // SAFETY: `publish` vouched for the job, and consuming `self` makes this the only run.
-        unsafe { (self.execute)(self.job, worker) }
+        unsafe { (self.execute)(self.job, worker, then) }
     }
 }
 

@@ -14,6 +14,15 @@ pub(crate) mod unwind;
 
 use std::sync::Arc;
 
+/// What a worker does once the task that it runs is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It has nothing to do, and says so before the task's end can be seen.
+    Rest,
+    /// It goes on with the task below on its stack.
+    GoOn,
+}
+
 /// A task that is public from the start: any worker may take it from a queue.
 pub(crate) enum Task {
     /// A closure handed in from outside, whose caller is blocked until it is done.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::job::{erase, ErasedClosure};
 use super::latch::Latch;
 use super::unwind::{catch, discard, Payload};
-use super::Task;
+use super::{Task, Then};
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::Worker;
@@ -67,8 +67,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Runs one task of the scope, if one waits.
-    pub(crate) fn run_one(&self, worker: &Worker) -> bool {
-        let Some(closure) = self.queue.steal() else { return false };
+    pub(crate) fn run_one(&self, worker: &Worker, then: Then) -> bool {
+        let Some(closure) = self.queue.steal() else {
+            worker.ending(then);
+            return false;
+        };
         if let Err(payload) = catch(move || closure(worker)) {
             let mut first = lock(&self.panic);
             match *first {
@@ -79,6 +82,7 @@ impl Shared {
                 }
             }
         }
+        worker.ending(then);
         self.finish();
         true
     }

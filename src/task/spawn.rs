@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::latch::Blocking;
 use super::unwind::{catch, discard, Payload};
+use super::Then;
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::Worker;
@@ -13,7 +14,7 @@ use crate::sync::{lock, Mutex};
 /// A spawned task, as the queues see it.
 pub(crate) trait Spawned: Send + Sync {
     /// Runs the task unless somebody else has begun it.
-    fn run(&self, worker: &Worker);
+    fn run(&self, worker: &Worker, then: Then);
 }
 
 /// A spawned task, as its handle sees it.
@@ -52,8 +53,8 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    fn run(&self, _worker: &Worker) {
-        let Some(closure) = lock(&self.closure).take() else { return };
+    fn run(&self, worker: &Worker, then: Then) {
+        let Some(closure) = lock(&self.closure).take() else { return worker.ending(then) };
         let result = catch(closure);
         let unclaimed = {
             let mut outcome = lock(&self.outcome);
@@ -75,6 +76,7 @@ where
             }
             None => {}
         }
+        worker.ending(then);
         self.done.set();
     }
 }
@@ -139,7 +141,7 @@ impl<T> JoinHandle<T> {
         with_current(|worker| match worker {
             Some(worker) => {
                 if Arc::ptr_eq(worker.registry(), task.registry()) {
-                    task.run(worker);
+                    task.run(worker, Then::GoOn);
                 }
                 worker.wait_running_anything(task.done());
             }

@@ -1,0 +1,116 @@
+//! What coarse leaves promise: while workers idle, both sides of a join run at once, however long the left one takes and
+//! though it never looks up. Proven by leaves that wait for each other, so nothing here depends on timing.
+//!
+//! Not promised: that a worker which falls idle after the left side began gets the right one.
+
+mod support;
+
+use support::{watched, Meeting};
+use upbeat::{par, Runtime, Worker};
+
+fn runtime(workers: usize) -> Runtime {
+    Runtime::builder().workers(workers).build().unwrap()
+}
+
+fn meet_in_halves(worker: &Worker, meeting: &Meeting, first: usize, parties: usize) {
+    if parties == 1 {
+        return meeting.arrive(first);
+    }
+    let half = parties / 2;
+    worker.join(
+        |w| meet_in_halves(w, meeting, first, half),
+        |w| meet_in_halves(w, meeting, first + half, parties - half),
+    );
+}
+
+fn tiny_joins(worker: &Worker, depth: u32) -> u64 {
+    if depth == 0 {
+        return 1;
+    }
+    let (a, b) = worker.join(|w| tiny_joins(w, depth - 1), |w| tiny_joins(w, depth - 1));
+    a + b
+}
+
+#[test]
+fn two_leaves_meet_on_a_fresh_runtime() {
+    watched("two leaves, fresh runtimes", || {
+        for _ in 0..200 {
+            runtime(2).install(|w| meet_in_halves(w, &Meeting::of(2), 0, 2));
+        }
+    });
+}
+
+#[test]
+fn two_leaves_meet_again_and_again() {
+    watched("two leaves, one region each", || {
+        let runtime = runtime(2);
+        for _ in 0..1000 {
+            runtime.install(|w| meet_in_halves(w, &Meeting::of(2), 0, 2));
+        }
+    });
+}
+
+#[test]
+fn two_leaves_meet_again_and_again_in_one_region() {
+    watched("two leaves, one region", || {
+        runtime(2).install(|w| {
+            for _ in 0..1000 {
+                meet_in_halves(w, &Meeting::of(2), 0, 2);
+            }
+        });
+    });
+}
+
+#[test]
+fn as_many_leaves_as_workers_meet() {
+    for workers in [3, 4, 8] {
+        watched(&format!("{workers} leaves"), || {
+            let runtime = runtime(workers);
+            for _ in 0..100 {
+                runtime.install(|w| meet_in_halves(w, &Meeting::of(workers), 0, workers));
+            }
+        });
+    }
+}
+
+#[test]
+fn leaves_meet_after_a_region_of_tiny_joins() {
+    watched("after tiny joins", || {
+        let runtime = runtime(2);
+        for round in 0..1000 {
+            runtime.install(|w| {
+                assert_eq!(tiny_joins(w, round % 12), 1 << (round % 12));
+                meet_in_halves(w, &Meeting::of(2), 0, 2);
+            });
+        }
+    });
+}
+
+#[test]
+fn two_items_of_a_loop_meet() {
+    watched("two items", || {
+        let runtime = runtime(2);
+        for _ in 0..1000 {
+            let meeting = Meeting::of(2);
+            runtime.install(|_| par::for_each(0..2, |i| meeting.arrive(i)));
+            let meeting = Meeting::of(2);
+            runtime.install(|_| par::chunks_mut(&mut [0; 2], 1, |i, _| meeting.arrive(i)));
+            let meeting = Meeting::of(2);
+            runtime.install(|_| par::map_reduce(0..2, |i| meeting.arrive(i), |(), ()| (), || ()));
+        }
+    });
+}
+
+#[test]
+fn two_tasks_of_a_scope_meet() {
+    watched("two tasks of a scope", || {
+        let runtime = runtime(2);
+        for _ in 0..1000 {
+            let meeting = Meeting::of(2);
+            runtime.scope(|scope| {
+                scope.spawn(|_| meeting.arrive(0));
+                scope.spawn(|_| meeting.arrive(1));
+            });
+        }
+    });
+}
