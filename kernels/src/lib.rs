@@ -6,20 +6,31 @@
 //!
 //! Results have the same bits for any number of workers: every sum has an order that depends on shapes alone.
 
+pub mod activation;
 pub mod attention;
+mod blocks;
 mod contract;
+pub mod cross_entropy;
 pub mod element;
+mod element_f32;
+pub mod elementwise;
+pub mod embedding;
 pub mod error;
 pub mod gemm;
 #[allow(unsafe_code)]
 pub mod grid;
 pub mod isa;
+mod lanes;
 pub mod math;
 pub mod matrix;
+pub mod norm;
+pub mod optimizer;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod rope;
 #[allow(unsafe_code)]
 pub mod simd;
+pub mod softmax;
 pub mod twin;
 
 pub use element::{Activation, AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Write};

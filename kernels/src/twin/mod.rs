@@ -32,11 +32,20 @@ fn put(out: &mut [f64], write: Write, f: impl Fn(usize) -> f64 + Sync) {
     });
 }
 
+/// The largest of `x(0..n)`, or 0 where there is nothing but `-∞`: what keeps `exp(x - shift)` from overflowing.
+fn shift(n: usize, x: impl Fn(usize) -> f64) -> f64 {
+    let largest = (0..n).map(x).fold(f64::NEG_INFINITY, f64::max);
+    if largest == f64::NEG_INFINITY {
+        0.0
+    } else {
+        largest
+    }
+}
+
 /// `log Σᵢ exp(x(i))` for `i` in `0..n`, shifted by the largest; `-∞` when nothing or only `-∞` is summed.
 /// A NaN or a `∞` gives NaN, as in the fast kernels.
 fn log_sum_exp(n: usize, x: impl Fn(usize) -> f64) -> f64 {
-    let largest = (0..n).map(&x).fold(f64::NEG_INFINITY, f64::max);
-    let shift = if largest == f64::NEG_INFINITY { 0.0 } else { largest };
+    let shift = shift(n, &x);
     (0..n).map(|i| (x(i) - shift).exp()).sum::<f64>().ln() + shift
 }
 

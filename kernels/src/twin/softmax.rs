@@ -1,18 +1,19 @@
-//! Softmax and cross-entropy in f64, through the log of the sum of exponentials.
+//! Softmax and cross-entropy in f64, each row shifted by its largest number.
 
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;
-use crate::twin::{log_sum_exp, put};
+use crate::twin::{put, shift};
 
 /// See [`Element::softmax_forward`](crate::Element::softmax_forward).
 pub fn softmax_forward(x: &[f64], cols: usize, out: &mut [f64]) -> Result<(), ShapeError> {
     let rows = contract::rows(x.len(), cols, out.len())?;
     for r in 0..rows {
         let (x, out) = (&x[r * cols..][..cols], &mut out[r * cols..][..cols]);
-        let lse = log_sum_exp(cols, |c| x[c]);
+        let shift = shift(cols, |c| x[c]);
+        let sum: f64 = x.iter().map(|x| (x - shift).exp()).sum();
         for c in 0..cols {
-            out[c] = if lse == f64::NEG_INFINITY { 0.0 } else { (x[c] - lse).exp() };
+            out[c] = if sum == 0.0 { 0.0 } else { (x[c] - shift).exp() / sum };
         }
     }
     Ok(())
@@ -47,8 +48,11 @@ pub fn cross_entropy_forward(
     let mut sum = 0.0;
     for (r, &target) in targets.iter().enumerate() {
         let row = &logits[r * classes..][..classes];
-        lse[r] = log_sum_exp(classes, |c| row[c]);
-        sum += lse[r] - row[target as usize];
+        let shift = shift(classes, |c| row[c]);
+        let log = row.iter().map(|x| (x - shift).exp()).sum::<f64>().ln();
+        lse[r] = shift + log;
+        // Not `lse - logit`: beside huge logits the log would be lost.
+        sum += (shift - row[target as usize]) + log;
     }
     Ok(sum / targets.len().max(1) as f64)
 }

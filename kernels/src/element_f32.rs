@@ -1,0 +1,225 @@
+//! The fast kernels under [`Element`]'s names. Nothing is computed here.
+
+use crate::element::{AdamW, AttentionShape, Element, Gemm, RopeShape, Write};
+use crate::error::ShapeError;
+use crate::{
+    activation, attention, cross_entropy, elementwise, embedding, gemm, norm, optimizer, rope, softmax,
+};
+
+impl Element for f32 {
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    fn gemm(gemm: Gemm<'_, Self>) -> Result<(), ShapeError> {
+        gemm::gemm(gemm)
+    }
+
+    fn attention_forward(
+        shape: AttentionShape,
+        qkv: &[Self],
+        out: &mut [Self],
+        lse: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        attention::forward(shape, qkv, out, lse)
+    }
+
+    fn attention_backward(
+        shape: AttentionShape,
+        qkv: &[Self],
+        out: &[Self],
+        lse: &[Self],
+        d_out: &[Self],
+        d_qkv: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        attention::backward(shape, qkv, out, lse, d_out, d_qkv)
+    }
+
+    fn attention_decode(
+        heads: usize,
+        dim: usize,
+        q: &[Self],
+        keys: &[Self],
+        values: &[Self],
+        out: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        attention::decode(heads, dim, q, keys, values, out)
+    }
+
+    fn layer_norm_forward(
+        x: &[Self],
+        weight: &[Self],
+        bias: Option<&[Self]>,
+        epsilon: f64,
+        out: &mut [Self],
+        mean: &mut [Self],
+        rstd: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        norm::layer_norm_forward(x, weight, bias, epsilon, out, mean, rstd)
+    }
+    #[allow(clippy::too_many_arguments)]
+    fn layer_norm_backward(
+        dy: &[Self],
+        x: &[Self],
+        weight: &[Self],
+        mean: &[Self],
+        rstd: &[Self],
+        dx: &mut [Self],
+        write: Write,
+        d_weight: &mut [Self],
+        d_bias: Option<&mut [Self]>,
+    ) -> Result<(), ShapeError> {
+        norm::layer_norm_backward(dy, x, weight, mean, rstd, dx, write, d_weight, d_bias)
+    }
+
+    fn rms_norm_forward(
+        x: &[Self],
+        weight: &[Self],
+        epsilon: f64,
+        out: &mut [Self],
+        rstd: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        norm::rms_norm_forward(x, weight, epsilon, out, rstd)
+    }
+
+    fn rms_norm_backward(
+        dy: &[Self],
+        x: &[Self],
+        weight: &[Self],
+        rstd: &[Self],
+        dx: &mut [Self],
+        write: Write,
+        d_weight: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        norm::rms_norm_backward(dy, x, weight, rstd, dx, write, d_weight)
+    }
+
+    fn softmax_forward(x: &[Self], cols: usize, out: &mut [Self]) -> Result<(), ShapeError> {
+        softmax::softmax_forward(x, cols, out)
+    }
+
+    fn softmax_backward(
+        dy: &[Self],
+        y: &[Self],
+        cols: usize,
+        dx: &mut [Self],
+        write: Write,
+    ) -> Result<(), ShapeError> {
+        softmax::softmax_backward(dy, y, cols, dx, write)
+    }
+
+    fn gelu_forward(x: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        activation::gelu_forward(x, out)
+    }
+
+    fn gelu_backward(dy: &[Self], x: &[Self], dx: &mut [Self], write: Write) -> Result<(), ShapeError> {
+        activation::gelu_backward(dy, x, dx, write)
+    }
+
+    fn silu_forward(x: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        activation::silu_forward(x, out)
+    }
+
+    fn silu_backward(dy: &[Self], x: &[Self], dx: &mut [Self], write: Write) -> Result<(), ShapeError> {
+        activation::silu_backward(dy, x, dx, write)
+    }
+
+    fn swiglu_forward(gate_up: &[Self], width: usize, out: &mut [Self]) -> Result<(), ShapeError> {
+        activation::swiglu_forward(gate_up, width, out)
+    }
+
+    fn swiglu_backward(
+        dy: &[Self],
+        gate_up: &[Self],
+        width: usize,
+        dx: &mut [Self],
+        write: Write,
+    ) -> Result<(), ShapeError> {
+        activation::swiglu_backward(dy, gate_up, width, dx, write)
+    }
+
+    fn rope_forward(x: &[Self], shape: RopeShape, out: &mut [Self]) -> Result<(), ShapeError> {
+        rope::rope_forward(x, shape, out)
+    }
+
+    fn rope_backward(dy: &[Self], shape: RopeShape, dx: &mut [Self], write: Write) -> Result<(), ShapeError> {
+        rope::rope_backward(dy, shape, dx, write)
+    }
+
+    fn embedding_forward(
+        table: &[Self],
+        width: usize,
+        ids: &[u32],
+        out: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        embedding::embedding_forward(table, width, ids, out)
+    }
+
+    fn embedding_backward(
+        dy: &[Self],
+        width: usize,
+        ids: &[u32],
+        d_table: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        embedding::embedding_backward(dy, width, ids, d_table)
+    }
+
+    fn cross_entropy_forward(
+        logits: &[Self],
+        classes: usize,
+        targets: &[u32],
+        lse: &mut [Self],
+    ) -> Result<f64, ShapeError> {
+        cross_entropy::cross_entropy_forward(logits, classes, targets, lse)
+    }
+
+    fn cross_entropy_backward(
+        logits: &[Self],
+        classes: usize,
+        targets: &[u32],
+        lse: &[Self],
+        scale: f64,
+        dx: &mut [Self],
+        write: Write,
+    ) -> Result<(), ShapeError> {
+        cross_entropy::cross_entropy_backward(logits, classes, targets, lse, scale, dx, write)
+    }
+
+    fn add(a: &[Self], b: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::add(a, b, out)
+    }
+
+    fn mul(a: &[Self], b: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::mul(a, b, out)
+    }
+
+    fn add_scaled(a: &[Self], factor: f64, out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::add_scaled(a, factor, out)
+    }
+
+    fn add_bias(x: &[Self], bias: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::add_bias(x, bias, out)
+    }
+
+    fn sum_rows(x: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::sum_rows(x, out)
+    }
+
+    fn sum_of_squares(x: &[Self]) -> f64 {
+        elementwise::sum_of_squares(x)
+    }
+
+    fn adamw_step(
+        step: &AdamW,
+        parameter: &mut [Self],
+        gradient: &[Self],
+        first: &mut [Self],
+        second: &mut [Self],
+    ) -> Result<(), ShapeError> {
+        optimizer::adamw_step(step, parameter, gradient, first, second)
+    }
+}

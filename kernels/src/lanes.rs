@@ -1,0 +1,172 @@
+//! Loops over slices a vector at a time, with tails of fewer lanes: one output from several inputs ([`lanewise`]), one
+//! number from several inputs ([`fold`]).
+//!
+//! The operations are types, not closures: a method can be `#[inline(always)]`, and only then is it compiled with the
+//! instructions of the level that the caller was dispatched to.
+
+use crate::element::Write;
+use crate::simd::Simd;
+
+/// The most lanes that a level has.
+const MOST_LANES: usize = 16;
+
+/// One vector from `N` vectors, lane by lane.
+pub(crate) trait Lanewise<const N: usize>: Copy + Send + Sync {
+    /// Vectors that a turn of the loop takes.
+    const UNROLL: usize = 4;
+    /// The operation; mark the implementation `#[inline(always)]`.
+    fn apply<S: Simd>(self, simd: S, x: [S::F; N]) -> S::F;
+}
+
+/// `out[i] = op(x[0][i], …)`, or that added to `out[i]`. All slices have one length.
+#[inline(always)]
+pub(crate) fn lanewise<S: Simd, const N: usize, O: Lanewise<N>>(
+    simd: S,
+    x: [&[f32]; N],
+    out: &mut [f32],
+    write: Write,
+    op: O,
+) {
+    match write {
+        Write::Overwrite => sweep::<S, N, O, false>(simd, x, out, op),
+        Write::Add => sweep::<S, N, O, true>(simd, x, out, op),
+    }
+}
+
+#[inline(always)]
+fn sweep<S: Simd, const N: usize, O: Lanewise<N>, const ADD: bool>(
+    simd: S,
+    x: [&[f32]; N],
+    out: &mut [f32],
+    op: O,
+) {
+    let n = out.len();
+    let x = x.map(|x| &x[..n]);
+    let mut i = 0;
+    while i + O::UNROLL * S::LANES <= n {
+        for _ in 0..O::UNROLL {
+            let mut value = op.apply(simd, x.map(|x| simd.load(&x[i..i + S::LANES])));
+            let out = &mut out[i..i + S::LANES];
+            if ADD {
+                value = simd.add(simd.load(out), value);
+            }
+            simd.store(value, out);
+            i += S::LANES;
+        }
+    }
+    while i < n {
+        let end = n.min(i + S::LANES);
+        let mut value = op.apply(simd, x.map(|x| simd.load_partial(&x[i..end])));
+        let out = &mut out[i..end];
+        if ADD {
+            value = simd.add(simd.load_partial(out), value);
+        }
+        simd.store_partial(value, out);
+        i = end;
+    }
+}
+
+/// Takes `N` vectors into a running value, lane by lane.
+pub(crate) trait Fold<const N: usize>: Copy {
+    /// What the lanes beyond a slice's end hold, chosen so that they change nothing.
+    fn padding(self) -> [f32; N];
+    /// The running value before anything is taken.
+    fn start(self) -> f32;
+    /// Takes a vector; mark the implementation `#[inline(always)]`.
+    fn take<S: Simd>(self, simd: S, sum: S::F, x: [S::F; N]) -> S::F;
+    /// Joins two running values; mark the implementation `#[inline(always)]`.
+    fn join<S: Simd>(self, simd: S, a: S::F, b: S::F) -> S::F {
+        simd.add(a, b)
+    }
+}
+
+/// All lanes of all vectors folded into one vector, by four running values joined in a fixed tree.
+#[inline(always)]
+pub(crate) fn fold<S: Simd, const N: usize, O: Fold<N>>(simd: S, x: [&[f32]; N], op: O) -> S::F {
+    let n = x[0].len();
+    let x = x.map(|x| &x[..n]);
+    let mut sums = [simd.splat(op.start()); 4];
+    let mut i = 0;
+    while i + 4 * S::LANES <= n {
+        for sum in &mut sums {
+            *sum = op.take(simd, *sum, x.map(|x| simd.load(&x[i..i + S::LANES])));
+            i += S::LANES;
+        }
+    }
+    let mut turn = 0;
+    while i + S::LANES <= n {
+        sums[turn] = op.take(simd, sums[turn], x.map(|x| simd.load(&x[i..i + S::LANES])));
+        i += S::LANES;
+        turn += 1;
+    }
+    if i < n {
+        let padding = op.padding();
+        let tail = std::array::from_fn(|k| load_padded(simd, &x[k][i..], padding[k]));
+        sums[3] = op.take(simd, sums[3], tail);
+    }
+    let [a, b, c, d] = sums;
+    op.join(simd, op.join(simd, a, b), op.join(simd, c, d))
+}
+
+/// The first lanes from a slice shorter than a vector, the others `padding`.
+#[inline(always)]
+pub(crate) fn load_padded<S: Simd>(simd: S, from: &[f32], padding: f32) -> S::F {
+    let mut lanes = [padding; MOST_LANES];
+    lanes[..from.len()].copy_from_slice(from);
+    simd.load(&lanes[..S::LANES])
+}
+
+/// `Σ x`.
+#[derive(Clone, Copy)]
+pub(crate) struct Sum;
+
+impl Fold<1> for Sum {
+    fn padding(self) -> [f32; 1] {
+        [0.0]
+    }
+    fn start(self) -> f32 {
+        0.0
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
+        simd.add(sum, x)
+    }
+}
+
+/// `Σ x·y`.
+#[derive(Clone, Copy)]
+pub(crate) struct Dot;
+
+impl Fold<2> for Dot {
+    fn padding(self) -> [f32; 2] {
+        [0.0; 2]
+    }
+    fn start(self) -> f32 {
+        0.0
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, simd: S, sum: S::F, [x, y]: [S::F; 2]) -> S::F {
+        simd.fma(x, y, sum)
+    }
+}
+
+/// The largest; NaN is skipped or kept, as it comes.
+#[derive(Clone, Copy)]
+pub(crate) struct Largest;
+
+impl Fold<1> for Largest {
+    fn padding(self) -> [f32; 1] {
+        [f32::NEG_INFINITY]
+    }
+    fn start(self) -> f32 {
+        f32::NEG_INFINITY
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
+        simd.max(sum, x)
+    }
+    #[inline(always)]
+    fn join<S: Simd>(self, simd: S, a: S::F, b: S::F) -> S::F {
+        simd.max(a, b)
+    }
+}

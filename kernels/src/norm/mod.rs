@@ -1,0 +1,54 @@
+//! LayerNorm and RMSNorm over rows, forward and backward.
+//!
+//! A row is read once from memory and then swept in the first-level cache: its statistics first, in `f32` with the
+//! four-way tree of [`crate::lanes::fold`], then the result. Gradients of the column parameters are summed over fixed
+//! blocks of rows in the same pass that makes `dx`. A NaN in a row makes that row NaN, and so does an infinity in
+//! LayerNorm; in RMSNorm an infinity gives NaN in its own place and 0 in the others.
+
+mod layer;
+mod rms;
+
+pub use layer::{layer_norm_backward, layer_norm_forward};
+pub use rms::{rms_norm_backward, rms_norm_forward};
+
+use crate::lanes::{Fold, Lanewise};
+use crate::simd::Simd;
+
+/// `1/√(mean + epsilon)`.
+fn rstd_of(mean_square: f32, epsilon: f64) -> f32 {
+    (1.0 / (f64::from(mean_square) + epsilon).sqrt()) as f32
+}
+
+/// `Σ dy·weight·(x - center)`.
+#[derive(Clone, Copy)]
+struct WeightedDot {
+    center: f32,
+}
+
+impl Fold<3> for WeightedDot {
+    fn padding(self) -> [f32; 3] {
+        [0.0; 3]
+    }
+    fn start(self) -> f32 {
+        0.0
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, simd: S, sum: S::F, [dy, weight, x]: [S::F; 3]) -> S::F {
+        simd.fma(simd.mul(dy, weight), simd.sub(x, simd.splat(self.center)), sum)
+    }
+}
+
+/// `dy·(x - center)·rstd`, what a row adds to the gradient of the weight.
+#[derive(Clone, Copy)]
+struct TimesNormal {
+    center: f32,
+    rstd: f32,
+}
+
+impl Lanewise<2> for TimesNormal {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [dy, x]: [S::F; 2]) -> S::F {
+        let normal = simd.mul(simd.sub(x, simd.splat(self.center)), simd.splat(self.rstd));
+        simd.mul(dy, normal)
+    }
+}
