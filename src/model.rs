@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::deque::{OwnerEnd, Ring, Taken};
+pub use crate::deque::{OwnerEnd, Pushed, Ring, Taken};
 pub use crate::sleep::{Sleep, Woken};
 pub use crate::task::latch::{Blocking, Latch};
 pub use crate::task::scope::Count;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::current;
 use super::registry::Registry;
-use crate::deque::OwnerEnd;
+use crate::deque::{OwnerEnd, Pushed};
 use crate::observe::counters::count;
 use crate::sleep::Woken;
 use crate::steal::Generator;
@@ -89,30 +89,31 @@ impl Worker {
         self.ring.ring().ask();
     }
 
-    /// Somebody asked: the oldest half of what is private becomes public, and a beat after the last time a sleeper is woken.
+    /// Pushes although somebody asked or the ring is nearly full. If that made tasks public, a sleeper is woken, unless this
+    /// worker woke one less than a heartbeat ago.
     #[cold]
     #[inline(never)]
-    pub(crate) fn answer(&self) {
-        let exposed = self.ring.expose();
+    pub(crate) fn push_slowly(&self, job: *mut Header) -> Pushed {
+        let (pushed, exposed) = self.ring.push_slowly(job);
         // More are hungry than there is on offer: the next push is offered at once as well, for it may be the last one for a
         // long time. Deeper than a tree with a leaf for each worker, work is too fine for that.
         let sleep = self.registry.sleep();
         if self.ring.depth() < self.levels && sleep.hungry() as u64 > self.ring.public_len() {
             self.offer_next();
         }
-        if exposed == 0 {
-            return;
-        }
-        let counters = &self.registry.peers[self.index].counters;
-        count(&counters.beats, 1);
-        count(&counters.promotions, exposed);
-        if sleep.has_sleepers() {
-            let now = now();
-            if now.saturating_sub(self.last_wake.get()) >= self.registry.heartbeat.as_nanos() as u64 {
-                self.last_wake.set(now);
-                sleep.wake_one();
+        if exposed > 0 {
+            let counters = &self.registry.peers[self.index].counters;
+            count(&counters.beats, 1);
+            count(&counters.promotions, exposed);
+            if sleep.has_sleepers() {
+                let now = now();
+                if now.saturating_sub(self.last_wake.get()) >= self.registry.heartbeat.as_nanos() as u64 {
+                    self.last_wake.set(now);
+                    sleep.wake_one();
+                }
             }
         }
+        pushed
     }
 
     /// The worker's loop: until the runtime shuts down and nothing is left to run.

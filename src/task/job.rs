@@ -4,7 +4,7 @@
 //! that took it from the ring (the owner's `pop`, or a thief's CAS) is the only one to touch closure and result, until
 //! a thief sets the latch. The frame stays until the owner has popped the job or seen the latch set.
 
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 
 use super::latch::{Blocking, Latch};
@@ -12,6 +12,9 @@ use super::unwind::{catch, discard};
 use super::Then;
 use crate::runtime::worker::Worker;
 use crate::sync::UnsafeCell;
+
+/// Closures up to this size, bytes, are kept twice by a join; a cache line.
+const COPIED: usize = 64;
 
 /// What a thief knows of a join task: how to run it, and the latch that says it is done.
 #[repr(C)]
@@ -70,6 +73,33 @@ where
             // SAFETY: the caller vouches that this happens once.
             unsafe { ManuallyDrop::take(closure) }
         })
+    }
+
+    /// A second copy of a small closure, inert until [`take_closure_or`](Self::take_closure_or). Made before the job is
+    /// published, so that it stays in registers: a closure read back from the published job waits for its own store.
+    #[inline(always)]
+    pub(crate) fn copy_closure(&self) -> MaybeUninit<F> {
+        if size_of::<F>() > COPIED {
+            return MaybeUninit::uninit();
+        }
+        self.content.with_mut(|content| {
+            // SAFETY: the job is not published yet and holds its closure; a `MaybeUninit` of it claims nothing.
+            unsafe { content.cast::<MaybeUninit<F>>().read() }
+        })
+    }
+
+    /// [`take_closure`](Self::take_closure), from the copy where there is one.
+    ///
+    /// # Safety
+    /// As `take_closure`; `kept` is the copy made of this job.
+    #[inline(always)]
+    pub(crate) unsafe fn take_closure_or(&self, kept: MaybeUninit<F>) -> F {
+        if size_of::<F>() > COPIED {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.take_closure() };
+        }
+        // SAFETY: the copy is of the whole closure, and the one in the job is never used again.
+        unsafe { kept.assume_init() }
     }
 
     /// Takes the result of a task that a thief ran.

@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 
 use super::job::{withdraw, StackJob};
 use super::unwind::{catch, discard, Payload};
-use crate::deque::Taken;
+use crate::deque::{Pushed, Taken};
 use crate::runtime::worker::Worker;
 
 impl Worker {
@@ -40,21 +40,25 @@ impl Worker {
         RB: Send,
     {
         let job = StackJob::new(b);
-        if !self.ring.push(job.header()) {
-            // SAFETY: the job was not published.
-            let b = unsafe { job.take_closure() };
-            return (a(self), b(self));
-        }
-        if self.ring.ring().is_asked() {
-            self.answer();
-        }
+        let kept = job.copy_closure();
+        let index = match self.ring.push(job.header()) {
+            Pushed::At(index) => index,
+            Pushed::Stopped => match self.push_slowly(job.header()) {
+                Pushed::At(index) => index,
+                Pushed::Stopped => {
+                    // SAFETY: the job was not published.
+                    let b = unsafe { job.take_closure() };
+                    return (a(self), b(self));
+                }
+            },
+        };
         let ra = match catch(|| a(self)) {
             Ok(ra) => ra,
-            Err(payload) => self.left_panicked(&job, payload),
+            Err(payload) => self.left_panicked(&job, index, payload),
         };
-        if self.ring.pop(|| self.reclaimed()) == Taken::Back {
+        if self.ring.pop(index, || self.reclaimed()) == Taken::Back {
             // SAFETY: the pop made the task ours, and its closure is taken here only.
-            let b = unsafe { job.take_closure() };
+            let b = unsafe { job.take_closure_or(kept) };
             (ra, b(self))
         } else {
             (ra, self.stolen_result(&job))
@@ -78,12 +82,12 @@ impl Worker {
     /// `a` panicked: `b` is withdrawn, or waited for if a thief has it, before the panic goes on.
     #[cold]
     #[inline(never)]
-    fn left_panicked<B, RB>(&self, job: &StackJob<B, RB>, payload: Payload) -> !
+    fn left_panicked<B, RB>(&self, job: &StackJob<B, RB>, index: u64, payload: Payload) -> !
     where
         B: FnOnce(&Worker) -> RB + Send,
         RB: Send,
     {
-        if self.ring.pop(|| self.reclaimed()) == Taken::Back {
+        if self.ring.pop(index, || self.reclaimed()) == Taken::Back {
             // SAFETY: the pop made the task ours, and its closure is taken here only.
             withdraw(unsafe { job.take_closure() });
         } else {
