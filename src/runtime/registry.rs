@@ -27,7 +27,8 @@ pub(crate) struct Peer {
     /// Address of the scope one of whose tasks the worker took from a queue and runs now, 0 for none. While it is not 0, all
     /// that is in the worker's ring descends from that scope.
     pub(crate) serving: AtomicUsize,
-    /// How many unrelated tasks the worker runs on top of the one it took from a queue or a ring.
+    /// Not 0 while the ring may hold tasks that do not descend from the task that the worker took last: it runs an unrelated
+    /// one on top of another, or a stolen one on top of joins that are still open.
     pub(crate) foreign: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) events: Events,

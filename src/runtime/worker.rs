@@ -276,7 +276,7 @@ impl Worker {
         self.wait(latch, || {
             let runner = latch.runner()?;
             // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
-            // took it. The latch is read while the task is still in the ring, so the answer holds for it.
+            // took it, or else says that it is not clean. The latch is read while the task is still in the ring, so the answer holds for it.
             let peer = &self.registry.peers[runner];
             let task = peer.ring.steal_if(|| !latch.is_set() && peer.runs_no_foreign_task());
             if task.is_null() {
@@ -337,7 +337,7 @@ impl Worker {
                 match work {
                     Work::Join(stolen, victim) => {
                         count(&self.registry.peers[self.index].counters.steals[self.distance(victim)], 1);
-                        self.run_stolen(stolen, victim);
+                        self.run_above(|| self.run_stolen(stolen, victim));
                     }
                     Work::Task(Task::Scoped(scope)) => {
                         scope.run_one(self, Then::Rest);
@@ -376,19 +376,34 @@ impl Worker {
         }
     }
 
+    /// Runs a stolen task while waiting. A scope's owner waits with tasks of the joins around the scope in its ring; those do
+    /// not descend from the stolen task, so whoever waits for that one must not steal from here.
+    fn run_above(&self, run: impl FnOnce()) {
+        if self.ring.depth() == 0 {
+            run();
+        } else {
+            self.with_foreign(run);
+        }
+    }
+
     /// Runs a public task in the middle of another one. Meanwhile the ring holds what does not descend from that other one, so
     /// its waiters must not steal from here.
     fn run_nested(&self, task: Task) {
-        let foreign = &self.registry.peers[self.index].foreign;
-        let depth = foreign.load(Ordering::Relaxed);
-        foreign.store(depth + 1, Ordering::Release);
-        match task {
+        self.with_foreign(|| match task {
             Task::Install(job) => job.run(self, Then::GoOn),
             Task::Spawned(task) => task.run(self, Then::GoOn),
             Task::Scoped(scope) => {
                 scope.run_one(self, Then::GoOn);
             }
-        }
+        });
+    }
+
+    /// Runs `run`, which does not unwind, and says meanwhile that the ring holds unrelated tasks.
+    fn with_foreign(&self, run: impl FnOnce()) {
+        let foreign = &self.registry.peers[self.index].foreign;
+        let depth = foreign.load(Ordering::Relaxed);
+        foreign.store(depth + 1, Ordering::Release);
+        run();
         foreign.store(depth, Ordering::Release);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{lock, ordering, wait, AtomicU32, Condvar, Mutex, Ordering};
+use crate::sync::{lock, ordering, wait, AtomicU32, Condvar, Mutex};
 
 const DONE: u32 = 1;
 const WAITER: u32 = 2;
@@ -32,14 +32,15 @@ impl Latch {
         self.0.load(ordering!("latch_read", Acquire)) & DONE != 0
     }
 
-    /// Notes that worker `index` runs the task, for the waiter to help there.
+    /// Notes that worker `index` runs the task, for the waiter to help there. Release: the waiter must see whether the
+    /// worker's ring is clean.
     pub fn set_runner(&self, index: usize) {
-        self.0.fetch_or((index as u32 + 1) << RUNNER_SHIFT, Ordering::Relaxed);
+        self.0.fetch_or((index as u32 + 1) << RUNNER_SHIFT, ordering!("latch_runner", Release));
     }
 
     /// The worker that runs the task, once known.
     pub fn runner(&self) -> Option<usize> {
-        match self.0.load(Ordering::Relaxed) >> RUNNER_SHIFT {
+        match self.0.load(ordering!("latch_runner_read", Acquire)) >> RUNNER_SHIFT {
             0 => None,
             index => Some(index as usize - 1),
         }
