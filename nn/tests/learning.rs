@@ -62,3 +62,19 @@ fn a_run_repeats_bit_for_bit() {
         assert_eq!(a.1, b.1);
     }
 }
+
+#[test]
+fn the_loss_falls_in_f32() {
+    the_loss_falls::<f32>();
+}
+
+#[test]
+fn both_precisions_agree_over_twenty_steps() {
+    for config in both_kinds() {
+        let (single, double) = (train::<f32>(&config, 20, 1e-3).0, train::<f64>(&config, 20, 1e-3).0);
+        assert!(double[19] < 0.8 * double[0], "the model learns: {double:?}");
+        for (step, (a, b)) in single.iter().zip(&double).enumerate() {
+            assert!((a - b).abs() < 1e-3, "{config:?}, step {step}: {a} in f32, {b} in f64");
+        }
+    }
+}

@@ -215,7 +215,7 @@ mod tests {
         let bytes = example();
         let archive = Archive::parse(&bytes).unwrap();
         assert_eq!((archive.text(), archive.len(), archive.float_count()), ("a = 1\n", 3, 12));
-        let mut floats = [0.0; 12];
+        let mut floats = [0.0f64; 12];
         archive.floats("w", &[3, 4], &mut floats).unwrap();
         assert!(floats.iter().zip(0..).all(|(x, i)| x.to_bits() == (1.0 / f64::from(i)).to_bits()));
         assert_eq!(archive.words("words").unwrap(), [7, u32::MAX]);
