@@ -4,7 +4,7 @@
 //! kept by size class and handed out again. Memory is zeroed once, when it is first made, so a reused buffer holds
 //! old numbers but never uninitialised bytes.
 
-use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
+use std::alloc::{alloc, alloc_zeroed, dealloc, handle_alloc_error, Layout};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -16,6 +16,9 @@ const ALIGN: usize = 64;
 /// Four classes a doubling bound the waste to a quarter.
 const CLASSES_PER_DOUBLING: u32 = 4;
 const CLASSES: usize = 256;
+/// Blocks at least this large (the size of a huge page on x86-64 and commonly on AArch64) are aligned to it: a walk down
+/// the rows of a matrix otherwise meets a page of its own, and a miss in the page tables, on every row.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Types whose every bit pattern is a value, so that old content may be reread as another one of them.
 pub trait Plain: sealed::Sealed + Copy + Send + Sync + 'static {}
@@ -94,7 +97,30 @@ fn class_of(bytes: usize) -> usize {
 }
 
 fn class_layout(class: usize) -> Layout {
-    Layout::from_size_align(class_bytes(class), ALIGN).expect("class sizes are below isize::MAX")
+    let bytes = class_bytes(class);
+    let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { ALIGN };
+    Layout::from_size_align(bytes, align).expect("class sizes are below isize::MAX")
+}
+
+/// Zeroed memory from the system, in huge pages where it is large and the system grants them.
+fn fresh(layout: Layout) -> NonNull<u8> {
+    if layout.align() < HUGE_PAGE {
+        // SAFETY: no class is of size zero.
+        let fresh = unsafe { alloc_zeroed(layout) };
+        return NonNull::new(fresh).unwrap_or_else(|| handle_alloc_error(layout));
+    }
+    // SAFETY: no class is of size zero.
+    let fresh = unsafe { alloc(layout) };
+    let fresh = NonNull::new(fresh).unwrap_or_else(|| handle_alloc_error(layout));
+    #[cfg(target_os = "linux")]
+    // SAFETY: the range is this allocation's and starts at a page; the advice changes no content. Refusal (a kernel
+    // without huge pages) costs speed only, so the result does not matter.
+    unsafe {
+        libc::madvise(fresh.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE)
+    };
+    // SAFETY: the allocation is `layout.size()` bytes long.
+    unsafe { fresh.as_ptr().write_bytes(0, layout.size()) };
+    fresh
 }
 
 /// A slice of pooled memory; dropping it gives the memory back to the pool.
@@ -129,11 +155,10 @@ impl<T: Plain> Buffer<T> {
             }
             None => {
                 let layout = class_layout(class);
-                // SAFETY: the layout's size is not zero.
-                let fresh = unsafe { alloc_zeroed(layout) };
+                let fresh = fresh(layout);
                 FRESH.fetch_add(1, Relaxed);
                 RESERVED.fetch_add(layout.size() as u64, Relaxed);
-                NonNull::new(fresh).unwrap_or_else(|| handle_alloc_error(layout))
+                fresh
             }
         };
         let live = LIVE.fetch_add(class_bytes(class) as u64, Relaxed) + class_bytes(class) as u64;
