@@ -12,8 +12,8 @@ const MAX_BLOCK_OF_K: usize = 384;
 const K_STEP: usize = 4;
 /// Fewest multiply-adds worth a task, about 20 µs of an AVX2 core.
 const TASK_WORK: usize = 1 << 20;
-/// Tasks to aim for where there is work enough: several for each of a few workers, so that unequal ones balance.
-const TASKS: usize = 16;
+/// Tasks to aim for a worker where there is work enough, so that unequal ones balance.
+const TASKS: usize = 6;
 
 /// Length of the blocks that `k` is cut into, the last one maybe shorter: as few blocks as [`MAX_BLOCK_OF_K`] allows, and
 /// of one size.
@@ -37,8 +37,13 @@ pub(super) struct Blocking {
 }
 
 impl Blocking {
-    /// For `C[m, n]` over `k`, with register tiles `[mr, nr]`.
-    pub(super) fn new((m, n, k): (usize, usize, usize), (mr, nr): (usize, usize), caches: Caches) -> Self {
+    /// For `C[m, n]` over `k` with register tiles `[mr, nr]`, on `workers`.
+    pub(super) fn new(
+        (m, n, k): (usize, usize, usize),
+        (mr, nr): (usize, usize),
+        workers: usize,
+        caches: Caches,
+    ) -> Self {
         let block = block_of_k(k);
         let (private, outer, inner, width, shared_width) =
             if m >= n { (Side::A, m, n, mr, nr) } else { (Side::B, n, m, nr, mr) };
@@ -52,7 +57,7 @@ impl Blocking {
         // A private block is read once for every panel of the shared factor: it should stay in the second level.
         let fits = (caches.private / 2 / size_of::<f32>() / block / width).max(1) * width;
         let worth = TASK_WORK.div_ceil(k.max(1).saturating_mul(slab)).next_multiple_of(width);
-        let spread = outer.div_ceil(TASKS).next_multiple_of(width);
+        let spread = outer.div_ceil(TASKS * workers).next_multiple_of(width);
         let task = spread.max(worth).min(fits).min(outer.next_multiple_of(width));
         Self { private, task, slab, span: span.max(1), block }
     }
@@ -119,7 +124,7 @@ mod tests {
         for m in [1, 5, 6, 65, 384, 2048, 100_000] {
             for n in [1, 16, 65, 384, 1536, 50_257] {
                 for k in [0, 1, 65, 384, 2048, 1 << 20] {
-                    let b = Blocking::new((m, n, k), (6, 16), caches);
+                    let b = Blocking::new((m, n, k), (6, 16), 2, caches);
                     let (outer, inner, width) = if m >= n { (m, n, 6) } else { (n, m, 16) };
                     assert!(b.task.is_multiple_of(width) && b.task < outer + width, "{b:?}");
                     assert!(b.slab == inner || b.slab.is_multiple_of(22 - width), "{b:?}");

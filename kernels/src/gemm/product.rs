@@ -29,7 +29,7 @@ pub(super) fn run(
 ) {
     let (mr, nr) = dispatch(RegisterTile);
     let (m, n, stride) = (a.len, b.len, c.stride());
-    let blocking = Blocking::new((m, n, k), (mr, nr), Caches::get());
+    let blocking = Blocking::new((m, n, k), (mr, nr), upbeat::current_num_workers(), Caches::get());
     let (private, shared, shared_side, width) = match blocking.private {
         Side::A => (a, b, Side::B, nr),
         Side::B => (b, a, Side::A, mr),
