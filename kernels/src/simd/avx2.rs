@@ -97,6 +97,9 @@ mod x86 {
         }
         #[inline(always)]
         fn load_partial(self, from: &[f32]) -> Self::F {
+            if from.len() >= Self::LANES {
+                return self.load(from);
+            }
             // SAFETY: a masked load touches only the lanes that the mask sets, and those are in the slice.
             unsafe { _mm256_maskload_ps(from.as_ptr(), first(from.len())) }
         }
@@ -108,6 +111,10 @@ mod x86 {
         }
         #[inline(always)]
         fn store_partial(self, v: Self::F, to: &mut [f32]) {
+            // Masked stores are slow on some machines even when the mask is full.
+            if to.len() >= Self::LANES {
+                return self.store(v, to);
+            }
             // SAFETY: a masked store touches only the lanes that the mask sets, and those are in the slice.
             unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), first(to.len()), v) }
         }

@@ -46,7 +46,7 @@ pub(crate) struct Product<'a> {
 }
 
 /// One past the last index of `rows` rows at `stride`, the last one `tail` long.
-fn span(rows: usize, stride: usize, tail: usize) -> usize {
+pub(super) fn span(rows: usize, stride: usize, tail: usize) -> usize {
     let last = rows.checked_sub(1).map_or(Some(0), |last| last.checked_mul(stride));
     last.and_then(|last| last.checked_add(tail)).expect("a tile's extent fits usize")
 }

@@ -1,5 +1,6 @@
 //! Transposed copies between strided blocks: whole blocks of `LANES × LANES` in registers, edges one by one.
 
+use super::tile::span;
 use super::Simd;
 
 /// The most lanes of any level.
@@ -19,17 +20,26 @@ pub(crate) fn transpose<S: Simd>(
     to: &mut [f32],
     to_stride: usize,
 ) {
+    if rows == 0 || cols == 0 {
+        return;
+    }
+    assert!(span(rows, from_stride, cols) <= from.len(), "the block does not lie in its slice");
+    assert!(span(cols, to_stride, rows) <= to.len(), "the transposed block does not lie in its slice");
     let (whole_rows, whole_cols) = (rows / S::LANES * S::LANES, cols / S::LANES * S::LANES);
     for row in (0..whole_rows).step_by(S::LANES) {
         for col in (0..whole_cols).step_by(S::LANES) {
             let mut block = [simd.splat(0.0); MOST_LANES];
             let block = &mut block[..S::LANES];
+            let source = from[row * from_stride + col..].as_ptr();
             for (i, line) in block.iter_mut().enumerate() {
-                *line = simd.load(&from[(row + i) * from_stride + col..]);
+                // SAFETY: columns `col..col + LANES` of row `row + i` lie in the block, and so in the slice.
+                *line = unsafe { simd.load_ptr(source.wrapping_add(i * from_stride)) };
             }
             simd.transpose(block);
+            let target = to[col * to_stride + row..].as_mut_ptr();
             for (j, line) in block.iter().enumerate() {
-                simd.store(*line, &mut to[(col + j) * to_stride + row..]);
+                // SAFETY: columns `row..row + LANES` of row `col + j` lie in the transposed block.
+                unsafe { simd.store_ptr(*line, target.wrapping_add(j * to_stride)) };
             }
         }
         for col in whole_cols..cols {
