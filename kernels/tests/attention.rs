@@ -176,6 +176,20 @@ fn a_sequence_has_the_same_bits_in_any_batch_and_beside_any_head() {
 }
 
 #[test]
+fn any_number_of_workers_gives_the_same_bits() {
+    let shape = AttentionShape { batch: 2, seq: 1100, heads: 2, dim: 9, causal: true };
+    let (packed, row, _) = lengths(shape);
+    let mut numbers = Numbers::new(10);
+    let (qkv, d_out) = (numbers.vector(packed), numbers.vector(row));
+    let passes = [1, 2, 5].map(|workers| {
+        let runtime = upbeat::Runtime::builder().workers(workers).build().unwrap();
+        let passes = runtime.install(|_| fast(shape, &qkv, &d_out));
+        [bits(&passes.out), bits(&passes.lse), bits(&passes.d_qkv)]
+    });
+    assert!(passes[0] == passes[1] && passes[0] == passes[2]);
+}
+
+#[test]
 fn huge_logits_pick_the_largest() {
     for causal in [false, true] {
         let shape = AttentionShape { batch: 1, seq: 150, heads: 1, dim: 4, causal };
