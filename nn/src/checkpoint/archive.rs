@@ -227,7 +227,7 @@ mod tests {
     fn other_shapes_types_and_names_are_refused() {
         let bytes = example();
         let archive = Archive::parse(&bytes).unwrap();
-        let mut floats = [5.0; 12];
+        let mut floats = [5.0f64; 12];
         assert!(archive.floats("w", &[4, 3], &mut floats).unwrap_err().contains("[3, 4]"));
         assert!(archive.floats("w", &[3, 4], &mut floats[..11]).is_err());
         assert!(archive.floats("v", &[3, 4], &mut floats).unwrap_err().contains('v'));

@@ -115,10 +115,24 @@ impl<E: Element> Transformer<E> {
         seq: usize,
         gradients: &mut Gradients<E>,
     ) -> Result<f64, ModelError> {
+        self.loss_and_gradients_with(tokens, targets, seq, gradients, |_| ())
+    }
+
+    /// [`loss_and_gradients`](Self::loss_and_gradients) that calls `between` with the loss after the forward pass and
+    /// before the backward pass, so that each can be timed.
+    pub fn loss_and_gradients_with(
+        &self,
+        tokens: &[u32],
+        targets: &[u32],
+        seq: usize,
+        gradients: &mut Gradients<E>,
+        between: impl FnOnce(f64),
+    ) -> Result<f64, ModelError> {
         self.check(tokens, targets.len(), seq)?;
         let mut tape = Tape::new(std::mem::take(&mut gradients.workspace));
         let logits = self.record_logits(&mut tape, tokens, seq)?;
         let (loss_var, loss) = tape.cross_entropy(logits, targets)?;
+        between(loss);
         tape.backward(loss_var, gradients)?;
         gradients.workspace = tape.into_workspace();
         Ok(loss)

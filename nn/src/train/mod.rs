@@ -9,7 +9,7 @@ mod error;
 mod history;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use upbeat_kernels::Element;
 
@@ -38,12 +38,14 @@ pub struct StepReport {
     pub gradient_norm: Option<f64>,
     /// Tokens trained on.
     pub tokens: usize,
-    /// When the step began.
+    /// When the step, and with it drawing the batch and the forward pass, began.
     pub start: Instant,
-    /// Time in the forward and backward pass.
-    pub passes: Duration,
-    /// Time in clipping and the optimizer.
-    pub update: Duration,
+    /// When the forward pass ended and the backward pass began.
+    pub backward: Instant,
+    /// When the backward pass ended, and clipping and the optimizer began.
+    pub update: Instant,
+    /// When the step ended.
+    pub end: Instant,
 }
 
 /// A training in progress.
@@ -123,10 +125,14 @@ impl<E: Element> Trainer<E> {
         self.windows.draw(&self.dataset, self.config.batch, &mut self.tokens, &mut self.targets);
         self.gradients.clear();
         let context = self.config.model.context;
-        let passes = Instant::now();
-        let loss =
-            self.model.loss_and_gradients(&self.tokens, &self.targets, context, &mut self.gradients)?;
-        let passes = passes.elapsed();
+        let mut backward = start;
+        let loss = self.model.loss_and_gradients_with(
+            &self.tokens,
+            &self.targets,
+            context,
+            &mut self.gradients,
+            |_| backward = Instant::now(),
+        )?;
         let update = Instant::now();
         let gradient_norm = self.config.clip.is_finite().then(|| self.gradients.global_norm());
         for (what, value) in [("loss", Some(loss)), ("gradient", gradient_norm)] {
@@ -147,8 +153,9 @@ impl<E: Element> Trainer<E> {
             gradient_norm,
             tokens: self.tokens.len(),
             start,
-            passes,
-            update: update.elapsed(),
+            backward,
+            update,
+            end: Instant::now(),
         })
     }
 
