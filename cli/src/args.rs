@@ -1,0 +1,212 @@
+//! The command line: what can be asked for, with the defaults that are known before a checkpoint or a text is read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Trains small transformers on CPU cores, and shows how the cores were used.
+#[derive(Debug, Parser)]
+#[command(name = "upbeat", version, about, disable_help_subcommand = true, after_help = AFTER_HELP)]
+pub(crate) struct Command {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_ISA the instruction set (scalar, avx2, avx512, emulated512).
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Train a character-level transformer; without options on this checkout's own Rust and Markdown
+    #[command(allow_negative_numbers = true)]
+    Train(Box<TrainArgs>),
+    /// Continue a prompt with a trained model
+    #[command(allow_negative_numbers = true)]
+    Generate(GenerateArgs),
+    /// Show the cores, caches, NUMA nodes and instruction sets, and what was chosen
+    Info(InfoArgs),
+    /// Measure; without a name, list what can be measured
+    Bench(BenchArgs),
+}
+
+/// Options that shape a training are `None` when not given, so that `--resume` can tell a wish from a default.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TrainArgs {
+    /// Files and folders of text [default: this checkout]
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) text: Vec<PathBuf>,
+    /// Endings of the files taken from folders
+    #[arg(long, value_name = "ENDING", value_delimiter = ',', default_values_t = ["rs".to_string(), "md".to_string()])]
+    pub(crate) extensions: Vec<String>,
+    /// Folder for the checkpoint, the loss curve and the trace
+    #[arg(long, value_name = "FOLDER", default_value = "upbeat-out")]
+    pub(crate) out: PathBuf,
+    /// Go on with the checkpoint in the output folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Transformer blocks
+    #[arg(long, value_name = "N")]
+    pub(crate) layers: Option<usize>,
+    /// Width of the model
+    #[arg(long, value_name = "N")]
+    pub(crate) width: Option<usize>,
+    /// Attention heads; they must divide the width
+    #[arg(long, value_name = "N")]
+    pub(crate) heads: Option<usize>,
+    /// Width inside the feed-forward part
+    #[arg(long, value_name = "N")]
+    pub(crate) hidden: Option<usize>,
+    /// Characters that the model sees at once
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<usize>,
+    /// Normalisation
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) norm: Option<NormKind>,
+    /// Feed-forward part
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) feed_forward: Option<FeedForwardKind>,
+    /// Positions
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) positions: Option<PositionsKind>,
+
+    /// Steps of the whole training
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Stop and save after this step, as if interrupted there
+    #[arg(long, value_name = "N")]
+    pub(crate) stop_after: Option<u64>,
+    /// Sequences in a step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Highest learning rate
+    #[arg(long, value_name = "X")]
+    pub(crate) learning_rate: Option<f64>,
+    /// Learning rate at the end of the cosine [default: a tenth of the highest]
+    #[arg(long, value_name = "X")]
+    pub(crate) last_learning_rate: Option<f64>,
+    /// Steps in which the learning rate rises
+    #[arg(long, value_name = "N")]
+    pub(crate) warmup: Option<u64>,
+    /// Decoupled weight decay of matrices
+    #[arg(long, value_name = "X")]
+    pub(crate) weight_decay: Option<f64>,
+    /// Largest norm of the gradients
+    #[arg(long, value_name = "X")]
+    pub(crate) clip: Option<f64>,
+    /// Seed of the parameters and batches
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Steps between measurements of the held-out loss [default: a tenth of all]
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate_every: Option<u64>,
+    /// Steps between samples; 0 for none [default: a quarter of all]
+    #[arg(long, value_name = "N")]
+    pub(crate) sample_every: Option<u64>,
+    /// Steps between checkpoints, besides the one at the end [default: a quarter of all]
+    #[arg(long, value_name = "N")]
+    pub(crate) save_every: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NormKind {
+    /// RMSNorm
+    Rms,
+    /// LayerNorm without bias
+    Layer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FeedForwardKind {
+    /// SwiGLU, three matrices
+    Swiglu,
+    /// GELU, two matrices
+    Gelu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PositionsKind {
+    /// Rotary
+    Rotary,
+    /// A trained table
+    Learned,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Output folder of a training, or its checkpoint folder
+    #[arg(long, value_name = "FOLDER", default_value = "upbeat-out")]
+    pub(crate) checkpoint: PathBuf,
+    /// Text to continue
+    #[arg(long, value_name = "TEXT", default_value = "\n")]
+    pub(crate) prompt: String,
+    /// Characters to write
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) tokens: usize,
+    /// 0 takes the most probable character, higher is wilder
+    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    pub(crate) temperature: f64,
+    /// Draw among the most probable characters that together have this probability
+    #[arg(long, value_name = "X", default_value_t = 0.95)]
+    pub(crate) top_p: f64,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) bench: Option<Bench>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Training steps of the character-level GPT: 6 layers, width 384, 6 heads, context 256, vocabulary 65
+    TrainGpt(TrainGptArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainGptArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Steps that are timed, after two that are not
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub(crate) steps: usize,
+    /// Sequences in a step
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) batch: usize,
+    /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Precision; f64 runs the slow twins
+    #[arg(long, value_enum, value_name = "KIND", default_value = "f32")]
+    pub(crate) precision: Precision,
+    /// Compare the losses of 20 steps at batch 1 with an f64 run instead of timing; takes minutes
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// The fast kernels
+    F32,
+    /// Their reference twins
+    F64,
+}

@@ -1,0 +1,28 @@
+//! `upbeat bench NAME`: measures on this machine what the project promises. Answers are checked before a time is
+//! printed.
+
+mod peak;
+mod record;
+mod train_gpt;
+
+use crate::args::{Bench, BenchArgs};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What can be measured: name and what it does.
+const BENCHES: [(&str, &str); 1] =
+    [("train-gpt", "training steps of the character-level GPT: 6 layers, width 384, context 256")];
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> {
+    match &args.bench {
+        Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),
+        None => {
+            for (name, what) in BENCHES {
+                output.line(format_args!("{name:<12} {what}"));
+            }
+            output.line("run one with: upbeat bench NAME [--json]");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `upbeat info`: the machine as the runtime and the kernels see it, what they chose, and why.
+
+use std::fmt::Write;
+
+use serde_json::{json, Value};
+use upbeat::topology::{machine, Machine};
+use upbeat_kernels::Isa;
+
+use crate::args::InfoArgs;
+use crate::failure::Failure;
+use crate::machine::runtime;
+use crate::output::Output;
+
+/// Why the number of workers is what it is.
+fn workers_reason() -> &'static str {
+    if std::env::var_os("UPBEAT_WORKERS").is_some_and(|v| !v.is_empty()) {
+        "UPBEAT_WORKERS asks for it"
+    } else {
+        "the affinity mask and the cgroup's CPU quota allow as many"
+    }
+}
+
+/// Why the instruction set is what it is.
+fn isa_reason(chosen: Isa) -> &'static str {
+    if std::env::var_os("UPBEAT_ISA").is_some_and(|v| !v.is_empty()) {
+        "UPBEAT_ISA asks for it"
+    } else if chosen == Isa::Scalar {
+        "this machine has neither AVX-512F nor AVX2 with FMA"
+    } else {
+        "it is the best one of this machine and its operating system"
+    }
+}
+
+/// How many different values there are.
+fn distinct(values: impl Iterator<Item = usize>) -> usize {
+    values.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+fn as_json(machine: &Machine, workers: usize, isa: Isa) -> Value {
+    let cpus: Vec<Value> = machine
+        .cpus
+        .iter()
+        .map(|c| json!({"cpu": c.id, "core": c.core, "last_level_cache": c.cache, "node": c.node}))
+        .collect();
+    let caches: Vec<Value> = machine
+        .caches
+        .iter()
+        .map(|(level, kind, bytes)| json!({"level": level, "kind": kind, "bytes": bytes}))
+        .collect();
+    let sets: Vec<Value> =
+        Isa::ALL.into_iter().map(|i| json!({"name": i.name(), "supported": i.is_supported()})).collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "cpus": cpus,
+        "cores": distinct(machine.cpus.iter().map(|c| c.core)),
+        "caches": caches,
+        "numa_nodes": machine.nodes,
+        "instruction_sets": sets,
+        "instruction_set": {"chosen": isa.name(), "reason": isa_reason(isa)},
+        "workers": {"chosen": workers, "reason": workers_reason()},
+    })
+}
+
+fn as_text(machine: &Machine, workers: usize, isa: Isa) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<18} {value}");
+    };
+    row("upbeat", env!("CARGO_PKG_VERSION").into());
+    let cores = distinct(machine.cpus.iter().map(|c| c.core));
+    row("processors", format!("{} that this process may use, on {cores} cores", machine.cpus.len()));
+    for (level, kind, bytes) in &machine.caches {
+        let size = if *bytes >= 1 << 20 {
+            format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20))
+        } else {
+            format!("{:.0} KiB", *bytes as f64 / 1024.0)
+        };
+        let name = match kind.as_str() {
+            "Unified" => format!("cache level {level}"),
+            kind => format!("cache level {level} {}", kind.to_lowercase().chars().next().unwrap_or(' ')),
+        };
+        row(name.trim_end(), size);
+    }
+    row("NUMA nodes", machine.nodes.to_string());
+    let sets: Vec<String> = Isa::ALL
+        .into_iter()
+        .map(|i| format!("{} {}", i.name(), if i.is_supported() { "yes" } else { "no" }))
+        .collect();
+    row("instruction sets", sets.join(", "));
+    row("kernels use", format!("{}: {}", isa.name(), isa_reason(isa)));
+    row("workers", format!("{workers}: {}", workers_reason()));
+    text
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &InfoArgs, output: &mut Output) -> Result<(), Failure> {
+    let isa = Isa::from_env()?;
+    let workers = runtime(None)?.num_workers();
+    let machine = machine();
+    if args.json {
+        output.line(as_json(&machine, workers, isa));
+    } else {
+        output.text(as_text(&machine, workers, isa));
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Bad input gets one clear sentence and exit code 2, and loses nothing.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::process::{Output, Stdio};
+
+use common::{checkpoint_bytes, newest, run, small, stderr, train, upbeat, Folder};
+
+/// Checks that a run ended with one sentence that contains `words` on standard error, and exit code 2.
+#[track_caller]
+fn refused(output: &Output, words: &str) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert_eq!(message.lines().count(), 1, "one line: {message}");
+    assert!(message.starts_with("error: ") && message.contains(words), "{message}");
+}
+
+#[test]
+fn texts_that_cannot_be_trained_on() {
+    let folder = Folder::new("texts");
+    fs::write(folder.path("empty.rs"), "").unwrap();
+    fs::write(folder.path("short.rs"), "fn main() {}\n").unwrap();
+    fs::create_dir(folder.path("bare")).unwrap();
+    let out = folder.path("out");
+    for (text, words) in [
+        ("nothing.rs", "does not exist"),
+        ("empty.rs", "is empty"),
+        ("short.rs", "too short: it has 13 characters, and a context of 128 needs at least 1290"),
+        ("bare", "no .rs or .md file"),
+    ] {
+        refused(&run(&["train", "--out", &out, "--text", &folder.path(text)]), words);
+    }
+    refused(&run(&["train", "--out", &out]), "no Cargo workspace");
+    assert!(fs::metadata(&out).is_err(), "nothing was made");
+}
+
+#[test]
+fn settings_that_make_no_sense() {
+    let folder = Folder::new("settings");
+    for (options, words) in [
+        ("--heads 3", "3 heads do not divide a width of 16"),
+        ("--layers 0", "must not be zero"),
+        ("--width 18446744073709551615 --heads 1 --positions learned", "too large to address"),
+        ("--width 18446744073709551616", "--width"),
+        ("--context 18446744073709551615", "too large to address"),
+        ("--batch 9223372036854775807", "overflows"),
+        ("--batch 0", "batch must be 1 or more"),
+        ("--steps 0", "steps"),
+        ("--width 1048576", "GB of memory"),
+        ("--learning-rate nan", "learning rate"),
+        ("--learning-rate 0", "learning rate"),
+        ("--clip 0", "clip"),
+        ("--seed -1", "--seed"),
+        ("--workers 0", "must not be zero"),
+        ("--workers 100000", "workers"),
+        ("--frobnicate", "--frobnicate"),
+        ("--norm batch", "batch"),
+    ] {
+        // Later options of the same name are refused by the parser, so the small ones are left out where they clash.
+        let mut arguments = small(&folder);
+        for option in options.split(' ').filter(|o| o.starts_with("--")) {
+            if let Some(at) = arguments.iter().position(|a| a == option) {
+                arguments.drain(at..at + 2);
+            }
+        }
+        refused(&upbeat().args(arguments).args(options.split(' ')).output().unwrap(), words);
+    }
+    assert!(fs::metadata(folder.path("out")).is_err(), "nothing was made");
+    refused(&run(&[]), "train, generate, info or bench");
+    refused(&run(&["sing"]), "sing");
+    refused(&run(&["bench", "train-gpt", "--batch", "0"]), "--batch");
+}
+
+#[test]
+fn garbage_in_the_environment() {
+    // fault 50
+    let folder = Folder::new("environment");
+    for value in ["-1", "9e99", "two", "0", "99999999999999999999"] {
+        let output = upbeat().args(["info"]).env("UPBEAT_WORKERS", value).output().unwrap();
+        refused(&output, "UPBEAT_WORKERS");
+    }
+    refused(&upbeat().args(small(&folder)).env("UPBEAT_ISA", "sse9").output().unwrap(), "UPBEAT_ISA=sse9");
+    #[cfg(unix)]
+    {
+        let garbage: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xFF\xFE");
+        for variable in ["UPBEAT_WORKERS", "UPBEAT_ISA"] {
+            refused(&upbeat().arg("info").env(variable, garbage).output().unwrap(), variable);
+        }
+    }
+}
+
+#[test]
+fn folders_that_cannot_be_written() {
+    let folder = Folder::new("folders");
+    fs::write(folder.path("file"), "not a folder").unwrap();
+    let arguments = small(&folder);
+    for out in [folder.path("file"), folder.path("file/deeper"), "/dev/null/out".to_string()] {
+        let mut arguments = arguments.clone();
+        *arguments.last_mut().unwrap() = out;
+        refused(&upbeat().args(arguments).output().unwrap(), "cannot be saved to");
+    }
+    assert_eq!(fs::read(folder.path("file")).unwrap(), b"not a folder");
+}
+
+#[test]
+fn checkpoints_that_are_missing_damaged_or_different() {
+    let folder = Folder::new("checkpoints");
+    refused(&train(&folder, &["--resume"]), "there is no checkpoint in");
+    refused(&run(&["generate", "--checkpoint", &folder.path("out")]), "there is no checkpoint in");
+    assert!(train(&folder, &["--stop-after", "2"]).status.success());
+    let whole = checkpoint_bytes(&folder);
+
+    let mut arguments = small(&folder);
+    let width = arguments.iter().position(|a| a == "--width").unwrap() + 1;
+    arguments[width] = "32".into();
+    let output = upbeat().args(&arguments).arg("--resume").output().unwrap();
+    refused(&output, "another shape: its width is 16, and --width 32 was given");
+    refused(&train(&folder, &["--resume", "--seed", "7"]), "--seed");
+    fs::write(folder.path("text.rs"), "let x = y + 2; // abc\n".repeat(200)).unwrap();
+    refused(&train(&folder, &["--resume"]), "the text is not the one");
+    assert_eq!(checkpoint_bytes(&folder), whole, "a refusal changes nothing");
+
+    let generate = ["generate", "--checkpoint", &folder.path("out"), "--tokens", "3"];
+    assert!(run(&generate).status.success());
+    for (name, bytes) in [("parameters.safetensors", &whole.0), ("state.safetensors", &whole.1)] {
+        let file = newest(&folder).join(name);
+        let mut changed = bytes.clone();
+        let middle = changed.len() / 2;
+        changed[middle] ^= 4;
+        for damaged in [&changed[..], &bytes[..middle], &[]] {
+            fs::write(&file, damaged).unwrap();
+            refused(&train(&folder, &["--resume"]), "is damaged");
+            if name.starts_with("parameters") {
+                refused(&run(&generate), "is damaged");
+            }
+        }
+        fs::write(&file, bytes).unwrap();
+    }
+    assert!(run(&generate).status.success());
+}
+
+#[test]
+fn generating_with_options_that_make_no_sense() {
+    let folder = Folder::new("sampling");
+    assert!(train(&folder, &[]).status.success());
+    let out = folder.path("out");
+    for (options, words) in [
+        (["--temperature", "-1"], "temperature"),
+        (["--temperature", "inf"], "temperature"),
+        (["--top-p", "0"], "top-p"),
+        (["--top-p", "1.5"], "top-p"),
+        (["--prompt", ""], "prompt is empty"),
+        (["--tokens", "-5"], "--tokens"),
+    ] {
+        refused(&upbeat().args(["generate", "--checkpoint", &out]).args(options).output().unwrap(), words);
+    }
+}
+
+// fault 61: a write that fails while saving. The limit on file sizes stands in for a full disk, which needs no rights:
+// the checkpoint's larger file does not fit it. Running out of space at every single operation is tested in upbeat-nn.
+#[cfg(unix)]
+#[test]
+fn a_save_that_the_system_refuses_keeps_the_old_checkpoint() {
+    let folder = Folder::new("space");
+    assert!(train(&folder, &["--stop-after", "2"]).status.success());
+    let whole = checkpoint_bytes(&folder);
+    let script = "trap '' XFSZ; ulimit -f 8 && exec \"$@\"";
+    let output = std::process::Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_upbeat")])
+        .args(small(&folder))
+        .arg("--resume")
+        .output()
+        .unwrap();
+    refused(&output, "cannot be saved to");
+    assert_eq!(checkpoint_bytes(&folder), whole);
+    let left = fs::read_dir(folder.path("out/checkpoint")).unwrap().count();
+    assert_eq!(left, 2, "the lock and the old checkpoint; the failed save takes no space");
+    let output = train(&folder, &["--resume"]);
+    assert!(output.status.success(), "with space again, the training goes on: {}", stderr(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let folder = Folder::new("pipe");
+    let mut training = small(&folder);
+    training.extend(["--evaluate-every".into(), "1".into()]);
+    let commands = [vec!["info".to_string()], vec!["--help".into()], vec!["bench".into()], training];
+    for arguments in commands {
+        let mut child =
+            upbeat().args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    assert!(newest(&folder).exists(), "the training went on and was saved");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_standard_output_is_reported_and_the_training_is_saved() {
+    let folder = Folder::new("stdout");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = upbeat().args(small(&folder)).stdout(full).output().unwrap();
+    refused(&output, "standard output cannot be written");
+    assert!(newest(&folder).exists());
+}

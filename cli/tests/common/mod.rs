@@ -1,0 +1,79 @@
+//! What the tests of the command share: a folder of one's own with a text in it, and running the binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder that is removed at the end, with a text of 4400 characters in `text.rs`.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// `name` must be unique among all tests.
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("upbeat-cli-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("text.rs"), "let x = y + 1; // abc\n".repeat(200)).unwrap();
+        Self(path)
+    }
+
+    /// A path in the folder, as an argument.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The binary, in an environment without its variables and in a folder without a checkout.
+pub(crate) fn upbeat() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_upbeat"));
+    command.env_remove("UPBEAT_WORKERS").env_remove("UPBEAT_ISA").current_dir(std::env::temp_dir());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    upbeat().args(arguments).output().unwrap()
+}
+
+/// Options of a training that takes a fraction of a second.
+pub(crate) fn small(folder: &Folder) -> Vec<String> {
+    let options =
+        "train --layers 1 --width 16 --heads 2 --context 16 --batch 2 --steps 6 --workers 2 --sample-every 0";
+    let mut options: Vec<String> = options.split(' ').map(String::from).collect();
+    options.extend(["--text".into(), folder.path("text.rs"), "--out".into(), folder.path("out")]);
+    options
+}
+
+/// [`small`] with other options after it.
+pub(crate) fn train(folder: &Folder, more: &[&str]) -> Output {
+    upbeat().args(small(folder)).args(more).output().unwrap()
+}
+
+/// The folder of the newest checkpoint in `folder`'s output folder.
+pub(crate) fn newest(folder: &Folder) -> PathBuf {
+    let mut found: Vec<PathBuf> = fs::read_dir(folder.path("out/checkpoint"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("generation-"))
+        .collect();
+    found.sort();
+    found.pop().expect("a checkpoint")
+}
+
+/// Parameters and state of the newest checkpoint, every byte.
+pub(crate) fn checkpoint_bytes(folder: &Folder) -> (Vec<u8>, Vec<u8>) {
+    let read = |path: &Path, name: &str| fs::read(path.join(name)).unwrap();
+    let newest = newest(folder);
+    (read(&newest, "parameters.safetensors"), read(&newest, "state.safetensors"))
+}
+
+/// Standard error as text.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
