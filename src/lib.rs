@@ -44,8 +44,9 @@ pub mod topology;
 
 pub use error::BuildError;
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
-pub use runtime::{Builder, Pin, Runtime, Worker, MAX_WORKERS};
+pub use runtime::{Builder, Pin, Runtime, MAX_WORKERS};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
+pub use task::frame::Worker;
 pub use task::scope::Scope;
 pub use task::spawn::JoinHandle;
 
@@ -79,7 +80,7 @@ where
     RB: Send,
 {
     with_current(|worker| match worker {
-        Some(worker) => worker.join(|_| a(), |_| b()),
+        Some(worker) => worker.join(|worker| worker.entered(a), |worker| worker.entered(b)),
         None => global().join(a, b),
     })
 }
@@ -139,8 +140,9 @@ where
 {
     with_current(|worker| match worker {
         Some(worker) => {
-            let (task, handle) = task::spawn::spawned(worker.registry(), f);
-            worker.registry().submit(task::Task::Spawned(task));
+            let registry = worker.thread().registry();
+            let (task, handle) = task::spawn::spawned(registry, f);
+            registry.submit(task::Task::Spawned(task));
             handle
         }
         None => global().spawn(f),

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::deque::{OwnerEnd, Pushed, Ring, Taken};
+pub use crate::deque::{OwnerEnd, Ring, Taken};
 pub use crate::sleep::{Sleep, Woken};
 pub use crate::task::latch::{Blocking, Latch};
 pub use crate::task::scope::Count;
 
 use crate::runtime::registry::{Parts, Registry};
-use crate::runtime::worker::Worker;
+use crate::runtime::worker::WorkerThread;
 use crate::steal::Random;
 use crate::sync::{lock, Local, Mutex};
+use crate::task::frame::Worker;
 use crate::task::Task;
 use crate::topology::Topology;
 
@@ -37,7 +38,7 @@ impl Pool {
     /// The loop of worker `index`, to be run on a thread of its own, once.
     pub fn serve(&self, index: usize) {
         let queue = lock(&self.queues)[index].take().expect("a worker serves once");
-        Worker::new(self.registry.clone(), index, queue).serve();
+        WorkerThread::new(self.registry.clone(), index, queue).serve();
     }
 
     /// Runs `f` on a worker and waits.

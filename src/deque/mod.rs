@@ -1,5 +1,5 @@
-//! The worker's ring of join tasks, and the ways of its thieves. The protocol is in `README.md` beside this file.
+//! The ring of a worker's public join tasks, and the ways of its thieves. The protocol is in `README.md` beside this file.
 
 mod ring;
 
-pub use ring::{OwnerEnd, Pushed, Ring, Taken};
+pub use ring::{OwnerEnd, Ring, Taken};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::pace::Pace;
-use crate::runtime::worker::Worker;
+use crate::task::frame::Worker;
 
 /// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
 /// are idle. `i` counts chunks from 0.
@@ -51,9 +51,7 @@ fn run<T: Send>(
         }
         let now = chunks.min(pace.chunk());
         let (head, tail) = data.split_at_mut(now.saturating_mul(size).min(data.len()));
-        for (i, chunk) in head.chunks_mut(size).enumerate() {
-            f(first + i, chunk);
-        }
+        worker.entered(|| head.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(first + i, chunk)));
         (first, data) = (first + now, tail);
         pace.step();
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::pace::Pace;
-use crate::runtime::worker::Worker;
+use crate::task::frame::Worker;
 
 /// Calls `f` for every index of `range`, in parallel when workers are idle.
 ///
@@ -39,9 +39,7 @@ fn run(worker: &Worker, mut range: Range<usize>, f: &(impl Fn(usize) + Sync)) {
             return;
         }
         let end = range.end.min(range.start.saturating_add(pace.chunk()));
-        for index in range.start..end {
-            f(index);
-        }
+        worker.entered(|| (range.start..end).for_each(f));
         range.start = end;
         pace.step();
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::pace::Pace;
-use crate::runtime::worker::Worker;
+use crate::task::frame::Worker;
 
 /// Most leaves of a tree; ranges up to this have one index a leaf.
 const LEAVES: usize = 4096;
@@ -65,7 +65,7 @@ impl<M, C> Tree<M, C> {
         C: Fn(T, T) -> T + Sync,
     {
         if leaves.len() == 1 {
-            let result = self.fold(leaves.start);
+            let result = worker.entered(|| self.fold(leaves.start));
             pace.leaf();
             return result;
         }

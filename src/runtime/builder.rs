@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::handle::Runtime;
 use super::registry::{PanicHandler, Parts, Registry};
-use super::worker::Worker;
+use super::worker::WorkerThread;
 use crate::error::BuildError;
 use crate::steal::Stealing;
 use crate::task::unwind::{abort, catch, discard};
@@ -191,7 +191,7 @@ impl Builder {
                 if failed {
                     return;
                 }
-                Worker::new(registry, index, queue).serve();
+                WorkerThread::new(registry, index, queue).serve();
                 if let Some(Err(_)) = on_exit.map(|hook| catch(|| hook(index))) {
                     abort(&format!("the on_exit hook of worker {index} panicked"));
                 }

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::ptr::null;
 
-use super::worker::Worker;
 use crate::sync::thread_local;
+use crate::task::frame::Worker;
 
 #[cfg(not(upbeat_loom))]
 thread_local! {
@@ -19,19 +19,21 @@ thread_local! {
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
     let worker = CURRENT.try_with(Cell::get).unwrap_or(null());
-    // SAFETY: null, or set by `serve` below, which clears it before the worker goes.
+    // SAFETY: null, or set by `entered` below, which puts the old one back before the worker goes.
     f(unsafe { worker.as_ref() })
 }
 
-/// Runs `f` with `worker` as this thread's worker.
-pub(crate) fn serve<R>(worker: &Worker, f: impl FnOnce() -> R) -> R {
-    struct Clear;
-    impl Drop for Clear {
-        fn drop(&mut self) {
-            CURRENT.with(|current| current.set(null()));
+impl Worker {
+    /// Runs `f` with this worker as the one that the free functions fork from.
+    #[inline]
+    pub(crate) fn entered<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Restore(*const Worker);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.with(|current| current.set(self.0));
+            }
         }
+        let _restore = Restore(CURRENT.with(|current| current.replace(self)));
+        f()
     }
-    CURRENT.with(|current| current.set(worker));
-    let _clear = Clear;
-    f()
 }

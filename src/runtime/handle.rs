@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::builder::Builder;
 use super::current::with_current;
 use super::registry::Registry;
-use super::worker::Worker;
 use crate::error::BuildError;
 use crate::observe::{Metrics, Span};
 use crate::sync::{now, Ordering};
+use crate::task::frame::Worker;
 use crate::task::scope::{self, Scope};
 use crate::task::spawn::{spawned, JoinHandle};
 use crate::task::Task;
@@ -72,7 +72,7 @@ impl Runtime {
         RA: Send,
         RB: Send,
     {
-        self.install(|worker| worker.join(|_| a(), |_| b()))
+        self.install(|worker| worker.join(|worker| worker.entered(a), |worker| worker.entered(b)))
     }
 
     /// [`scope`](crate::scope) on this runtime.
@@ -157,7 +157,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.registry.sleep().terminate();
         let own = with_current(|worker| {
-            worker.is_some_and(|worker| Arc::ptr_eq(worker.registry(), &self.registry))
+            worker.is_some_and(|worker| Arc::ptr_eq(worker.thread().registry(), &self.registry))
         });
         if !own {
             for thread in self.threads.drain(..) {

@@ -13,4 +13,3 @@ pub(crate) mod worker;
 pub use builder::{Builder, Pin, MAX_WORKERS};
 pub(crate) use global::global;
 pub use handle::Runtime;
-pub use worker::Worker;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::current::with_current;
-use super::worker::Worker;
+use super::worker::WorkerThread;
 use crate::deque::Ring;
 use crate::observe::counters::Counters;
 use crate::observe::events::Events;
 use crate::sleep::Sleep;
 use crate::steal::StealPolicy;
 use crate::sync::{now, AtomicUsize, Injector, Local, Ordering, Stealer};
-use crate::task::job::{Header, InstallJob};
+use crate::task::frame::Worker;
+use crate::task::job::InstallJob;
 use crate::task::unwind::{abort, catch, message, AbortOnUnwind, Payload};
 use crate::task::Task;
 use crate::topology::Topology;
@@ -22,7 +23,7 @@ pub(crate) type PanicHandler = Box<dyn Fn(Payload) + Send + Sync>;
 
 /// One worker, as the others see it.
 pub(crate) struct Peer {
-    pub(crate) ring: Arc<Ring<Header>>,
+    pub(crate) ring: Arc<Ring<Worker>>,
     pub(crate) queue: Stealer<Task>,
     /// Address of the scope one of whose tasks the worker took from a queue and runs now, 0 for none. While it is not 0, all
     /// that is in the worker's ring descends from that scope.
@@ -97,7 +98,7 @@ impl Registry {
     /// Makes a task public: in the current worker's own queue if it is one of ours, else in the injector.
     pub(crate) fn submit(self: &Arc<Self>, task: Task) {
         with_current(|worker| match worker {
-            Some(worker) if Arc::ptr_eq(worker.registry(), self) => worker.queue(task),
+            Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => worker.thread().queue(task),
             _ => self.injector.push(task),
         });
         self.sleep.wake_one();
@@ -116,12 +117,12 @@ impl Registry {
         R: Send,
     {
         with_current(|worker| match worker {
-            Some(worker) if Arc::ptr_eq(worker.registry(), self) => f(worker),
-            other => self.install_from_outside(other, f),
+            Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => f(worker),
+            other => self.install_from_outside(other.map(Worker::thread), f),
         })
     }
 
-    fn install_from_outside<F, R>(self: &Arc<Self>, foreign: Option<&Worker>, f: F) -> R
+    fn install_from_outside<F, R>(self: &Arc<Self>, foreign: Option<&WorkerThread>, f: F) -> R
     where
         F: FnOnce(&Worker) -> R + Send,
         R: Send,
@@ -135,7 +136,7 @@ impl Registry {
         self.sleep.wake_one();
         match foreign {
             // A worker of another runtime goes on serving that one: two runtimes may wait for each other.
-            Some(worker) => worker.wait_running_anything(job.done()),
+            Some(thread) => thread.wait_running_anything(job.done()),
             None => job.done().wait(),
         }
         std::mem::forget(guard);

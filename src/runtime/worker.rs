@@ -1,31 +1,30 @@
-//! A worker: its end of the ring, the loop it runs, and how it waits.
+//! A worker's thread: its end of the ring, the loop it runs, and how it waits.
 
 use std::cell::{Cell, RefCell};
-use std::marker::PhantomData;
+use std::ptr::null;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::current;
 use super::registry::Registry;
-use crate::deque::{OwnerEnd, Pushed};
+use crate::deque::{OwnerEnd, Taken};
 use crate::observe::counters::count;
 use crate::sleep::Woken;
 use crate::steal::Generator;
 use crate::sync::{now, spin, thread, Local, Ordering, SPINS};
-use crate::task::job::{Header, Stolen};
+use crate::task::frame::{Stolen, Worker};
 use crate::task::latch::{Blocking, Latch};
 use crate::task::scope::Shared as ScopeShared;
 use crate::task::unwind::AbortOnUnwind;
 use crate::task::{Task, Then};
 
+/// Private frames that an answer looks at. In a deeper chain the oldest ones stay private until it is shorter.
+const CHAIN: usize = 256;
 /// First sleep of a worker that watches or waits while others work; it doubles up to four times that.
 const NAP: Duration = Duration::from_micros(50);
 
-/// The worker that a closure runs on: the way to fork without looking anything up.
-///
-/// Handed to the closures of [`Runtime::install`](crate::Runtime::install) and [`Worker::join`]; it cannot leave its thread.
-pub struct Worker {
-    pub(crate) ring: OwnerEnd<Header>,
+/// What a worker's thread owns: its end of the ring, its queue, and how it looks for work.
+pub(crate) struct WorkerThread {
+    ring: OwnerEnd<Worker>,
     index: usize,
     registry: Arc<Registry>,
     queue: Local<Task>,
@@ -33,9 +32,7 @@ pub struct Worker {
     last_wake: Cell<u64>,
     thief: RefCell<Thief>,
     /// The depth of a tree with a leaf for each worker.
-    levels: u64,
-    /// Neither `Send` nor `Sync`.
-    thread: PhantomData<*const ()>,
+    levels: usize,
 }
 
 struct Thief {
@@ -43,11 +40,11 @@ struct Thief {
     order: Vec<usize>,
 }
 
-impl Worker {
+impl WorkerThread {
     pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
         let generator = Generator::new(registry.seed.wrapping_add(index as u64));
         let order = Vec::with_capacity(registry.peers.len());
-        let levels = registry.peers.len().next_power_of_two().ilog2().into();
+        let levels = registry.peers.len().next_power_of_two().ilog2() as usize;
         Self {
             ring: OwnerEnd::new(registry.peers[index].ring.clone()),
             index,
@@ -56,18 +53,12 @@ impl Worker {
             last_wake: Cell::new(0),
             thief: RefCell::new(Thief { generator, order }),
             levels,
-            thread: PhantomData,
         }
     }
 
-    /// This worker's number, from 0.
-    pub fn index(&self) -> usize {
+    #[inline(always)]
+    pub(crate) fn index(&self) -> usize {
         self.index
-    }
-
-    /// How many workers its runtime has.
-    pub fn num_workers(&self) -> usize {
-        self.registry.peers.len()
     }
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
@@ -78,33 +69,33 @@ impl Worker {
         self.queue.push(task);
     }
 
-    /// Whether an idle worker has asked this one for work: the moment for a loop to split.
-    #[inline(always)]
-    pub(crate) fn is_asked(&self) -> bool {
-        self.ring.ring().is_asked()
-    }
-
-    /// Makes the next push answer as if somebody had asked: for work so coarse that to offer it costs nothing.
+    /// Makes the next fork answer as if somebody had asked: for work so coarse that to offer it costs nothing.
     pub(crate) fn offer_next(&self) {
         self.ring.ring().ask();
     }
 
-    /// Pushes although somebody asked or the ring is nearly full. If that made tasks public, a sleeper is woken, unless this
-    /// worker woke one less than a heartbeat ago.
+    /// Somebody asked: the oldest half of the private frames, `newest` being the last of them, becomes public. If any did, a
+    /// sleeper is woken, unless this worker woke one less than a heartbeat ago.
     #[cold]
     #[inline(never)]
-    pub(crate) fn push_slowly(&self, job: *mut Header) -> Pushed {
-        let (pushed, exposed) = self.ring.push_slowly(job);
-        // More are hungry than there is on offer: the next push is offered at once as well, for it may be the last one for a
+    pub(crate) fn answer(&self, newest: &Worker) {
+        self.ring.ring().begin_answer();
+        let mut chain = [null(); CHAIN];
+        let private = newest.private_chain(&mut chain);
+        let exposed = private.div_ceil(2).min(self.ring.room());
+        let oldest = chain[private - exposed..private].iter().rev();
+        // SAFETY: the frames of the chain are private and alive: we are inside all of them.
+        self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame) }));
+        // More are hungry than there is on offer: the next fork is offered at once as well, for it may be the last one for a
         // long time. Deeper than a tree with a leaf for each worker, work is too fine for that.
         let sleep = self.registry.sleep();
-        if self.ring.depth() < self.levels && sleep.hungry() as u64 > self.ring.public_len() {
+        if private - exposed + self.ring.len() < self.levels && sleep.hungry() > self.ring.len() {
             self.offer_next();
         }
         if exposed > 0 {
             let counters = &self.registry.peers[self.index].counters;
             count(&counters.beats, 1);
-            count(&counters.promotions, exposed);
+            count(&counters.promotions, exposed as u64);
             if sleep.has_sleepers() {
                 let now = now();
                 if now.saturating_sub(self.last_wake.get()) >= self.registry.heartbeat.as_nanos() as u64 {
@@ -113,27 +104,44 @@ impl Worker {
                 }
             }
         }
-        pushed
+    }
+
+    /// Takes back a frame that was published and whose younger ones are gone; false when a thief has it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_back(&self) -> bool {
+        let back = self.ring.pop() == Taken::Back;
+        if back {
+            // A thief that asked for it got nothing: somebody may still be without work, so the next fork offers again.
+            self.offer_to_hungry();
+        }
+        back
+    }
+
+    /// Runs `f` at the root of a chain of its own.
+    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Worker) -> R) -> R {
+        // SAFETY: it is this thread's own ring, and `serve`, which we are called from, has made us its owner.
+        let root = unsafe { Worker::root(self.ring.ring()) };
+        root.entered(|| f(&root))
     }
 
     /// The worker's loop: until the runtime shuts down and nothing is left to run.
     pub(crate) fn serve(&self) {
-        current::serve(self, || {
-            let guard = AbortOnUnwind("a worker's loop failed");
-            let sleep = self.registry.sleep();
-            sleep.register(self.index, thread::current());
-            while let Some(work) = self.next_work() {
-                sleep.enter_active();
-                self.registry.begin_busy(self.index);
+        self.ring.ring().set_owner((&raw const *self).cast_mut().cast());
+        let guard = AbortOnUnwind("a worker's loop failed");
+        let sleep = self.registry.sleep();
+        sleep.register(self.index, thread::current());
+        while let Some(work) = self.next_work() {
+            sleep.enter_active();
+            self.registry.begin_busy(self.index);
+            self.run(work);
+            while let Some(work) = self.find_work() {
                 self.run(work);
-                while let Some(work) = self.find_work() {
-                    self.run(work);
-                }
-                self.registry.end_busy(self.index);
-                sleep.leave_active();
             }
-            std::mem::forget(guard);
-        });
+            self.registry.end_busy(self.index);
+            sleep.leave_active();
+        }
+        std::mem::forget(guard);
     }
 
     /// Runs what a hungry worker found; it is hungry again before the end of it can be seen.
@@ -160,13 +168,6 @@ impl Worker {
         if self.registry.sleep().is_hungry() {
             self.offer_next();
         }
-    }
-
-    /// A public task came back unstolen: somebody may still be without work, so the next push offers again.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn reclaimed(&self) {
-        self.offer_to_hungry();
     }
 
     fn run_stolen(&self, stolen: Stolen, victim: usize) {
@@ -379,7 +380,7 @@ impl Worker {
     /// Runs a stolen task while waiting. A scope's owner waits with tasks of the joins around the scope in its ring; those do
     /// not descend from the stolen task, so whoever waits for that one must not steal from here.
     fn run_above(&self, run: impl FnOnce()) {
-        if self.ring.depth() == 0 {
+        if self.ring.is_empty() {
             run();
         } else {
             self.with_foreign(run);
@@ -405,12 +406,6 @@ impl Worker {
         foreign.store(depth + 1, Ordering::Release);
         run();
         foreign.store(depth, Ordering::Release);
-    }
-}
-
-impl std::fmt::Debug for Worker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Slots of a worker's ring: few, so that indices wrap within a model.
-pub(crate) const RING_SLOTS: usize = 4;
+pub(crate) const RING_SLOTS: usize = 2;
 /// Polls before sleeping: the model gains nothing from more than one.
 pub(crate) const SPINS: u32 = 1;
 
@@ -63,6 +63,11 @@ impl<T> UnsafeCell<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(loom::cell::UnsafeCell::new(value))
     }
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        self.0.with(f)
+    }
+    /// Hands the content's address to `f`, which may write through it if it has exclusive access.
+    #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         self.0.with_mut(f)
     }

@@ -10,7 +10,7 @@ use crossbeam_deque as deque;
 use std::time::{Duration, Instant};
 
 /// Slots of a worker's ring; a power of two.
-pub(crate) const RING_SLOTS: usize = 256;
+pub(crate) const RING_SLOTS: usize = 64;
 /// Polls of an idle or waiting worker before it sleeps, about 20 to 50 µs.
 pub(crate) const SPINS: u32 = 400;
 
@@ -56,6 +56,11 @@ impl<T> UnsafeCell<T> {
     #[inline(always)]
     pub(crate) fn new(value: T) -> Self {
         Self(std::cell::UnsafeCell::new(value))
+    }
+    /// Hands the content's address to `f`, for reading.
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
     }
     /// Hands the content's address to `f`, which may write through it if it has exclusive access.
     #[inline(always)]

@@ -1,14 +1,14 @@
 //! Fork and join: two closures, the second one on offer to thieves while the first one runs.
 //!
-//! Common path, nobody idle: one push and one pop of the ring, no read-modify-write, no fence, no clock. Panics
+//! Common path, nobody idle: a frame is filled in and two flags are read; no read-modify-write, no fence, no clock, not even
+//! an index that one join stores and the next one loads. Panics
 //! follow faults 1 to 3 of `docs/faults.md`: no frame is left while a thief may still use it.
 
 use std::panic::resume_unwind;
 
-use super::job::{withdraw, StackJob};
+use super::frame::{Frame, Worker};
+use super::job::withdraw;
 use super::unwind::{catch, discard, Payload};
-use crate::deque::{Pushed, Taken};
-use crate::runtime::worker::Worker;
 
 impl Worker {
     /// Runs `a` and `b`, in parallel when another worker is idle, and returns both results.
@@ -39,62 +39,58 @@ impl Worker {
         RA: Send,
         RB: Send,
     {
-        let job = StackJob::new(b);
-        let kept = job.copy_closure();
-        let index = match self.ring.push(job.header()) {
-            Pushed::At(index) => index,
-            Pushed::Stopped => match self.push_slowly(job.header()) {
-                Pushed::At(index) => index,
-                Pushed::Stopped => {
-                    // SAFETY: the job was not published.
-                    let b = unsafe { job.take_closure() };
-                    return (a(self), b(self));
-                }
-            },
-        };
-        let ra = match catch(|| a(self)) {
+        let asked = self.is_asked();
+        let frame = Frame::new(self, b);
+        let kept = frame.copy_closure();
+        if asked {
+            self.thread().answer(frame.worker());
+        }
+        let ra = match catch(|| a(frame.worker())) {
             Ok(ra) => ra,
-            Err(payload) => self.left_panicked(&job, index, payload),
+            Err(payload) => left_panicked(&frame, payload),
         };
-        if self.ring.pop(index, || self.reclaimed()) == Taken::Back {
-            // SAFETY: the pop made the task ours, and its closure is taken here only.
-            let b = unsafe { job.take_closure_or(kept) };
+        if frame.worker().is_private() || frame.worker().thread().take_back() {
+            // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
+            let b = unsafe { frame.take_closure_or(kept) };
             (ra, b(self))
         } else {
-            (ra, self.stolen_result(&job))
+            (ra, stolen_result(&frame))
         }
     }
+}
 
-    /// The thief's result, once there is one; its panic goes on here.
-    #[cold]
-    #[inline(never)]
-    fn stolen_result<B, RB>(&self, job: &StackJob<B, RB>) -> RB
-    where
-        B: FnOnce(&Worker) -> RB + Send,
-        RB: Send,
-    {
-        self.wait_for_thief(job.latch());
+/// The thief's result, once there is one; its panic goes on here.
+#[cold]
+#[inline(never)]
+fn stolen_result<B, RB>(frame: &Frame<B, RB>) -> RB
+where
+    B: FnOnce(&Worker) -> RB + Send,
+    RB: Send,
+{
+    // SAFETY: a stolen frame was published.
+    frame.worker().thread().wait_for_thief(unsafe { frame.worker().latch() });
+    // SAFETY: the latch is set, and this is the only place that takes the result on this path.
+    let result = unsafe { frame.take_result() };
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// `a` panicked: `b` is withdrawn, or waited for if a thief has it, before the panic goes on.
+#[cold]
+#[inline(never)]
+fn left_panicked<B, RB>(frame: &Frame<B, RB>, payload: Payload) -> !
+where
+    B: FnOnce(&Worker) -> RB + Send,
+    RB: Send,
+{
+    let worker = frame.worker();
+    if worker.is_private() || worker.thread().take_back() {
+        // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
+        withdraw(unsafe { frame.take_closure() });
+    } else {
+        // SAFETY: a stolen frame was published.
+        worker.thread().wait_for_thief(unsafe { worker.latch() });
         // SAFETY: the latch is set, and this is the only place that takes the result on this path.
-        let result = unsafe { job.take_result() };
-        result.unwrap_or_else(|payload| resume_unwind(payload))
+        discard(unsafe { frame.take_result() });
     }
-
-    /// `a` panicked: `b` is withdrawn, or waited for if a thief has it, before the panic goes on.
-    #[cold]
-    #[inline(never)]
-    fn left_panicked<B, RB>(&self, job: &StackJob<B, RB>, index: u64, payload: Payload) -> !
-    where
-        B: FnOnce(&Worker) -> RB + Send,
-        RB: Send,
-    {
-        if self.ring.pop(index, || self.reclaimed()) == Taken::Back {
-            // SAFETY: the pop made the task ours, and its closure is taken here only.
-            withdraw(unsafe { job.take_closure() });
-        } else {
-            self.wait_for_thief(job.latch());
-            // SAFETY: the latch is set, and this is the only place that takes the result on this path.
-            discard(unsafe { job.take_result() });
-        }
-        resume_unwind(payload)
-    }
+    resume_unwind(payload)
 }

@@ -1,6 +1,8 @@
 //! Tasks: the closures that workers run, how their results and panics come back, and who waits for them.
 
 #[allow(unsafe_code)]
+pub(crate) mod frame;
+#[allow(unsafe_code)]
 pub(crate) mod job;
 #[allow(unsafe_code)]
 pub(crate) mod join;
@@ -11,6 +13,7 @@ pub(crate) mod latch;
 pub(crate) mod scope;
 pub(crate) mod spawn;
 pub(crate) mod unwind;
+mod worker;
 
 use std::sync::Arc;
 

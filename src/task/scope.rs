@@ -7,13 +7,14 @@ use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use super::frame::Worker;
 use super::job::{erase, ErasedClosure};
 use super::latch::Latch;
 use super::unwind::{catch, discard, Payload};
 use super::{Task, Then};
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
-use crate::runtime::worker::Worker;
+use crate::runtime::worker::WorkerThread;
 use crate::sync::{lock, Injector, Mutex};
 
 #[allow(unreachable_pub)]
@@ -67,12 +68,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Runs one task of the scope, if one waits.
-    pub(crate) fn run_one(&self, worker: &Worker, then: Then) -> bool {
+    pub(crate) fn run_one(&self, thread: &WorkerThread, then: Then) -> bool {
         let Some(closure) = self.queue.steal() else {
-            worker.ending(then);
+            thread.ending(then);
             return false;
         };
-        if let Err(payload) = catch(move || closure(worker)) {
+        if let Err(payload) = catch(move || thread.enter(closure)) {
             let mut first = lock(&self.panic);
             match *first {
                 None => *first = Some(payload),
@@ -82,7 +83,7 @@ impl Shared {
                 }
             }
         }
-        worker.ending(then);
+        thread.ending(then);
         self.finish();
         true
     }
@@ -153,12 +154,12 @@ where
         latch: Latch::new(),
         panic: Mutex::new(None),
         owner: worker.index(),
-        registry: worker.registry().clone(),
+        registry: worker.thread().registry().clone(),
     });
     let scope = Scope { shared: shared.clone(), env: PhantomData };
-    let result = catch(|| f(&scope));
+    let result = catch(|| worker.entered(|| f(&scope)));
     shared.finish();
-    worker.wait_for_scope(&shared);
+    worker.thread().wait_for_scope(&shared);
     let task_panic = lock(&shared.panic).take();
     match (result, task_panic) {
         (Ok(result), None) => result,

@@ -8,13 +8,13 @@ use super::unwind::{catch, discard, Payload};
 use super::Then;
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
-use crate::runtime::worker::Worker;
+use crate::runtime::worker::WorkerThread;
 use crate::sync::{lock, Mutex};
 
 /// A spawned task, as the queues see it.
 pub(crate) trait Spawned: Send + Sync {
     /// Runs the task unless somebody else has begun it.
-    fn run(&self, worker: &Worker, then: Then);
+    fn run(&self, thread: &WorkerThread, then: Then);
 }
 
 /// A spawned task, as its handle sees it.
@@ -53,9 +53,9 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    fn run(&self, worker: &Worker, then: Then) {
-        let Some(closure) = lock(&self.closure).take() else { return worker.ending(then) };
-        let result = catch(closure);
+    fn run(&self, thread: &WorkerThread, then: Then) {
+        let Some(closure) = lock(&self.closure).take() else { return thread.ending(then) };
+        let result = catch(|| thread.enter(|_| closure()));
         let unclaimed = {
             let mut outcome = lock(&self.outcome);
             match *outcome {
@@ -76,7 +76,7 @@ where
             }
             None => {}
         }
-        worker.ending(then);
+        thread.ending(then);
         self.done.set();
     }
 }
@@ -140,10 +140,11 @@ impl<T> JoinHandle<T> {
         let Some(task) = self.task.take() else { unreachable!("join consumes the handle") };
         with_current(|worker| match worker {
             Some(worker) => {
-                if Arc::ptr_eq(worker.registry(), task.registry()) {
-                    task.run(worker, Then::GoOn);
+                let thread = worker.thread();
+                if Arc::ptr_eq(thread.registry(), task.registry()) {
+                    task.run(thread, Then::GoOn);
                 }
-                worker.wait_running_anything(task.done());
+                thread.wait_running_anything(task.done());
             }
             None => task.done().wait(),
         });
