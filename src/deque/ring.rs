@@ -178,7 +178,8 @@ impl<T> OwnerEnd<T> {
     #[inline(never)]
     pub fn pop(&self) -> Taken {
         let bottom = self.bottom.get() - 1;
-        self.ring.bottom.0.store(bottom, Ordering::Relaxed);
+        // Release: a thief may meet `bottom` for the first time here, and this store must show what `offer` showed.
+        self.ring.bottom.0.store(bottom, ordering!("ring_pop_lower", Release));
         // Pairs with the thief's fence: it sees the lower `bottom`, or we see its `top`.
         full_fence!("ring_pop_fence");
         let top = self.ring.top.0.load(Ordering::Relaxed);
