@@ -54,7 +54,7 @@ impl<M, C> Tree<M, C> {
         C: Fn(T, T) -> T,
     {
         let start = self.range.start + leaf * self.leaf;
-        let end = self.range.end.min(start + self.leaf);
+        let end = self.range.end.min(start.saturating_add(self.leaf));
         (start + 1..end).fold((self.map)(start), |sum, i| (self.combine)(sum, (self.map)(i)))
     }
 
