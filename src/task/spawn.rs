@@ -4,7 +4,7 @@ use std::any::type_name;
 use std::sync::Arc;
 
 use super::latch::Blocking;
-use super::unwind::{catch, discard, Payload};
+use super::unwind::{catch, Payload};
 use super::Then;
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
@@ -46,6 +46,13 @@ impl<F, T> Packet<F, T> {
     fn unhandled(&self, payload: Payload) {
         self.registry.unhandled_panic(type_name::<F>(), payload);
     }
+
+    /// Drops a result that nobody takes. A destructor that panics is the task's panic, whoever runs it.
+    fn drop_unclaimed(&self, value: T) {
+        if let Err(payload) = catch(move || drop(value)) {
+            self.unhandled(payload);
+        }
+    }
 }
 
 impl<F, T> Spawned for Packet<F, T>
@@ -68,12 +75,7 @@ where
         };
         match unclaimed {
             Some(Err(payload)) => self.unhandled(payload),
-            // A destructor that panics is the task's panic: it ran as part of it.
-            Some(Ok(value)) => {
-                if let Err(payload) = catch(move || drop(value)) {
-                    self.unhandled(payload);
-                }
-            }
+            Some(Ok(value)) => self.drop_unclaimed(value),
             None => {}
         }
         thread.ending(then);
@@ -111,7 +113,7 @@ where
         };
         match late {
             Outcome::Ready(Err(payload)) => self.unhandled(payload),
-            Outcome::Ready(Ok(value)) => discard(value),
+            Outcome::Ready(Ok(value)) => self.drop_unclaimed(value),
             _ => {}
         }
     }
