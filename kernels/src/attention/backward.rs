@@ -4,7 +4,7 @@
 //! With `δᵢ = dOᵢ·Oᵢ`: `dVⱼ = Σᵢ Pᵢⱼ dOᵢ`, `dSᵢⱼ = Pᵢⱼ (dOᵢ·Vⱼ - δᵢ)`, `dQᵢ = Σⱼ dSᵢⱼ Kⱼ/√dim`,
 //! `dKⱼ = Σᵢ dSᵢⱼ Qᵢ/√dim` (Dao, 2023). As in the forward pass, a query is a lane of a panel.
 
-use super::softmax::{exp2, first_lanes, load, store};
+use super::softmax::{both, exp2, first_lanes, load, store};
 use super::{factor, Head, Part};
 use crate::contract;
 use crate::element::AttentionShape;
@@ -13,7 +13,7 @@ use crate::grid::{Tile, Tiles};
 use crate::isa;
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
-use crate::simd::tile::{height, width, Left, Product, Right};
+use crate::simd::tile::{height, width, Left, Product, Right, Start};
 use crate::simd::transpose::transpose;
 use crate::simd::{Kernel, Simd};
 
@@ -187,7 +187,7 @@ impl Kernel for Chunk<'_> {
                             left: Left { data: p, row: PITCH, step: 1 },
                             right: Right { data: &rows[(query - first) * width..], stride: width },
                         };
-                        product.run(simd, sums, width, skip, |sum| sum);
+                        product.run(simd, sums, width, skip, Start::Old);
                     }
                 }
             }
@@ -246,10 +246,10 @@ impl Chunk<'_> {
             *lse = if sum == f32::NEG_INFINITY { f32::INFINITY } else { sum * std::f32::consts::LOG2_E };
             let at = self.row_of_out(first) + row * heads * dim;
             let (out, d_out) = (&self.out[at..][..dim], &self.d_out[at..][..dim]);
-            let pairs = out.chunks(S::LANES).zip(d_out.chunks(S::LANES));
-            let dot = pairs.fold(simd.splat(0.0), |sum, (a, b)| {
-                simd.fma(simd.load_partial(a), simd.load_partial(b), sum)
-            });
+            let mut dot = simd.splat(0.0);
+            for (a, b) in out.chunks(S::LANES).zip(d_out.chunks(S::LANES)) {
+                dot = simd.fma(simd.load_partial(a), simd.load_partial(b), dot);
+            }
             *delta = simd.sum(dot);
         }
     }
@@ -290,15 +290,16 @@ impl Pair<'_> {
                 left: Left { data: left, row: stride, step: 1 },
                 right: Right { data: &right[panel..][..dim * width], stride: width },
             };
-            product.run(simd, to, PITCH, |_| 0, |_| zero);
+            product.run(simd, to, PITCH, |_| 0, Start::Zero);
         }
-        let lse = load(simd, &queries.lse[at - queries.first..]).map(|lse| simd.sub(zero[0], lse));
+        let lse = load(simd, &queries.lse[at - queries.first..]);
+        let lse = both!(half => simd.sub(zero[half], lse[half]));
         let delta = load(simd, &queries.delta[at - queries.first..]);
         let factor = simd.splat(factor(dim));
         for (p, ds) in p.chunks_mut(PITCH).zip(ds.chunks_mut(PITCH)).take(seen) {
             let (logit, dp) = (load(simd, p), load(simd, ds));
-            let power = [0, 1].map(|half| exp2(simd, simd.fma(logit[half], factor, lse[half])));
-            let gradient = [0, 1].map(|half| simd.mul(power[half], simd.sub(dp[half], delta[half])));
+            let power = both!(half => exp2(simd, simd.fma(logit[half], factor, lse[half])));
+            let gradient = both!(half => simd.mul(power[half], simd.sub(dp[half], delta[half])));
             store(simd, power, p);
             store(simd, gradient, ds);
         }
@@ -322,7 +323,7 @@ impl Pair<'_> {
             left: Left { data: ks, row: 1, step: stride },
             right: Right { data: ds, stride: PITCH },
         };
-        product.run(simd, d_queries, width, |_| 0, |sum| sum);
+        product.run(simd, d_queries, width, |_| 0, Start::Old);
     }
 }
 
@@ -342,10 +343,10 @@ fn write_rows<S: Simd>(
     let scale = simd.splat(scale);
     for i in 0..count {
         for (block, to) in to.row_mut(row + i).chunks_mut(width).enumerate() {
-            let [low, high] = load(simd, &sums[(block * pitch + i) * width..]).map(|v| simd.mul(v, scale));
+            let [low, high] = load(simd, &sums[(block * pitch + i) * width..]);
             let (first, second) = to.split_at_mut(S::LANES.min(to.len()));
-            simd.store_partial(low, first);
-            simd.store_partial(high, second);
+            simd.store_partial(simd.mul(low, scale), first);
+            simd.store_partial(simd.mul(high, scale), second);
         }
     }
 }
@@ -381,9 +382,9 @@ impl Kernel for AddShares<'_> {
                 let mut sum = [simd.splat(0.0); 2];
                 for share in self.shares.chunks_exact(share).take(chunks) {
                     let part = load(simd, &share[at * dim + line * width..]);
-                    sum = [0, 1].map(|half| simd.add(sum[half], part[half]));
+                    sum = both!(half => simd.add(sum[half], part[half]));
                 }
-                store(simd, sum.map(|sum| simd.mul(sum, scale)), sums);
+                store(simd, both!(half => simd.mul(sum[half], scale)), sums);
             }
             let count = width.min(self.out.rows() - row);
             transpose(simd, (dim, count), sums, width, turned, dim);

@@ -141,9 +141,10 @@ impl Kernel for Decode<'_> {
 /// `a · b`.
 #[inline(always)]
 fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let pairs = a.chunks(S::LANES).zip(b.chunks(S::LANES));
-    let sum =
-        pairs.fold(simd.splat(0.0), |sum, (a, b)| simd.fma(simd.load_partial(a), simd.load_partial(b), sum));
+    let mut sum = simd.splat(0.0);
+    for (a, b) in a.chunks(S::LANES).zip(b.chunks(S::LANES)) {
+        sum = simd.fma(simd.load_partial(a), simd.load_partial(b), sum);
+    }
     simd.sum(sum)
 }
 

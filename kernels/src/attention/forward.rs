@@ -3,7 +3,7 @@
 //! Everything is computed transposed, a query a lane: logits `K·Qᵀ` and outputs `Vᵀ·Pᵀ` have keys and values as left
 //! factors, read where they are, and only queries and outputs are transposed, once each.
 
-use super::softmax::{first_lanes, inverse, load, log_sum, online, store};
+use super::softmax::{both, first_lanes, inverse, load, log_sum, online, store};
 use super::{factor, Head, Part};
 use crate::contract;
 use crate::element::AttentionShape;
@@ -12,7 +12,7 @@ use crate::grid::{Tile, Tiles};
 use crate::isa;
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
-use crate::simd::tile::{width, Left, Product, Right};
+use crate::simd::tile::{width, Left, Product, Right, Start};
 use crate::simd::transpose::transpose;
 use crate::simd::{Kernel, Simd};
 
@@ -21,8 +21,8 @@ const QUERIES: usize = 64;
 /// Keys of a block: a multiple of the register tile's rows; the block's logits for a panel stay in the first cache.
 const KEYS: usize = 96;
 
-/// Attention, see [`Element::attention_forward`](crate::Element::attention_forward). Takes a few hundred KiB of pooled
-/// memory for each task in flight.
+/// Attention, see [`Element::attention_forward`](crate::Element::attention_forward). Takes pooled memory of about
+/// `512·dim` bytes and 8 KiB for each task in flight.
 ///
 /// # Errors
 /// When a length is not what `shape` says.
@@ -132,7 +132,7 @@ impl Kernel for Block<'_> {
             let factors = inverse(simd, total);
             for row in sums.chunks_exact_mut(width) {
                 let sum = load(simd, row);
-                store(simd, [0, 1].map(|half| simd.mul(sum[half], factors[half])), row);
+                store(simd, both!(half => simd.mul(sum[half], factors[half])), row);
             }
             // The queries have been used: their memory takes the outputs in rows.
             let turned = &mut queries[..size];
@@ -158,7 +158,7 @@ impl Panel<'_> {
             left: Left { data: ks, row: stride, step: 1 },
             right: Right { data: self.queries, stride: width },
         };
-        product.run(simd, logits, width, |_| 0, |_| [simd.splat(0.0); 2]);
+        product.run(simd, logits, width, |_| 0, Start::Zero);
         // Key `first + n` is seen by the panel's queries from the n-th on.
         let mut diagonal = keys;
         if from.shape.causal && key + keys > self.first + 1 {
@@ -172,7 +172,10 @@ impl Panel<'_> {
         }
         let rescale = online(simd, logits, self.max, self.total, factor(dim));
         // A hidden key has probability 0, but 0·∞ would not be 0.
-        let finite = (diagonal..keys).all(|row| is_finite(simd, &values[row * stride..][..dim]));
+        let mut finite = true;
+        for row in diagonal..keys {
+            finite &= is_finite(simd, &values[row * stride..][..dim]);
+        }
         let plain = if finite { keys } else { diagonal };
         let product = Product {
             rows: dim,
@@ -180,19 +183,13 @@ impl Panel<'_> {
             left: Left { data: values, row: 1, step: stride },
             right: Right { data: logits, stride: width },
         };
-        product.run(
-            simd,
-            self.sums,
-            width,
-            |_| 0,
-            |sum| [0, 1].map(|half| simd.mul(sum[half], rescale[half])),
-        );
+        product.run(simd, self.sums, width, |_| 0, Start::Scaled(rescale));
         for row in plain..keys {
             let powers = load(simd, &logits[row * width..]);
             let hidden = key + row - self.first;
             for (value, sums) in values[row * stride..][..dim].iter().zip(self.sums.chunks_exact_mut(width)) {
                 let sum = load(simd, sums);
-                let added = [0, 1].map(|half| simd.fma(simd.splat(*value), powers[half], sum[half]));
+                let added = both!(half => simd.fma(simd.splat(*value), powers[half], sum[half]));
                 store(simd, first_lanes(simd, hidden, sum, added), sums);
             }
         }
@@ -204,6 +201,9 @@ impl Panel<'_> {
 fn is_finite<S: Simd>(simd: S, x: &[f32]) -> bool {
     // 0·x is 0 for finite x and NaN for others, and NaN stays.
     let zero = simd.splat(0.0);
-    let sum = x.chunks(S::LANES).fold(zero, |sum, x| simd.fma(simd.load_partial(x), zero, sum));
+    let mut sum = zero;
+    for x in x.chunks(S::LANES) {
+        sum = simd.fma(simd.load_partial(x), zero, sum);
+    }
     simd.sum(sum) == 0.0
 }

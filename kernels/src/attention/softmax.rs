@@ -6,6 +6,24 @@
 use crate::simd::tile::width;
 use crate::simd::Simd;
 
+/// The same expression for the low and the high half of a panel's row. A macro and not a closure: vector operations
+/// compile to instructions only where they are inlined for certain.
+macro_rules! both {
+    ($half:ident => $body:expr) => {
+        [
+            {
+                let $half = 0;
+                $body
+            },
+            {
+                let $half = 1;
+                $body
+            },
+        ]
+    };
+}
+pub(super) use both;
+
 /// The number of each lane of a panel.
 static LANES: [f32; 32] = [
     0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0,
@@ -52,7 +70,7 @@ pub(super) fn store<S: Simd>(simd: S, [low, high]: [S::F; 2], row: &mut [f32]) {
 pub(super) fn first_lanes<S: Simd>(simd: S, lanes: usize, yes: [S::F; 2], no: [S::F; 2]) -> [S::F; 2] {
     let count = simd.splat(lanes as f32);
     let at = load(simd, &LANES);
-    [0, 1].map(|half| simd.select(simd.less(at[half], count), yes[half], no[half]))
+    both!(half => simd.select(simd.less(at[half], count), yes[half], no[half]))
 }
 
 /// The exponent that a panel's row is taken relative to: the scaled maximum, but 0 for a row that saw only `-∞`, whose
@@ -79,21 +97,18 @@ pub(super) fn online<S: Simd>(
     let mut new = old;
     for row in logits.chunks_exact(width::<S>()) {
         let row = load(simd, row);
-        new = [0, 1].map(|half| simd.max(new[half], row[half]));
+        new = both!(half => simd.max(new[half], row[half]));
     }
     store(simd, new, max);
-    let shifts = new.map(|max| shift(simd, max, factor));
-    let negated = shifts.map(|shift| simd.sub(simd.splat(0.0), shift));
-    let rescale = [0, 1].map(|half| {
-        let before = shift(simd, old[half], factor);
-        exp2(simd, simd.sub(before, shifts[half]))
-    });
+    let shifts = both!(half => shift(simd, new[half], factor));
+    let negated = both!(half => simd.sub(simd.splat(0.0), shifts[half]));
+    let rescale = both!(half => exp2(simd, simd.sub(shift(simd, old[half], factor), shifts[half])));
     let mut total = load(simd, sum);
-    total = [0, 1].map(|half| simd.mul(total[half], rescale[half]));
+    total = both!(half => simd.mul(total[half], rescale[half]));
     for row in logits.chunks_exact_mut(width::<S>()) {
         let logits = load(simd, row);
-        let powers = [0, 1].map(|half| exp2(simd, simd.fma(logits[half], factor, negated[half])));
-        total = [0, 1].map(|half| simd.add(total[half], powers[half]));
+        let powers = both!(half => exp2(simd, simd.fma(logits[half], factor, negated[half])));
+        total = both!(half => simd.add(total[half], powers[half]));
         store(simd, powers, row);
     }
     store(simd, total, sum);
@@ -104,7 +119,8 @@ pub(super) fn online<S: Simd>(
 #[inline(always)]
 pub(super) fn log_sum<S: Simd>(simd: S, max: &[f32], sum: &[f32], factor: f32, lse: &mut [f32]) {
     let mut shifts = [0.0; 32];
-    store(simd, load(simd, max).map(|max| shift(simd, max, simd.splat(factor))), &mut shifts);
+    let max = load(simd, max);
+    store(simd, both!(half => shift(simd, max[half], simd.splat(factor))), &mut shifts);
     for ((lse, shift), sum) in lse.iter_mut().zip(&shifts).zip(sum) {
         *lse = (f64::from(*shift) * std::f64::consts::LN_2 + f64::from(sum.ln())) as f32;
     }
@@ -113,11 +129,11 @@ pub(super) fn log_sum<S: Simd>(simd: S, max: &[f32], sum: &[f32], factor: f32, l
 /// `1/sum` for each query, 0 where the sum is 0.
 #[inline(always)]
 pub(super) fn inverse<S: Simd>(simd: S, sum: &[f32]) -> [S::F; 2] {
-    load(simd, sum).map(|sum| {
-        // The largest power is about 1, so that a sum below the normal numbers is a sum of zeros.
-        let empty = simd.less(sum, simd.splat(f32::MIN_POSITIVE));
-        simd.select(empty, simd.splat(0.0), simd.div(simd.splat(1.0), sum))
-    })
+    let sum = load(simd, sum);
+    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    // The largest power is about 1, so that a sum below the normal numbers is a sum of zeros.
+    let least = simd.splat(f32::MIN_POSITIVE);
+    both!(half => simd.select(simd.less(sum[half], least), zero, simd.div(one, sum[half])))
 }
 
 #[cfg(test)]

@@ -36,6 +36,17 @@ pub(crate) struct Right<'a> {
     pub(crate) stride: usize,
 }
 
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<F> {
+    /// Nothing: the old result is ignored.
+    Zero,
+    /// The old result.
+    Old,
+    /// The old result, each column times its factor.
+    Scaled([F; 2]),
+}
+
 /// `left · right`, `[rows, depth] · [depth, width]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
@@ -52,7 +63,7 @@ pub(super) fn span(rows: usize, stride: usize, tail: usize) -> usize {
 }
 
 impl Product<'_> {
-    /// Writes `start(old) + left · right` over each row `[v, v]` of `out`, whose rows lie `stride` apart. The rows of
+    /// Writes `start + left · right` to `out`, whose rows lie `stride` apart. The rows of
     /// a register tile that begins at row `i` skip the first `skip(i)` of the depth.
     ///
     /// # Panics
@@ -64,7 +75,7 @@ impl Product<'_> {
         out: &mut [f32],
         stride: usize,
         skip: impl Fn(usize) -> usize,
-        start: impl Fn([S::F; 2]) -> [S::F; 2],
+        start: Start<S::F>,
     ) {
         let Self { rows, depth, left, right } = *self;
         if rows == 0 {
@@ -94,7 +105,7 @@ impl Product<'_> {
             };
             // SAFETY: by the assertions above rows `row..row + height` lie in `out`, and for them and every `k` in
             // `skipped..depth` the elements lie in the left factor and the rows in the right one.
-            unsafe { micro.of_height(simd, height, &start) };
+            unsafe { micro.of_height(simd, height, start) };
             row += height;
         }
     }
@@ -129,7 +140,7 @@ impl Micro {
     /// # Safety
     /// As [`Micro::tile`] with `HEIGHT = height`, which is in `1..=height::<S>()`.
     #[inline(always)]
-    unsafe fn of_height<S: Simd>(self, simd: S, height: usize, start: &impl Fn([S::F; 2]) -> [S::F; 2]) {
+    unsafe fn of_height<S: Simd>(self, simd: S, height: usize, start: Start<S::F>) {
         macro_rules! heights {
             ($($height:literal)*) => {
                 match height {
@@ -148,14 +159,14 @@ impl Micro {
         }
     }
 
-    /// `out[i] = start(out[i]) + Σ_k left[i, k] · right[k]` for `HEIGHT` rows.
+    /// `out[i] = start + Σ_k left[i, k] · right[k]` for `HEIGHT` rows.
     ///
     /// # Safety
     /// For `i < HEIGHT` and `k < depth`: `left + i * left_row + k * left_step` must be valid for reading a number,
     /// `right + k * right_stride` for reading a panel's width, and `out + i * out_stride` for reading and writing one;
     /// `out` overlaps neither factor.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const HEIGHT: usize>(self, simd: S, start: &impl Fn([S::F; 2]) -> [S::F; 2]) {
+    unsafe fn tile<S: Simd, const HEIGHT: usize>(self, simd: S, start: Start<S::F>) {
         let mut sums = [[simd.splat(0.0); 2]; HEIGHT];
         for (i, sum) in sums.iter_mut().enumerate() {
             let row = self.out.wrapping_add(i * self.out_stride);
@@ -163,7 +174,11 @@ impl Micro {
             let low = unsafe { simd.load_ptr(row) };
             // SAFETY: as above.
             let high = unsafe { simd.load_ptr(row.wrapping_add(S::LANES)) };
-            *sum = start([low, high]);
+            *sum = match start {
+                Start::Zero => continue,
+                Start::Old => [low, high],
+                Start::Scaled(factors) => [simd.mul(low, factors[0]), simd.mul(high, factors[1])],
+            };
         }
         let (mut left, mut right) = (self.left, self.right);
         for _ in 0..self.depth {
@@ -225,7 +240,7 @@ mod tests {
                 right: Right { data: &right, stride: width + 3 },
             };
             let skip = |row: usize| usize::from(row >= 6);
-            product.run(simd, &mut out, width + 1, skip, |old| old.map(|v| simd.add(v, v)));
+            product.run(simd, &mut out, width + 1, skip, Start::Scaled([simd.splat(2.0); 2]));
             for (at, &found) in out.iter().enumerate() {
                 let (i, j) = (at / (width + 1), at % (width + 1));
                 // The tile that row i is in begins at the last start that is not after it.
