@@ -111,7 +111,9 @@ pub(crate) fn rope(x: usize, shape: &RopeShape, out: usize) -> Result<usize, Sha
         return Err(ShapeError::Index { what: "rotated head", index: shape.rotate, len: shape.heads });
     }
     let rows = rows(x, checked_len("a row of heads", &[shape.heads, shape.dim])?, out)?;
-    units("the number of rows", rows, shape.seq)?;
+    if rows > 0 && shape.seq == 0 {
+        return Err(ShapeError::Multiple { what: "the number of rows", unit: 0, found: rows });
+    }
     Ok(rows)
 }
 

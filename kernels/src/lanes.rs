@@ -41,11 +41,11 @@ fn sweep<S: Simd, const N: usize, O: Lanewise<N>, const ADD: bool>(
     op: O,
 ) {
     let n = out.len();
-    let x = x.map(|x| &x[..n]);
+    let x = cut(x, n);
     let mut i = 0;
     while i + O::UNROLL * S::LANES <= n {
         for _ in 0..O::UNROLL {
-            let mut value = op.apply(simd, x.map(|x| simd.load(&x[i..i + S::LANES])));
+            let mut value = op.apply(simd, load_each(simd, &x, i));
             let out = &mut out[i..i + S::LANES];
             if ADD {
                 value = simd.add(simd.load(out), value);
@@ -56,7 +56,11 @@ fn sweep<S: Simd, const N: usize, O: Lanewise<N>, const ADD: bool>(
     }
     while i < n {
         let end = n.min(i + S::LANES);
-        let mut value = op.apply(simd, x.map(|x| simd.load_partial(&x[i..end])));
+        let mut rest = [simd.splat(0.0); N];
+        for k in 0..N {
+            rest[k] = simd.load_partial(&x[k][i..end]);
+        }
+        let mut value = op.apply(simd, rest);
         let out = &mut out[i..end];
         if ADD {
             value = simd.add(simd.load_partial(out), value);
@@ -64,6 +68,26 @@ fn sweep<S: Simd, const N: usize, O: Lanewise<N>, const ADD: bool>(
         simd.store_partial(value, out);
         i = end;
     }
+}
+
+/// The first `n` of each slice.
+#[inline(always)]
+fn cut<const N: usize>(mut x: [&[f32]; N], n: usize) -> [&[f32]; N] {
+    for x in &mut x {
+        *x = &x[..n];
+    }
+    x
+}
+
+/// The vectors at element `i`. A plain loop: what `array::map` calls is not always inlined, and then not compiled
+/// with the level's instructions.
+#[inline(always)]
+fn load_each<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N], i: usize) -> [S::F; N] {
+    let mut loaded = [simd.splat(0.0); N];
+    for k in 0..N {
+        loaded[k] = simd.load(&x[k][i..i + S::LANES]);
+    }
+    loaded
 }
 
 /// Takes `N` vectors into a running value, lane by lane.
@@ -84,24 +108,27 @@ pub(crate) trait Fold<const N: usize>: Copy {
 #[inline(always)]
 pub(crate) fn fold<S: Simd, const N: usize, O: Fold<N>>(simd: S, x: [&[f32]; N], op: O) -> S::F {
     let n = x[0].len();
-    let x = x.map(|x| &x[..n]);
+    let x = cut(x, n);
     let mut sums = [simd.splat(op.start()); 4];
     let mut i = 0;
     while i + 4 * S::LANES <= n {
         for sum in &mut sums {
-            *sum = op.take(simd, *sum, x.map(|x| simd.load(&x[i..i + S::LANES])));
+            *sum = op.take(simd, *sum, load_each(simd, &x, i));
             i += S::LANES;
         }
     }
     let mut turn = 0;
     while i + S::LANES <= n {
-        sums[turn] = op.take(simd, sums[turn], x.map(|x| simd.load(&x[i..i + S::LANES])));
+        sums[turn] = op.take(simd, sums[turn], load_each(simd, &x, i));
         i += S::LANES;
         turn += 1;
     }
     if i < n {
         let padding = op.padding();
-        let tail = std::array::from_fn(|k| load_padded(simd, &x[k][i..], padding[k]));
+        let mut tail = [simd.splat(0.0); N];
+        for k in 0..N {
+            tail[k] = load_padded(simd, &x[k][i..], padding[k]);
+        }
         sums[3] = op.take(simd, sums[3], tail);
     }
     let [a, b, c, d] = sums;

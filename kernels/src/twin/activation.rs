@@ -53,7 +53,7 @@ pub fn silu_derivative(x: f64) -> f64 {
 
 /// `out = f(x)`.
 pub fn forward(f: fn(f64) -> f64, x: &[f64], out: &mut [f64]) -> Result<(), ShapeError> {
-    contract::same(x.len(), &[out.len()])?;
+    contract::same(out.len(), &[x.len()])?;
     fill(out, |i| f(x[i]));
     Ok(())
 }
@@ -66,7 +66,7 @@ pub fn backward(
     dx: &mut [f64],
     write: Write,
 ) -> Result<(), ShapeError> {
-    contract::same(x.len(), &[dy.len(), dx.len()])?;
+    contract::same(dx.len(), &[dy.len(), x.len()])?;
     put(dx, write, |i| dy[i] * derivative(x[i]));
     Ok(())
 }

@@ -7,21 +7,21 @@ use crate::twin::{fill, put};
 
 /// See [`Element::add`](crate::Element::add).
 pub fn add(a: &[f64], b: &[f64], out: &mut [f64]) -> Result<(), ShapeError> {
-    contract::same(a.len(), &[b.len(), out.len()])?;
+    contract::same(out.len(), &[a.len(), b.len()])?;
     fill(out, |i| a[i] + b[i]);
     Ok(())
 }
 
 /// See [`Element::mul`](crate::Element::mul).
 pub fn mul(a: &[f64], b: &[f64], out: &mut [f64]) -> Result<(), ShapeError> {
-    contract::same(a.len(), &[b.len(), out.len()])?;
+    contract::same(out.len(), &[a.len(), b.len()])?;
     fill(out, |i| a[i] * b[i]);
     Ok(())
 }
 
 /// See [`Element::add_scaled`](crate::Element::add_scaled).
 pub fn add_scaled(a: &[f64], factor: f64, out: &mut [f64]) -> Result<(), ShapeError> {
-    contract::same(a.len(), &[out.len()])?;
+    contract::same(out.len(), &[a.len()])?;
     put(out, Write::Add, |i| factor * a[i]);
     Ok(())
 }

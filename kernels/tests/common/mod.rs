@@ -14,6 +14,11 @@ use upbeat_kernels::Isa;
 /// Set in the processes that [`at_every_level`] starts.
 const CHILD: &str = "UPBEAT_TEST_CHILD";
 
+/// Whether [`at_every_level`] started this process.
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
 /// Runs all tests of this binary again at each supported level but the active one. Call it from a test of its own;
 /// in the processes it starts it returns at once.
 ///
