@@ -3,7 +3,7 @@
 //! One operand (*shared*, the one with the smaller outer dimension) is packed once, in parallel. The tasks are blocks of
 //! the other's (*private*) rows or columns: each packs its own block, a cache-sized piece of `k` at a time, and
 //! multiplies it with the whole shared operand. `blocking` chooses the sizes, `operand` packs, `product` runs the
-//! tasks, `epilogue` finishes tiles; the micro-kernel is [`crate::simd::micro`].
+//! tasks, `epilogue` finishes tiles; the micro-kernel is [`crate::simd::micro`]. With few rows of A nothing is packed (`skinny`).
 //!
 //! # Order of summation
 //! `k` is cut into blocks whose length depends on `k` alone. Within a block products are added one after the other, from
@@ -18,6 +18,7 @@ mod blocking;
 mod epilogue;
 mod operand;
 mod product;
+mod skinny;
 
 use crate::contract;
 use crate::element::{Activation, Gemm, Write};
@@ -42,12 +43,13 @@ pub fn gemm(g: Gemm<'_, f32>) -> Result<(), ShapeError> {
     let Gemm { a, transpose_a, b, transpose_b, mut c, write, epilogue } = g;
     let a = Operand::new(a, m, transpose_a);
     let b = Operand::new(b, n, !transpose_b);
+    let run = if skinny::takes(&a) { skinny::run } else { product::run };
     if write == Write::Overwrite || epilogue.activation == Activation::Identity {
-        product::run(a, b, k, c, write, &epilogue);
+        run(a, b, k, c, write, &epilogue);
         return Ok(());
     }
     let mut beside = Buffer::unspecified(checked_len("C", &[m, n])?);
-    product::run(a, b, k, MatMut::new(&mut beside, m, n)?, Write::Overwrite, &epilogue);
+    run(a, b, k, MatMut::new(&mut beside, m, n)?, Write::Overwrite, &epilogue);
     for (i, from) in beside.chunks_exact(n).enumerate() {
         for (c, x) in c.row_mut(i).iter_mut().zip(from) {
             *c += x;

@@ -36,12 +36,12 @@ impl Side {
 /// A factor with `len` rows (of A) or columns (of B), each of `k` numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
-    data: &'a [f32],
-    stride: usize,
+    pub(super) data: &'a [f32],
+    pub(super) stride: usize,
     /// Rows of A, columns of B.
     pub(super) len: usize,
     /// Whether neighbours lie side by side; otherwise each one's `k` do.
-    neighbours_adjacent: bool,
+    pub(super) neighbours_adjacent: bool,
 }
 
 impl<'a> Operand<'a> {

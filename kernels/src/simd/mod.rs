@@ -9,6 +9,7 @@ mod avx512;
 pub mod micro;
 pub mod pack;
 mod portable;
+pub mod skinny;
 pub(crate) mod tile;
 pub(crate) mod transpose;
 
