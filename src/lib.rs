@@ -179,3 +179,8 @@ fn on_current_worker<R: Send>(f: impl FnOnce(&Worker) -> R + Send) -> R {
         Either::Elsewhere(f) => global().install(f),
     }
 }
+
+/// The examples of the README, compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
