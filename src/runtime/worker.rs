@@ -423,3 +423,52 @@ fn pause() {
         spin();
     }
 }
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::registry::Parts;
+    use crate::steal::StealPolicy;
+    use crate::topology::Topology;
+
+    /// Names nobody, itself, and workers that do not exist, besides the one that it should.
+    struct Wrong;
+
+    impl StealPolicy for Wrong {
+        fn victims(&self, thief: usize, topology: &Topology, random: &mut Generator, order: &mut Vec<usize>) {
+            order.extend([usize::MAX, thief, topology.workers(), random.next_u64() as usize, thief]);
+            if random.below(2) == 0 {
+                order.extend([1 - thief, 1 - thief]);
+            }
+        }
+    }
+
+    /// Fault 36.
+    #[test]
+    fn a_policy_may_be_wrong() {
+        let (registry, queues) = Registry::new(Parts {
+            topology: Topology::flat(2),
+            policy: Box::new(Wrong),
+            heartbeat: Duration::from_micros(1),
+            seed: 1,
+            on_panic: None,
+        });
+        std::thread::scope(|threads| {
+            for (index, queue) in queues.into_iter().enumerate() {
+                let registry = registry.clone();
+                threads.spawn(move || WorkerThread::new(registry, index, queue).serve());
+            }
+            fn count(worker: &crate::Worker, depth: u32) -> u64 {
+                if depth == 0 {
+                    return 1;
+                }
+                let (a, b) = worker.join(|w| count(w, depth - 1), |w| count(w, depth - 1));
+                a + b
+            }
+            for _ in 0..100 {
+                assert_eq!(registry.install(|worker| count(worker, 12)), 4096);
+            }
+            registry.sleep().terminate();
+        });
+    }
+}
