@@ -23,13 +23,28 @@ pub(super) fn run(
     a: Operand<'_>,
     b: Operand<'_>,
     k: usize,
-    mut c: MatMut<'_, f32>,
+    c: MatMut<'_, f32>,
     write: Write,
     epilogue: &Epilogue<'_, f32>,
 ) {
+    let shape = (a.len, b.len, k);
+    let workers = upbeat::current_num_workers();
+    let blocking = Blocking::new(shape, dispatch(RegisterTile), workers, Caches::get());
+    run_blocked(a, b, k, c, write, epilogue, blocking);
+}
+
+/// [`run`] with chosen sizes, which change no bit of the result as long as `block` stays.
+fn run_blocked(
+    a: Operand<'_>,
+    b: Operand<'_>,
+    k: usize,
+    mut c: MatMut<'_, f32>,
+    write: Write,
+    epilogue: &Epilogue<'_, f32>,
+    blocking: Blocking,
+) {
     let (mr, nr) = dispatch(RegisterTile);
     let (m, n, stride) = (a.len, b.len, c.stride());
-    let blocking = Blocking::new((m, n, k), (mr, nr), upbeat::current_num_workers(), Caches::get());
     let (private, shared, shared_side, width) = match blocking.private {
         Side::A => (a, b, Side::B, nr),
         Side::B => (b, a, Side::A, mr),
@@ -186,6 +201,44 @@ impl Kernel for Task<'_> {
                         let cols = right + cols.start..right + cols.end;
                         epilogue::apply(simd, epilogue, rows, cols, &mut to);
                     }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocking::block_of_k;
+    use super::*;
+    use crate::element::Activation;
+    use crate::matrix::Mat;
+
+    /// Slabs and spans of matrices larger than the last cache, tried on small ones.
+    #[test]
+    fn slabs_spans_and_tasks_leave_every_bit() {
+        let (m, n, k) = (101, 143, 900);
+        let numbers =
+            |len: usize| -> Vec<f32> { (0..len).map(|i| (i * 7919 % 1009) as f32 / 500.0 - 1.0).collect() };
+        let (data_a, data_b, bias, rest) = (numbers(m * k), numbers(k * n), numbers(n), numbers(m * n));
+        let a = Operand::new(Mat::new(&data_a, m, k).unwrap(), m, false);
+        let b = Operand::new(Mat::new(&data_b, k, n).unwrap(), n, true);
+        let residual = Some(Mat::new(&rest, m, n).unwrap());
+        let (mr, nr) = dispatch(RegisterTile);
+        let block = block_of_k(k);
+        for (write, activation) in [(Write::Overwrite, Activation::Silu), (Write::Add, Activation::Identity)]
+        {
+            let epilogue = Epilogue { bias: Some(&bias), activation, residual };
+            let mut want = rest.clone();
+            run(a, b, k, MatMut::new(&mut want, m, n).unwrap(), write, &epilogue);
+            for (private, width, shared_width) in [(Side::A, mr, nr), (Side::B, nr, mr)] {
+                for (task, slab, span) in [(1, 1, block), (2, 3, 2 * block), (100, 100, block), (1, 100, k)] {
+                    let mut got = rest.clone();
+                    let (task, slab) = (task * width, slab * shared_width);
+                    let blocking = Blocking { private, task, slab, span, block };
+                    run_blocked(a, b, k, MatMut::new(&mut got, m, n).unwrap(), write, &epilogue, blocking);
+                    let same = got.iter().zip(&want).all(|(x, y)| x.to_bits() == y.to_bits());
+                    assert!(same, "{blocking:?} changes the result");
                 }
             }
         }

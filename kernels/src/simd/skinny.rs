@@ -80,8 +80,11 @@ fn by_columns<S: Simd, const M: usize, const V: usize>(
             for (i, sums) in sums.iter().enumerate() {
                 let row = &mut c.row_mut(i)[first..first + width];
                 for (to, sum) in row.chunks_mut(S::LANES).zip(sums) {
-                    let old = if add || from > 0 { Some(simd.load_partial(to)) } else { None };
-                    simd.store_partial(old.map_or(*sum, |old| simd.add(old, *sum)), to);
+                    let mut sum = *sum;
+                    if add || from > 0 {
+                        sum = simd.add(simd.load_partial(to), sum);
+                    }
+                    simd.store_partial(sum, to);
                 }
             }
         }
