@@ -46,56 +46,56 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     pub(crate) resume: bool,
 
-    /// Transformer blocks
+    /// Transformer blocks [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) layers: Option<usize>,
-    /// Width of the model
+    /// Width of the model [default: 128]
     #[arg(long, value_name = "N")]
     pub(crate) width: Option<usize>,
-    /// Attention heads; they must divide the width
+    /// Attention heads; they must divide the width [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) heads: Option<usize>,
-    /// Width inside the feed-forward part
+    /// Width inside the feed-forward part [default: 8/3 of the width, or 4 times it with gelu]
     #[arg(long, value_name = "N")]
     pub(crate) hidden: Option<usize>,
-    /// Characters that the model sees at once
+    /// Characters that the model sees at once [default: 128]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<usize>,
-    /// Normalisation
+    /// Normalisation [default: rms]
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) norm: Option<NormKind>,
-    /// Feed-forward part
+    /// Feed-forward part [default: swiglu]
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) feed_forward: Option<FeedForwardKind>,
-    /// Positions
+    /// Positions [default: rotary]
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) positions: Option<PositionsKind>,
 
-    /// Steps of the whole training
+    /// Steps of the whole training [default: 800]
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u64>,
     /// Stop and save after this step, as if interrupted there
     #[arg(long, value_name = "N")]
     pub(crate) stop_after: Option<u64>,
-    /// Sequences in a step
+    /// Sequences in a step [default: 8]
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
-    /// Highest learning rate
+    /// Highest learning rate [default: 0.003]
     #[arg(long, value_name = "X")]
     pub(crate) learning_rate: Option<f64>,
     /// Learning rate at the end of the cosine [default: a tenth of the highest]
     #[arg(long, value_name = "X")]
     pub(crate) last_learning_rate: Option<f64>,
-    /// Steps in which the learning rate rises
+    /// Steps in which the learning rate rises [default: a twentieth of all, at most 100]
     #[arg(long, value_name = "N")]
     pub(crate) warmup: Option<u64>,
-    /// Decoupled weight decay of matrices
+    /// Decoupled weight decay of matrices [default: 0.1]
     #[arg(long, value_name = "X")]
     pub(crate) weight_decay: Option<f64>,
-    /// Largest norm of the gradients
+    /// Largest norm of the gradients [default: 1]
     #[arg(long, value_name = "X")]
     pub(crate) clip: Option<f64>,
-    /// Seed of the parameters and batches
+    /// Seed of the parameters and batches [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 

@@ -18,8 +18,8 @@ const LAYERS: usize = 4;
 const WIDTH: usize = 128;
 const HEADS: usize = 4;
 const CONTEXT: usize = 128;
-const BATCH: usize = 16;
-const STEPS: u64 = 600;
+const BATCH: usize = 8;
+const STEPS: u64 = 800;
 const LEARNING_RATE: f64 = 3e-3;
 const SEED: u64 = 1;
 
@@ -198,6 +198,28 @@ mod tests {
         let config = settings(&TrainArgs::default(), 100);
         assert_eq!(config.validate().map_err(|e| e.to_string()), Ok(()));
         assert!(check_memory::<crate::train::Float>(&config).is_ok());
+    }
+
+    #[test]
+    fn the_help_names_the_defaults() {
+        let mut command = <crate::args::Command as clap::CommandFactory>::command();
+        let help = command.find_subcommand_mut("train").expect("the verb").render_long_help().to_string();
+        let option = |name: &str| {
+            let from = help.find(&format!("--{name} <")).expect("the option");
+            help[from..].lines().nth(1).expect("its description").to_string()
+        };
+        for (name, value) in [
+            ("layers", LAYERS as f64),
+            ("width", WIDTH as f64),
+            ("heads", HEADS as f64),
+            ("context", CONTEXT as f64),
+            ("batch", BATCH as f64),
+            ("steps", STEPS as f64),
+            ("learning-rate", LEARNING_RATE),
+            ("seed", SEED as f64),
+        ] {
+            assert!(option(name).ends_with(&format!("[default: {value}]")), "{name}: {}", option(name));
+        }
     }
 
     #[test]
