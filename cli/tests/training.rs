@@ -59,6 +59,7 @@ fn a_training_leaves_what_its_summary_names() {
     let text = stdout(&output);
     assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
     for words in [
+        "a sample after step 3",
         "held-out loss",
         "tokens/s",
         "GFLOP/s",

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use upbeat::Runtime;
 use upbeat_kernels::{pool, Isa};
 use upbeat_nn::checkpoint::Store;
+use upbeat_nn::data::Tokenizer;
 use upbeat_nn::generation::generate;
 use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::{Checkpoint, Trainer};
@@ -230,15 +231,17 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What the model writes after a line break, or after the text's first held-out character where it knows no line break.
+/// What the model writes after the start of a doc comment, or, where the vocabulary lacks that, of the held-out text.
+/// After a bare line break small models like to indent without end.
 fn sampled(trainer: &Trainer<Float>, seed: u64) -> Result<String, Failure> {
     let tokenizer = trainer.tokenizer();
-    let mut prompt = tokenizer.encode("\n");
-    if prompt == [upbeat_nn::data::Tokenizer::UNKNOWN] {
-        prompt = trainer.dataset().held_out()[..1].to_vec();
+    let mut prompt = tokenizer.encode("\n/// ");
+    if prompt.contains(&Tokenizer::UNKNOWN) {
+        let held_out = trainer.dataset().held_out();
+        prompt = held_out[..held_out.len().min(8)].to_vec();
     }
-    let mut sampler = Sampler::new(0.7, 0.9, seed)?;
-    let mut text = String::new();
+    let mut sampler = Sampler::new(0.8, 0.95, seed)?;
+    let mut text = tokenizer.decode(&prompt);
     let context = trainer.config().model.context;
     let mut decoder = trainer.model().decoder();
     generate(&mut decoder, context, &prompt, SAMPLE, &mut sampler, |token| {

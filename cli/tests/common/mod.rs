@@ -43,8 +43,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 
 /// Options of a training that takes a fraction of a second.
 pub(crate) fn small(folder: &Folder) -> Vec<String> {
-    let options =
-        "train --layers 1 --width 16 --heads 2 --context 16 --batch 2 --steps 6 --workers 2 --sample-every 0";
+    let options = "train --layers 1 --width 16 --heads 2 --context 16 --batch 2 --steps 6 --workers 2";
     let mut options: Vec<String> = options.split(' ').map(String::from).collect();
     options.extend(["--text".into(), folder.path("text.rs"), "--out".into(), folder.path("out")]);
     options
