@@ -44,6 +44,8 @@ pub fn multiply<S: Simd>(simd: S, k: usize, a: &[f32], b: &[f32], c: &mut Tile<'
         unsafe { by_rows::<S, 2>(simd, k, a, b, to) }
         return;
     }
+    // A level may have any number of lanes; the memory below has room for those up to 32.
+    const { assert!(tile_rows::<S>() * tile_cols::<S>() <= LARGEST, "the register tile is too large") };
     // A tile at the right border is computed beside C and copied: the same sums, added in the same way.
     let mut beside = [0.0f32; LARGEST];
     let to = Target { c: beside.as_mut_ptr(), stride: tile_cols::<S>(), rows, add: false };

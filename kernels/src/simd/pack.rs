@@ -3,21 +3,25 @@
 //! Two layouts come in: `R` neighbours side by side (copied), or each one's `k` side by side (transposed, in blocks of
 //! 4 by 4). What lies beyond `width` neighbours is filled with zeros. Which blocks to pack is `gemm`'s business.
 
+use super::tile::span;
+
 /// Four numbers.
 type Four = [f32; 4];
 
 /// `to[p·R + j] ← from[p·stride + j]` for `p < k`, `j < width`, and 0 for `j` in `width..R`.
 ///
 /// # Panics
-/// When `width > R`, `from` ends before the last element, or `to` holds fewer than `k·R`.
+/// When `width > R`, `from` ends before the last element, `to` holds fewer than `k·R`, or a number of elements overflows.
 #[inline(always)]
 pub fn copy_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: usize, to: &mut [f32]) {
     assert!(width <= R, "a panel of {R} cannot hold {width}");
+    // Divided, not multiplied: `k * R` may overflow before this holds.
+    assert!(to.len() / R >= k, "a panel to fill is too short");
     if k == 0 || width == 0 {
         to[..k * R].fill(0.0);
         return;
     }
-    assert!(from.len() >= (k - 1) * stride + width && to.len() >= k * R, "a block to pack is too short");
+    assert!(from.len() >= span(k, stride, width), "a block to pack is too short");
     if width < R {
         for (p, to) in to[..k * R].chunks_exact_mut(R).enumerate() {
             to[..width].copy_from_slice(&from[p * stride..][..width]);
@@ -39,11 +43,13 @@ pub fn copy_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: 
 #[inline(always)]
 pub fn transpose_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: usize, to: &mut [f32]) {
     assert!(width <= R, "a panel of {R} cannot hold {width}");
+    // Divided, not multiplied: `k * R` may overflow before this holds.
+    assert!(to.len() / R >= k, "a panel to fill is too short");
     if k == 0 || width == 0 {
         to[..k * R].fill(0.0);
         return;
     }
-    assert!(from.len() >= (width - 1) * stride + k && to.len() >= k * R, "a block to pack is too short");
+    assert!(from.len() >= span(width, stride, k), "a block to pack is too short");
     if width < R {
         to[..k * R].fill(0.0);
         for i in 0..width {
@@ -111,4 +117,25 @@ fn transposed(a: Four, b: Four, c: Four, d: Four) -> [Four; 4] {
 #[inline(always)]
 fn transposed(a: Four, b: Four, c: Four, d: Four) -> [Four; 4] {
     [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    /// These functions are safe to call, so sizes whose products wrap must not pass the checks before the raw copies.
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let block = [0.0; 64];
+        for (stride, width, k) in
+            [(0, 8, 1 << 61), (1 << 61, 8, 9), (usize::MAX, 8, 2), (8, 8, usize::MAX), (1 << 63, 8, 3)]
+        {
+            let refused = |pack: fn(&[f32], usize, usize, usize, &mut [f32])| {
+                catch_unwind(move || pack(&block, stride, width, k, &mut [0.0; 128])).is_err()
+            };
+            assert!(refused(copy_panel::<8>), "copied {k} rows at {stride}");
+            assert!(refused(transpose_panel::<8>), "transposed {k} at {stride}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Each element is summed as the micro-kernel sums it ([`super::micro`]): blocks of `k`, in each one multiply-add after the
 //! other from 0, blocks added in order. So both give the same bits. What is parallel is not decided here.
 
+use super::tile::span;
 use super::Simd;
 use crate::grid::Tile;
 
@@ -27,16 +28,16 @@ pub struct Factors<'a> {
 /// `c ← A·B`, or that added to `c`, over `k` in blocks of `block`. `c` is `[rows, cols]` with at most [`MAX_ROWS`] rows.
 ///
 /// # Panics
-/// When a factor is too short, `c` has more rows, or `block` is 0.
+/// When a factor is too short, the number of its elements overflows, `c` has more rows, or `block` is 0.
 #[inline(always)]
 pub fn multiply<S: Simd>(simd: S, f: Factors<'_>, k: usize, block: usize, c: &mut Tile<'_, f32>, add: bool) {
     let (rows, cols) = (c.rows(), c.cols());
     if rows == 0 || cols == 0 {
         return;
     }
-    let needed = |rows: usize, stride: usize, cols: usize| match rows * cols {
-        0 => 0,
-        _ => (rows - 1) * stride + cols,
+    let needed = |rows: usize, stride: usize, cols: usize| match (rows, cols) {
+        (0, _) | (_, 0) => 0,
+        _ => span(rows, stride, cols),
     };
     let (b_rows, b_cols) = if f.transposed { (cols, k) } else { (k, cols) };
     assert!(f.a.len() >= needed(rows, f.a_stride, k), "A is too short");
