@@ -118,6 +118,10 @@ impl AdamW {
 }
 
 /// A number that the kernels compute with. `f32` is fast, `f64` is the reference twin.
+///
+/// # Errors
+/// Every kernel returns [`ShapeError`] when a length, dimension or index does not fit what its documentation says. It
+/// checks before it writes, so the outputs are then unchanged.
 pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
     /// Nearest value of this type.
     fn from_f64(x: f64) -> Self;

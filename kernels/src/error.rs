@@ -73,7 +73,11 @@ pub(crate) fn check(what: &'static str, expected: usize, found: usize) -> Result
     }
 }
 
-/// The product of `dims`, refused when its size in bytes (8 an element) would not fit `isize`.
+/// The product of `dims`; 0 when one of them is.
+///
+/// # Errors
+/// [`ShapeError::Overflow`] naming `what`, when the size in bytes (8 an element) would not fit `isize`, whichever
+/// of the dimensions are 0.
 pub fn checked_len(what: &'static str, dims: &[usize]) -> Result<usize, ShapeError> {
     let mut len = 1usize;
     let mut any_zero = false;

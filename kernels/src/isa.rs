@@ -69,6 +69,9 @@ impl Isa {
     }
 
     /// The level that `UPBEAT_ISA` asks for, or the best one when it is unset or empty.
+    ///
+    /// # Errors
+    /// When it names no level, or one that this machine or its operating system lacks.
     pub fn from_env() -> Result<Isa, IsaError> {
         let Some(name) = std::env::var_os("UPBEAT_ISA").filter(|v| !v.is_empty()) else {
             return Ok(Isa::detect());

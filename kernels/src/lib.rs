@@ -5,6 +5,9 @@
 //! one set of names, so that code above (a tape, a model) can run in either precision.
 //!
 //! Results have the same bits for any number of workers: every sum has an order that depends on shapes alone.
+//!
+//! The functions in the modules of this crate are those of [`Element`], whose documentation gives shapes, formulas and
+//! errors; the modules say how accurate they are and what they do with NaN and infinities.
 
 pub mod activation;
 pub mod attention;

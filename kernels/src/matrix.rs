@@ -24,12 +24,18 @@ pub struct Mat<'a, T> {
 
 impl<'a, T> Mat<'a, T> {
     /// A dense matrix; `data` must hold exactly `rows * cols` elements.
+    ///
+    /// # Errors
+    /// Another length, or dimensions whose size in bytes overflows.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Result<Self, ShapeError> {
         check("the length of a matrix", checked_len("a matrix", &[rows, cols])?, data.len())?;
         Ok(Self { data, rows, cols, stride: cols })
     }
 
     /// A matrix whose rows lie `stride` elements apart; `data` may be longer than needed.
+    ///
+    /// # Errors
+    /// A stride shorter than a row, too few elements, or dimensions whose size in bytes overflows.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Result<Self, ShapeError> {
         let need = span(rows, cols, stride)?;
         if data.len() < need {
@@ -83,12 +89,18 @@ pub struct MatMut<'a, T> {
 
 impl<'a, T> MatMut<'a, T> {
     /// A dense matrix; `data` must hold exactly `rows * cols` elements.
+    ///
+    /// # Errors
+    /// Another length, or dimensions whose size in bytes overflows.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self, ShapeError> {
         check("the length of a matrix", checked_len("a matrix", &[rows, cols])?, data.len())?;
         Ok(Self { data, rows, cols, stride: cols })
     }
 
     /// A matrix whose rows lie `stride` elements apart; `data` may be longer than needed.
+    ///
+    /// # Errors
+    /// A stride shorter than a row, too few elements, or dimensions whose size in bytes overflows.
     pub fn strided(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Result<Self, ShapeError> {
         let need = span(rows, cols, stride)?;
         if data.len() < need {

@@ -21,7 +21,10 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Checks that `dims` are at most [`MAX_RANK`] and that the size in bytes does not overflow.
+    /// A shape of `dims`, outermost first.
+    ///
+    /// # Errors
+    /// More than [`MAX_RANK`] of them, or a size in bytes that overflows.
     pub fn new(dims: &[usize]) -> Result<Self, ShapeError> {
         if dims.len() > MAX_RANK {
             return Err(ShapeError::Mismatch {
@@ -100,6 +103,9 @@ pub struct Tensor<E: Plain> {
 
 impl<E: Plain> Tensor<E> {
     /// A tensor of `dims` over `values`, which must hold exactly as many elements.
+    ///
+    /// # Errors
+    /// As [`Shape::new`], and another number of elements.
     pub fn new(dims: &[usize], values: Buffer<E>) -> Result<Self, ShapeError> {
         let shape = Shape::new(dims)?;
         check("the length of a tensor", shape.len(), values.len())?;
@@ -107,6 +113,9 @@ impl<E: Plain> Tensor<E> {
     }
 
     /// A tensor of `dims` holding a copy of `values`.
+    ///
+    /// # Errors
+    /// As [`Shape::new`], and another number of elements.
     pub fn copied(dims: &[usize], values: &[E]) -> Result<Self, ShapeError> {
         let shape = Shape::new(dims)?;
         check("the length of a tensor", shape.len(), values.len())?;
@@ -114,6 +123,9 @@ impl<E: Plain> Tensor<E> {
     }
 
     /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
     pub fn zeroed(dims: &[usize]) -> Result<Self, ShapeError> {
         let shape = Shape::new(dims)?;
         Ok(Self { shape, values: Buffer::zeroed(shape.len()) })

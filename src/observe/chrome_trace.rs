@@ -17,6 +17,9 @@ pub struct Span {
 }
 
 /// Writes `spans` as a JSON array of complete events (`"ph":"X"`, times in µs), rows named by `row_name`.
+///
+/// # Errors
+/// What `out` refuses.
 pub fn write_chrome_trace(
     mut out: impl Write,
     spans: &[Span],

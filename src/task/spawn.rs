@@ -128,7 +128,7 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits for the task and returns its result, or the payload of its panic.
+    /// Waits for the task and returns its result.
     ///
     /// A worker that calls this helps: it runs the task itself if nobody has begun it, else other spawned tasks, which
     /// may nest on its stack. Hold no lock that those might take.
@@ -138,6 +138,9 @@ impl<T> JoinHandle<T> {
     /// let handle = runtime.spawn(|| 6 * 7);
     /// assert_eq!(handle.join().unwrap(), 42);
     /// ```
+    ///
+    /// # Errors
+    /// The payload of the task's panic.
     pub fn join(mut self) -> std::thread::Result<T> {
         let Some(task) = self.task.take() else { unreachable!("join consumes the handle") };
         with_current(|worker| match worker {

@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm over rows, forward and backward.
 //!
 //! A row is read once from memory and then swept in the first-level cache: its statistics first, in `f32` with the
-//! four-way tree of [`crate::lanes::fold`], then the result. Gradients of the column parameters are summed over fixed
+//! four-way tree of `lanes::fold`, then the result. Gradients of the column parameters are summed over fixed
 //! blocks of rows in the same pass that makes `dx`. A NaN in a row makes that row NaN, and so does an infinity in
 //! LayerNorm; in RMSNorm an infinity gives NaN in its own place and 0 in the others.
 

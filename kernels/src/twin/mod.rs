@@ -2,6 +2,7 @@
 //!
 //! They check the same contracts as the fast kernels and make [`Element`] for `f64`. Every sum runs in a fixed order,
 //! so their bits do not depend on the number of workers either; only the costliest run their rows in parallel.
+//! Shapes and errors are those of [`Element`].
 
 pub mod activation;
 pub mod attention;

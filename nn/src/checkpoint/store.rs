@@ -63,6 +63,9 @@ impl Store {
 
 impl<D: Disk> Store<D> {
     /// [`Store::create`] on another disk.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
     pub fn with_disk(folder: &Path, disk: D) -> Result<Self, CheckpointError> {
         let write = |path: &Path, source| CheckpointError::Write { path: path.to_path_buf(), source };
         fs::create_dir_all(folder).map_err(|e| write(folder, e))?;
@@ -87,6 +90,9 @@ impl<D: Disk> Store<D> {
     }
 
     /// Whether the folder holds a checkpoint, whole or not.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
     pub fn holds_checkpoint(&self) -> Result<bool, CheckpointError> {
         let generations = generations(&self.folder)
             .map_err(|source| CheckpointError::Read { path: self.folder.clone(), source })?;

@@ -93,6 +93,9 @@ impl Config {
     }
 
     /// Checks every condition that [`Transformer::new`](super::Transformer::new) relies on, memory aside.
+    ///
+    /// # Errors
+    /// The first condition that does not hold.
     pub fn validate(&self) -> Result<(), ConfigError> {
         for (what, size) in [
             ("vocabulary", self.vocabulary),

@@ -98,6 +98,10 @@ impl<E: Element> Transformer<E> {
     }
 
     /// Mean cross-entropy in nats of `targets` given `tokens`, both `[batch, seq]` row-major, without gradients.
+    ///
+    /// # Errors
+    /// No tokens, a number of them that is no multiple of `seq`, another number of targets, a `seq` longer than the
+    /// context, or a token or target outside the vocabulary.
     pub fn loss(&self, tokens: &[u32], targets: &[u32], seq: usize) -> Result<f64, ModelError> {
         self.check(tokens, targets.len(), seq)?;
         let mut tape = Tape::forward_only();
@@ -106,8 +110,10 @@ impl<E: Element> Transformer<E> {
     }
 
     /// The loss as [`loss`](Self::loss); its gradients are added to those present in `gradients`, which were made
-    /// for this model. `gradients` also keep the tape's memory for the next call. After an error they are to be
-    /// cleared.
+    /// for this model. `gradients` also keep the tape's memory for the next call.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss). The gradients are then to be cleared.
     pub fn loss_and_gradients(
         &self,
         tokens: &[u32],
@@ -120,6 +126,9 @@ impl<E: Element> Transformer<E> {
 
     /// [`loss_and_gradients`](Self::loss_and_gradients) that calls `between` with the loss after the forward pass and
     /// before the backward pass, so that each can be timed.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss). The gradients are then to be cleared.
     pub fn loss_and_gradients_with(
         &self,
         tokens: &[u32],
@@ -139,6 +148,9 @@ impl<E: Element> Transformer<E> {
     }
 
     /// Logits `[batch·seq, vocabulary]` of the token after each of `tokens: [batch, seq]`.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss), targets aside.
     pub fn logits(&self, tokens: &[u32], seq: usize) -> Result<Tensor<E>, ModelError> {
         self.check(tokens, tokens.len(), seq)?;
         let mut tape = Tape::forward_only();

@@ -92,6 +92,12 @@ impl<E: Element> Default for Workspace<E> {
 }
 
 /// Records operations on borrowed parameters and computed values, see the module's documentation.
+///
+/// # Errors
+/// An operation returns [`ShapeError`] when the shapes of what it is given do not fit; nothing is then recorded.
+///
+/// # Panics
+/// Every operation panics when a value it is given was released.
 pub struct Tape<'a, E: Element> {
     nodes: Vec<Node<'a, E>>,
     recording: bool,
