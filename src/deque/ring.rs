@@ -25,6 +25,7 @@ struct Line<T>(T);
 /// | `top` | thieves and the owner, by CAS, only upwards | all |
 /// | `bottom` | the owner | thieves |
 /// | `slots[i]` | the owner, for `i` outside `[top, bottom)` | thieves, for `i` in `[top, bottom)` |
+#[repr(C)] // `asked` first: the one word that a fork reads is at the ring's own address
 pub struct Ring<T> {
     asked: Line<AtomicBool>,
     /// An address of the owner's choosing, so that a pointer to the ring leads to it.
