@@ -77,6 +77,24 @@ fn every_link_to_a_file_leads_somewhere() {
     assert_none("broken links", &broken);
 }
 
+/// A row of the table of faults names its tests as `` `tests/file.rs`: `name`, `beginning_*` ``.
+#[test]
+fn every_test_that_the_table_of_faults_names_exists() {
+    let tree = Tree::read();
+    let mut gone = Vec::new();
+    let mut named = 0;
+    for (file, test) in tree::named_tests(&tree.text("docs/faults.md")) {
+        named += 1;
+        let (beginning, any) = test.strip_suffix('*').map_or((&*test, false), |name| (name, true));
+        let declared = if any { format!("fn {beginning}") } else { format!("fn {beginning}()") };
+        if !tree.has(&file) || !tree.text(&file).contains(&declared) {
+            gone.push(format!("{file}: {test}"));
+        }
+    }
+    assert!(named > 20, "the search itself works: {named} tests");
+    assert_none("named in docs/faults.md, but not in the tree", &gone);
+}
+
 #[test]
 fn every_environment_variable_is_explained() {
     let tree = Tree::read();

@@ -42,6 +42,11 @@ impl Tree {
         self.files.iter().map(String::as_str).filter(matches)
     }
 
+    /// Whether there is such a file.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.files.iter().any(|found| found == file)
+    }
+
     /// A file's content.
     pub(crate) fn text(&self, file: &str) -> String {
         fs::read_to_string(self.root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -202,4 +207,21 @@ pub(crate) fn variables(code: &str) -> Vec<String> {
     let names =
         after.map(|rest| rest.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap_or(""));
     names.filter(|name| !name.is_empty()).map(|name| format!("UPBEAT_{name}")).collect()
+}
+
+/// Each test that a table names after its file, both in code marks: `(file, test)`.
+pub(crate) fn named_tests(table: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with('|')) {
+        let mut file = None;
+        for code in row.split('`').skip(1).step_by(2) {
+            let is_name = code.chars().all(|c| c.is_ascii_alphanumeric() || "_*".contains(c));
+            if code.ends_with(".rs") {
+                file = Some(code.to_owned());
+            } else if let (true, true, Some(file)) = (is_name, code.contains('_'), &file) {
+                found.push((file.clone(), code.to_owned()));
+            }
+        }
+    }
+    found
 }
