@@ -136,7 +136,8 @@ impl<'a, E: Element> Tape<'a, E> {
     /// Parameter `slot` of the [`Gradients`] handed to the backward pass, or its first `values.len()` elements.
     /// The values are borrowed, and one parameter may be recorded more than once: its gradients add up.
     ///
-    /// Errors when `values` do not fill `dims`.
+    /// # Errors
+    /// When `values` do not fill `dims`.
     pub fn parameter(&mut self, slot: usize, values: &'a [E], dims: &[usize]) -> Result<Var, ShapeError> {
         let shape = Shape::new(dims)?;
         check("the length of a parameter", shape.len(), values.len())?;
@@ -186,15 +187,27 @@ impl<'a, E: Element> Tape<'a, E> {
     /// Gradients of the single number `loss` with respect to every variable and parameter it was computed from.
     ///
     /// Gradients of parameters are added to those present in `gradients`. Values and gradients in between are freed
-    /// on the way, so a tape goes backward once. Errors when `loss` is not a single number; after an error
-    /// `gradients` hold a part of the sum and are to be cleared.
+    /// on the way, so a tape goes backward once.
+    ///
+    /// # Errors
+    /// When `loss` is not a single number, or a gradient in `gradients` is shorter than its parameter. They then hold a
+    /// part of the sum and are to be cleared.
+    ///
+    /// # Panics
+    /// When `gradients` have no slot for a parameter that was recorded.
     pub fn backward(&mut self, loss: Var, gradients: &mut Gradients<E>) -> Result<(), ShapeError> {
         let mut one = Buffer::<E>::unspecified(1);
         one[0] = E::from_f64(1.0);
         self.backward_from(loss, one, gradients)
     }
 
-    /// As [`backward`](Self::backward) for `Σ seed · output`: `seed` is the gradient of `output`, of its length.
+    /// As [`backward`](Self::backward) for `Σ seed · output`: `seed` is the gradient of `output`.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward), and a seed of another length than the output's.
+    ///
+    /// # Panics
+    /// As [`backward`](Self::backward).
     pub fn backward_from(
         &mut self,
         output: Var,
