@@ -229,7 +229,8 @@ impl WorkerThread {
                 return Some(work);
             }
             if sleep.is_terminating() {
-                return None;
+                // What was spawned before the end was told may have come after the look above; now it is visible.
+                return self.find_work();
             }
             if sleep.is_active() && sleep.try_watch() {
                 let work = self.watch();

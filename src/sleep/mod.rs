@@ -195,7 +195,7 @@ impl Sleep {
         }
     }
 
-    /// Whether [`terminate`](Self::terminate) was called.
+    /// Whether [`terminate`](Self::terminate) was called; if so, what was published before is visible.
     pub fn is_terminating(&self) -> bool {
         self.terminate.load(Ordering::Acquire)
     }
