@@ -5,9 +5,11 @@ use std::time::Duration;
 
 pub use crate::deque::{OwnerEnd, Ring, Taken};
 pub use crate::sleep::{Sleep, Woken};
+pub use crate::sync::thread::{current, park, set_naps, Naps, Thread};
 pub use crate::task::latch::{Blocking, Latch};
 pub use crate::task::scope::Count;
 
+use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::worker::WorkerThread;
 use crate::steal::Random;
@@ -37,8 +39,20 @@ impl Pool {
 
     /// The loop of worker `index`, to be run on a thread of its own, once.
     pub fn serve(&self, index: usize) {
+        self.thread(index).serve();
+    }
+
+    /// Makes this thread worker `index` while `f` runs, once. It does what `f` does and serves nobody else.
+    pub fn enter<R>(&self, index: usize, f: impl FnOnce(&Worker) -> R) -> R {
+        let thread = self.thread(index);
+        thread.own_ring();
+        self.registry.sleep().register(index, current());
+        thread.enter(f)
+    }
+
+    fn thread(&self, index: usize) -> WorkerThread {
         let queue = lock(&self.queues)[index].take().expect("a worker serves once");
-        WorkerThread::new(self.registry.clone(), index, queue).serve();
+        WorkerThread::new(self.registry.clone(), index, queue)
     }
 
     /// Runs `f` on a worker and waits.
@@ -57,4 +71,27 @@ impl Pool {
     pub fn terminate(&self) {
         self.registry.sleep().terminate();
     }
+}
+
+/// Makes the worker's next fork public, as a thief's request would.
+pub fn offer_next(worker: &Worker) {
+    worker.offer_next();
+}
+
+/// Runs one thing that an idle worker would run, if there is one.
+pub fn run_something(worker: &Worker) -> bool {
+    worker.thread().run_something()
+}
+
+/// Runs one join task of another worker, if one is public.
+pub fn run_stolen_join(worker: &Worker) -> bool {
+    worker.thread().run_stolen_join()
+}
+
+/// Calls `f` with the worker that this thread is.
+///
+/// # Panics
+/// When it is none.
+pub fn with_worker<R>(f: impl FnOnce(&Worker) -> R) -> R {
+    with_current(|worker| f(worker.expect("a worker's thread")))
 }

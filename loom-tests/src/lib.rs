@@ -1,1 +1,52 @@
-//! Loom models of the runtime, one file under `tests/` a protocol.
+//! How the loom models are run, and data that they watch. The models are under `tests/`, one file a protocol; all
+//! compile to nothing without `--cfg upbeat_loom`.
+#![cfg(upbeat_loom)]
+
+#[allow(unsafe_code)]
+mod datum;
+
+pub use datum::Datum;
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Explores `model` with at most `preemptions` preemptions (`LOOM_MAX_PREEMPTIONS`, where set, goes before).
+///
+/// # Panics
+/// When an execution breaks a promise.
+pub fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+/// Counts outside the model: costs no steps and orders nothing.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicUsize);
+
+impl Tally {
+    /// Zero.
+    pub const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// One more.
+    pub fn hit(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// How many so far.
+    pub fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Hits its tally when dropped: what must be dropped once carries one.
+#[derive(Debug)]
+pub struct CountedDrop(pub std::sync::Arc<Tally>);
+
+impl Drop for CountedDrop {
+    fn drop(&mut self) {
+        self.0.hit();
+    }
+}

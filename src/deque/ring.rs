@@ -71,8 +71,9 @@ impl<T> Ring<T> {
     ///
     /// Null when there was none, when `allowed` said no, or when another thread was faster.
     pub fn steal_if(&self, allowed: impl FnOnce() -> bool) -> *mut T {
-        let top = self.top.0.load(ordering!("ring_steal_top", Acquire));
-        // Pairs with the owner's fence in `pop`: one of the two sees the other's move.
+        let top = self.top.0.load(Ordering::Relaxed);
+        // Pairs with the owner's fence in `pop`: one of the two sees the other's move. It acquires as well, so the load
+        // above need not.
         full_fence!("ring_steal_fence");
         if top >= self.bottom.0.load(ordering!("ring_steal_bottom", Acquire)) {
             return null_mut();
@@ -82,7 +83,8 @@ impl<T> Ring<T> {
         if !allowed() {
             return null_mut();
         }
-        match self.top.0.compare_exchange(top, top + 1, Ordering::SeqCst, Ordering::Relaxed) {
+        // Release: the slot was read before; pairs with the acquire in `len`, without which the owner could reuse the slot first.
+        match self.top.0.compare_exchange(top, top + 1, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => task,
             Err(_) => null_mut(),
         }
@@ -143,8 +145,10 @@ impl<T> OwnerEnd<T> {
     }
 
     /// How many tasks are in the ring now; thieves may make it fewer at any time.
+    ///
+    /// Acquire: thieves have read the slots of what they took, so `offer` may reuse as many as `room` says.
     pub fn len(&self) -> usize {
-        self.bottom.get().saturating_sub(self.ring.top.0.load(Ordering::Relaxed)) as usize
+        self.bottom.get().saturating_sub(self.ring.top.0.load(Ordering::Acquire)) as usize
     }
 
     /// Whether no task is in the ring.
@@ -189,11 +193,12 @@ impl<T> OwnerEnd<T> {
             return Taken::Back;
         }
         let won = top == bottom
+            // Relaxed: one word decides who wins, and nothing of ours goes with it.
             && self
                 .ring
                 .top
                 .0
-                .compare_exchange(bottom, bottom + 1, Ordering::SeqCst, Ordering::Relaxed)
+                .compare_exchange(bottom, bottom + 1, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         // Either way index `bottom` is used up, and the ring is empty.
         self.ring.bottom.0.store(bottom + 1, Ordering::Relaxed);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::statistic::AtomicU64;
+use crate::sync::Ordering;
 use crate::topology::Distance;
 
 /// One worker's counters, alone on their cache lines.

@@ -1,6 +1,7 @@
 //! Spans of time that workers were busy, kept while somebody asked for them.
 
-use crate::sync::{lock, AtomicBool, Mutex, Ordering};
+use crate::sync::statistic::AtomicBool;
+use crate::sync::{lock, Mutex, Ordering};
 
 /// Spans a worker keeps; later ones are counted but not kept, so that a long run cannot fill memory.
 const CAPACITY: usize = 1 << 16;

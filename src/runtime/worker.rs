@@ -10,7 +10,7 @@ use crate::deque::{OwnerEnd, Taken};
 use crate::observe::counters::count;
 use crate::sleep::Woken;
 use crate::steal::Generator;
-use crate::sync::{now, spin, thread, Local, Ordering, SPINS};
+use crate::sync::{left_out, now, spin, thread, Local, Ordering, SPINS};
 use crate::task::frame::{Stolen, Worker};
 use crate::task::latch::{Blocking, Latch};
 use crate::task::scope::Shared as ScopeShared;
@@ -125,9 +125,14 @@ impl WorkerThread {
         root.entered(|| f(&root))
     }
 
+    /// Makes the ring lead to this thread, which stays where it is from now on.
+    pub(crate) fn own_ring(&self) {
+        self.ring.ring().set_owner((&raw const *self).cast_mut().cast());
+    }
+
     /// The worker's loop: until the runtime shuts down and nothing is left to run.
     pub(crate) fn serve(&self) {
-        self.ring.ring().set_owner((&raw const *self).cast_mut().cast());
+        self.own_ring();
         let guard = AbortOnUnwind("a worker's loop failed");
         let sleep = self.registry.sleep();
         sleep.register(self.index, thread::current());
@@ -178,9 +183,10 @@ impl WorkerThread {
 
     fn run_scoped(&self, scope: &Arc<ScopeShared>) {
         let serving = &self.registry.peers[self.index].serving;
-        serving.store(Arc::as_ptr(scope) as usize, Ordering::Release);
+        // Relaxed: whoever finds a task in our ring has acquired what we wrote before it.
+        serving.store(Arc::as_ptr(scope) as usize, Ordering::Relaxed);
         scope.run_one(self, Then::Rest);
-        serving.store(0, Ordering::Release);
+        serving.store(0, Ordering::Relaxed);
     }
 
     /// A task from the public queues: our own, then the injector, then the others'.
@@ -221,6 +227,18 @@ impl WorkerThread {
         None
     }
 
+    /// One turn of the loop without its sleep.
+    #[cfg(upbeat_loom)]
+    pub(crate) fn run_something(&self) -> bool {
+        self.find_work().map(|work| self.run(work)).is_some()
+    }
+
+    /// As above, for joins alone.
+    #[cfg(upbeat_loom)]
+    pub(crate) fn run_stolen_join(&self) -> bool {
+        self.steal_join().map(|work| self.run(work)).is_some()
+    }
+
     /// Waits for work, hungry; `None` when the runtime shuts down and there is none.
     fn next_work(&self) -> Option<Work> {
         let sleep = self.registry.sleep();
@@ -230,7 +248,7 @@ impl WorkerThread {
             }
             if sleep.is_terminating() {
                 // What was spawned before the end was told may have come after the look above; now it is visible.
-                return self.find_work();
+                return if left_out!("shutdown_last_look") { None } else { self.find_work() };
             }
             if sleep.is_active() && sleep.try_watch() {
                 let work = self.watch();
@@ -278,7 +296,8 @@ impl WorkerThread {
         self.wait(latch, || {
             let runner = latch.runner()?;
             // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
-            // took it, or else says that it is not clean. The latch is read while the task is still in the ring, so the answer holds for it.
+            // took it, or else it said that it is not clean before it named itself; `is_set` acquires that. Both are read, in
+            // this order, while the task is still in the ring, so the answer holds for it.
             let peer = &self.registry.peers[runner];
             let task = peer.ring.steal_if(|| !latch.is_set() && peer.runs_no_foreign_task());
             if task.is_null() {
@@ -302,11 +321,11 @@ impl WorkerThread {
                 return Some(Work::Task(Task::Scoped(scope.clone())));
             }
             self.registry.peers.iter().enumerate().find_map(|(index, peer)| {
-                if index == self.index || peer.serving.load(Ordering::Acquire) != address {
+                if index == self.index || peer.serving.load(Ordering::Relaxed) != address {
                     return None;
                 }
                 let serves_us =
-                    || peer.serving.load(Ordering::Acquire) == address && peer.runs_no_foreign_task();
+                    || peer.serving.load(Ordering::Relaxed) == address && peer.runs_no_foreign_task();
                 let task = peer.ring.steal_if(serves_us);
                 if task.is_null() {
                     peer.ring.ask();
@@ -381,7 +400,7 @@ impl WorkerThread {
     /// Runs a stolen task while waiting. A scope's owner waits with tasks of the joins around the scope in its ring; those do
     /// not descend from the stolen task, so whoever waits for that one must not steal from here.
     fn run_above(&self, run: impl FnOnce()) {
-        if self.ring.is_empty() {
+        if self.ring.is_empty() || left_out!("wait_marks_foreign") {
             run();
         } else {
             self.with_foreign(run);
@@ -404,9 +423,10 @@ impl WorkerThread {
     fn with_foreign(&self, run: impl FnOnce()) {
         let foreign = &self.registry.peers[self.index].foreign;
         let depth = foreign.load(Ordering::Relaxed);
-        foreign.store(depth + 1, Ordering::Release);
+        // Relaxed: whoever finds a task in our ring, or our name in a latch, has acquired what we wrote before.
+        foreign.store(depth + 1, Ordering::Relaxed);
         run();
-        foreign.store(depth, Ordering::Release);
+        foreign.store(depth, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::sync::thread::{park, park_timeout, Thread};
-use crate::sync::{full_fence, lock, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{
+    full_fence, left_out, lock, ordering, statistic, AtomicBool, AtomicUsize, Mutex, Ordering,
+};
 
 /// Sleeping workers of one runtime, and the watcher's seat.
 pub struct Sleep {
@@ -17,7 +19,7 @@ pub struct Sleep {
     /// Workers that are running a task.
     active: AtomicUsize,
     /// Workers that run nothing: they look for work, or wait for a thief or a scope.
-    hungry: AtomicUsize,
+    hungry: statistic::AtomicUsize,
     /// Whether some idle worker watches the busy ones.
     watched: AtomicBool,
     terminate: AtomicBool,
@@ -40,7 +42,7 @@ impl Sleep {
             parked: Mutex::new(Vec::with_capacity(workers)),
             sleeping: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
-            hungry: AtomicUsize::new(workers),
+            hungry: statistic::AtomicUsize::new(workers),
             watched: AtomicBool::new(false),
             terminate: AtomicBool::new(false),
             threads: (0..workers).map(|_| OnceLock::new()).collect(),
@@ -93,7 +95,7 @@ impl Sleep {
         }
         // Pairs with the fence in `wake_one`.
         full_fence!("sleep_park_fence");
-        if has_work() || self.is_terminating() {
+        if !left_out!("sleep_second_look") && (has_work() || self.is_terminating()) {
             self.withdraw(index);
             return Woken::NotSlept;
         }
@@ -185,7 +187,7 @@ impl Sleep {
 
     /// Tells every worker to leave once there is no work.
     pub fn terminate(&self) {
-        self.terminate.store(true, Ordering::Release);
+        self.terminate.store(true, ordering!("terminate_set", Release));
         // A worker that lists itself after this sees the flag, because the lock orders the two; one that did before is
         // taken off the list and woken.
         lock(&self.parked).clear();
@@ -197,6 +199,6 @@ impl Sleep {
 
     /// Whether [`terminate`](Self::terminate) was called; if so, what was published before is visible.
     pub fn is_terminating(&self) -> bool {
-        self.terminate.load(Ordering::Acquire)
+        self.terminate.load(ordering!("terminate_read", Acquire))
     }
 }

@@ -13,12 +13,19 @@ pub(crate) use self::model::*;
 #[cfg(not(upbeat_loom))]
 pub(crate) use self::std::*;
 
-/// `strong`, or `Relaxed` in a build that asks for this ordering to be weakened (`--cfg upbeat_weaken="name"`).
+/// Atomics that no protocol's correctness rests on: counters, and hints whose old value costs time and nothing else. They are
+/// the same in both twins, so the models spend no steps on them.
+pub(crate) mod statistic {
+    pub(crate) use ::std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+}
+
+/// `strong`, or `Relaxed` in a model that runs with this name in `UPBEAT_TEST_WEAKEN`.
 ///
-/// `loom-tests/mutations.sh` builds each weakening and demands that the protocol's model then fails.
+/// `loom-tests/mutations.sh` runs the models with each name and demands that one fails. Outside the models
+/// the name is nothing and the ordering a constant.
 macro_rules! ordering {
     ($name:literal, $strong:ident) => {
-        if cfg!(upbeat_weaken = $name) {
+        if $crate::sync::is_weakened($name) {
             $crate::sync::Ordering::Relaxed
         } else {
             $crate::sync::Ordering::$strong
@@ -26,13 +33,20 @@ macro_rules! ordering {
     };
 }
 
-/// `fence(SeqCst)`, or nothing in a build that weakens it.
+/// `fence(SeqCst)`, or nothing in a model that runs with this name in `UPBEAT_TEST_WEAKEN`.
 macro_rules! full_fence {
     ($name:literal) => {
-        if !cfg!(upbeat_weaken = $name) {
+        if !$crate::sync::is_weakened($name) {
             $crate::sync::fence($crate::sync::Ordering::SeqCst)
         }
     };
 }
 
-pub(crate) use {full_fence, ordering};
+/// Whether the model runs with this step of a protocol left out. `false`, a constant, outside the models.
+macro_rules! left_out {
+    ($name:literal) => {
+        $crate::sync::is_weakened($name)
+    };
+}
+
+pub(crate) use {full_fence, left_out, ordering};

@@ -1,4 +1,7 @@
-//! The model twin: loom's atomics, threads and cells, and queues simple enough for it to see through.
+//! The model twin: loom's atomics, cells and locks, and threads and queues made of them.
+//!
+//! Each part is as weak as its real counterpart may be: a queue's emptiness is read from a relaxed counter, parking orders
+//! nothing but a token, and a nap is either over at once or never over, as the model chooses.
 
 pub(crate) use loom::sync::atomic::{
     fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
@@ -7,20 +10,26 @@ pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use loom::thread_local;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Slots of a worker's ring: few, so that indices wrap within a model.
+/// Slots of a worker's ring: few, so that slots are reused within a model.
 pub(crate) const RING_SLOTS: usize = 2;
-/// Polls before sleeping: the model gains nothing from more than one.
-pub(crate) const SPINS: u32 = 1;
+/// Polls before sleeping: the model gains nothing from more.
+pub(crate) const SPINS: u32 = 0;
+
+/// Whether `UPBEAT_TEST_WEAKEN` names this ordering, fence or step.
+pub(crate) fn is_weakened(name: &str) -> bool {
+    static WEAKENED: OnceLock<String> = OnceLock::new();
+    WEAKENED.get_or_init(|| std::env::var("UPBEAT_TEST_WEAKEN").unwrap_or_default()) == name
+}
 
 /// Locks.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Waits on a condition variable; a time limit ends at once, as the worst case would.
+/// Waits on a condition variable; a time limit is up at once, for what is waited for may depend on the waiter.
 pub(crate) fn wait<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,
@@ -36,12 +45,74 @@ pub(crate) fn wait<'a, T>(
 }
 
 /// Threads, as far as the scheduler needs them.
+///
+/// Loom's own `unpark` makes a thread see all that the waker did even if it never parks, and may
+/// wake one that waits for a lock. So a token under a lock stands for it.
 pub(crate) mod thread {
-    pub(crate) use loom::thread::{current, park, Thread};
+    use super::{lock, wait, Arc, Condvar, Mutex};
+    use std::cell::Cell;
 
-    /// A timed sleep whose time is never up: no protocol may need the time to pass.
+    /// How long a sleep with a time limit lasts.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Naps {
+        /// Until somebody ends it: no protocol may need the time to pass.
+        Endless,
+        /// Not at all: the time may be up before anything else happens.
+        Over,
+    }
+
+    std::thread_local! {
+        // All of a model's threads are coroutines on one thread of the system, so this belongs to one model.
+        static NAPS: Cell<Naps> = const { Cell::new(Naps::Endless) };
+    }
+
+    /// Chooses how naps last in the models that this thread checks from now on.
+    pub fn set_naps(naps: Naps) {
+        NAPS.set(naps);
+    }
+
+    struct Parker {
+        token: Mutex<bool>,
+        given: Condvar,
+    }
+
+    /// A thread that can be woken.
+    #[derive(Clone)]
+    pub struct Thread(Arc<Parker>);
+
+    loom::thread_local! {
+        static CURRENT: Thread = Thread(Arc::new(Parker { token: Mutex::new(false), given: Condvar::new() }));
+    }
+
+    impl Thread {
+        /// Ends the thread's park, or its next one.
+        pub fn unpark(&self) {
+            *lock(&self.0.token) = true;
+            self.0.given.notify_one();
+        }
+    }
+
+    /// The calling thread.
+    pub fn current() -> Thread {
+        CURRENT.with(Thread::clone)
+    }
+
+    /// Blocks until the thread has a token, and takes it.
+    pub fn park() {
+        let Thread(parker) = current();
+        let mut token = lock(&parker.token);
+        while !*token {
+            token = wait(&parker.given, token, None);
+        }
+        *token = false;
+    }
+
+    /// As [`park`], or nothing but a chance for others.
     pub(crate) fn park_timeout(_limit: std::time::Duration) {
-        park();
+        match NAPS.get() {
+            Naps::Endless => park(),
+            Naps::Over => loom::thread::yield_now(),
+        }
     }
 }
 
@@ -66,15 +137,17 @@ impl<T> UnsafeCell<T> {
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         self.0.with(f)
     }
-    /// Hands the content's address to `f`, which may write through it if it has exclusive access.
-    #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         self.0.with_mut(f)
     }
 }
 
 /// A queue under a lock; stands for crossbeam's, whose inside loom cannot see.
-pub(crate) struct Injector<T>(Mutex<VecDeque<T>>);
+pub(crate) struct Injector<T> {
+    tasks: Mutex<VecDeque<T>>,
+    /// How many there are; relaxed, so that only what happens before a look at the queue is sure to be seen by it.
+    length: AtomicUsize,
+}
 /// A worker's own queue.
 pub(crate) struct Local<T>(Arc<Injector<T>>);
 /// The thieves' end of a [`Local`].
@@ -82,16 +155,24 @@ pub(crate) struct Stealer<T>(Arc<Injector<T>>);
 
 impl<T> Injector<T> {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(VecDeque::new()))
+        Self { tasks: Mutex::new(VecDeque::new()), length: AtomicUsize::new(0) }
     }
     pub(crate) fn push(&self, task: T) {
-        lock(&self.0).push_back(task);
+        let mut tasks = lock(&self.tasks);
+        tasks.push_back(task);
+        self.length.store(tasks.len(), Ordering::Relaxed);
     }
     pub(crate) fn steal(&self) -> Option<T> {
-        lock(&self.0).pop_front()
+        if self.is_empty() {
+            return None;
+        }
+        let mut tasks = lock(&self.tasks);
+        let task = tasks.pop_front();
+        self.length.store(tasks.len(), Ordering::Relaxed);
+        task
     }
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.0).is_empty()
+        self.length.load(Ordering::Relaxed) == 0
     }
 }
 

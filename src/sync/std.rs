@@ -14,6 +14,12 @@ pub(crate) const RING_SLOTS: usize = 64;
 /// Polls of an idle or waiting worker before it sleeps, about 20 to 50 µs.
 pub(crate) const SPINS: u32 = 400;
 
+/// Only models weaken orderings.
+#[inline(always)]
+pub(crate) const fn is_weakened(_name: &str) -> bool {
+    false
+}
+
 /// Locks; a poisoned lock is taken all the same, because no code that can panic runs under one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -236,6 +236,21 @@ where
     }
 }
 
+/// In a model, the end of the frame is an access that all others must have come before.
+#[cfg(upbeat_loom)]
+impl<F, R> Drop for Frame<F, R> {
+    fn drop(&mut self) {
+        let public = self.worker.execute.get().is_none();
+        self.worker.latch.with_mut(|latch| {
+            if public {
+                // SAFETY: publishing wrote the latch, and loom has just checked that no other thread reads the cell.
+                unsafe { (*latch).assume_init_mut() }.retire();
+            }
+        });
+        self.content.with_mut(|_| ());
+    }
+}
+
 /// A join task that the holder has taken from a ring and must run.
 pub(crate) struct Stolen(*const Worker);
 

@@ -9,6 +9,7 @@ use std::panic::resume_unwind;
 use super::frame::{Frame, Worker};
 use super::job::withdraw;
 use super::unwind::{catch, discard, Payload};
+use crate::sync::left_out;
 
 impl Worker {
     /// Runs `a` and `b`, in parallel when another worker is idle, and returns both results.
@@ -86,7 +87,7 @@ where
     if worker.is_private() || worker.thread().take_back() {
         // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
         withdraw(unsafe { frame.take_closure() });
-    } else {
+    } else if !left_out!("join_left_waits") {
         // SAFETY: a stolen frame was published.
         worker.thread().wait_for_thief(unsafe { worker.latch() });
         // SAFETY: the latch is set, and this is the only place that takes the result on this path.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{lock, ordering, wait, AtomicU32, Condvar, Mutex};
+use crate::sync::{left_out, lock, ordering, wait, AtomicU32, Condvar, Mutex, Ordering};
 
 const DONE: u32 = 1;
 const WAITER: u32 = 2;
@@ -35,12 +35,12 @@ impl Latch {
     /// Notes that worker `index` runs the task, for the waiter to help there. Release: the waiter must see whether the
     /// worker's ring is clean.
     pub fn set_runner(&self, index: usize) {
-        self.0.fetch_or((index as u32 + 1) << RUNNER_SHIFT, ordering!("latch_runner", Release));
+        self.0.fetch_or((index as u32 + 1) << RUNNER_SHIFT, ordering!("latch_runner_set", Release));
     }
 
-    /// The worker that runs the task, once known.
+    /// The worker that runs the task, once known. What it said of its ring is visible to who then asks `is_set`.
     pub fn runner(&self) -> Option<usize> {
-        match self.0.load(ordering!("latch_runner_read", Acquire)) >> RUNNER_SHIFT {
+        match self.0.load(Ordering::Relaxed) >> RUNNER_SHIFT {
             0 => None,
             index => Some(index as usize - 1),
         }
@@ -48,14 +48,26 @@ impl Latch {
 
     /// Announces that the waiter is about to sleep; false when the latch is set already.
     pub fn announce_waiter(&self) -> bool {
-        self.0.fetch_or(WAITER, ordering!("latch_announce", AcqRel)) & DONE == 0
+        // Relaxed: one word, so either this sees `DONE` or the setter sees `WAITER`; what the setter wrote is acquired by
+        // `is_set`, which the waiter asks in either case.
+        self.0.fetch_or(WAITER, Ordering::Relaxed) & DONE == 0 || left_out!("latch_announce_answer")
     }
 
     /// Sets the latch; true when the waiter announced that it sleeps and must be woken.
     ///
     /// The caller must not touch the latch, nor what it guards, after this.
     pub fn set(&self) -> bool {
-        self.0.swap(DONE, ordering!("latch_set", AcqRel)) & WAITER != 0
+        let before = self.0.swap(DONE, ordering!("latch_set", Release));
+        if left_out!("latch_last_access") {
+            return self.0.load(Ordering::Relaxed) & WAITER != 0;
+        }
+        before & WAITER != 0
+    }
+
+    /// Tells the model that the latch is freed: every access by others must have come before.
+    #[cfg(upbeat_loom)]
+    pub fn retire(&mut self) {
+        self.0.with_mut(|_| ());
     }
 }
 
