@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Runs the loom models as they are, which must pass, and then once for each weakening, which must fail.
+#
+# A weakening is the name of an ordering, a fence or a step in the runtime's source (`ordering!`, `full_fence!`,
+# `left_out!`); beside it stands a model that must fail then. The list must name every one in the source. One build
+# serves all: the name is read at run time. A model that neither passes nor fails but hangs is an error.
+#
+# Usage: loom-tests/mutations.sh [--models-only]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# name                  file      the model that must fail
+mutations='
+ring_offer              ring      two_tasks_go_to_two_thieves_and_the_owner_once_each
+ring_pop_lower          ring      a_lowered_bottom_shows_the_tasks_that_stay_public
+ring_pop_fence          ring      two_tasks_go_to_two_thieves_and_the_owner_once_each
+ring_steal_fence        ring      two_tasks_go_to_two_thieves_and_the_owner_once_each
+ring_steal_bottom       ring      two_tasks_go_to_two_thieves_and_the_owner_once_each
+ring_offer              ring      the_question_of_steal_if_holds_for_the_task_taken
+latch_set               latch     the_frame_may_go_once_the_latch_is_seen_set
+latch_read              latch     the_frame_may_go_once_the_latch_is_seen_set
+latch_last_access       latch     the_frame_may_go_once_the_latch_is_seen_set
+latch_announce_answer   latch     the_waiter_never_sleeps_with_the_latch_set
+latch_runner_set        scope     a_waiter_takes_nothing_that_was_public_below_its_thief_s_scope
+wait_marks_foreign      scope     a_waiter_takes_nothing_that_was_public_below_its_thief_s_scope
+latch_set               join      both_run_once
+latch_read              join      both_run_once
+latch_last_access       join      both_run_once
+ring_offer              join      both_run_once
+join_left_waits         join      a_left_panic_comes_out_after_the_right_one_has_run_or_was_withdrawn
+join_left_waits         join      of_two_panics_the_left_one_comes_out_and_the_other_is_dropped
+scope_finish            scope     the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote
+sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published
+sleep_park_fence        sleep     nobody_sleeps_through_work_that_was_published
+sleep_second_look       sleep     nobody_sleeps_through_work_that_was_published
+sleep_active_fence      sleep     a_watcher_that_leaves_its_seat_sees_who_turns_busy
+shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
+terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
+terminate_set           shutdown  what_another_thread_spawned_before_runs_too
+'
+
+named=$(awk 'NF { print $1 }' <<<"$mutations" | sort -u)
+used=$(grep -rhoE '(ordering|full_fence|left_out)!\("[a-z_]+"' src | sed 's/.*"\(.*\)"/\1/' | sort -u)
+if ! diff <(echo "$used") <(echo "$named"); then
+    echo 'the names in src (<) and in this list (>) differ' >&2
+    exit 1
+fi
+
+export RUSTFLAGS='--cfg upbeat_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" RUST_BACKTRACE=0
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+unset UPBEAT_TEST_WEAKEN
+built=$(cargo test -p upbeat-loom-tests --release --no-run 2>&1) || { echo "$built" >&2; exit 1; }
+cargo test -q -p upbeat-loom-tests --release --tests
+[[ "${1-}" == --models-only ]] && exit 0
+
+failures=0
+while read -r name file model; do
+    [[ -z "$name" ]] && continue
+    program=$(grep -oE "\(.*/deps/$file-[0-9a-f]+\)" <<<"$built" | tr -d '()')
+    status=0
+    output=$(UPBEAT_TEST_WEAKEN="$name" timeout 120 "$program" --exact "$model" 2>&1) || status=$?
+    case "$status" in
+    101 | 134) echo "$name: $model fails, as it must" ;;
+    0) echo "$name: $model does not notice" >&2; failures=$((failures + 1)) ;;
+    *) echo "$name: $model ends with status $status"$'\n'"$output" >&2; failures=$((failures + 1)) ;;
+    esac
+    if [[ "$status" == 0 && "$output" != *'1 passed'* ]]; then
+        echo "$name: there is no model $model in $file" >&2
+    fi
+done <<<"$mutations"
+exit $((failures > 0))
