@@ -95,6 +95,21 @@ fn every_test_that_the_table_of_faults_names_exists() {
     assert_none("named in docs/faults.md, but not in the tree", &gone);
 }
 
+/// Fields, functions, models and mutations alike: a name in `docs/memory-ordering.md` stands in the code that it speaks of.
+#[test]
+fn every_name_in_the_tables_of_orderings_exists() {
+    let tree = Tree::read();
+    let code: String = tree
+        .of_kind("rs")
+        .filter(|file| file.starts_with("src/") || file.starts_with("loom-tests/"))
+        .map(|file| tree.text(file))
+        .collect();
+    let names = tree::names(&tree.text("docs/memory-ordering.md"));
+    assert!(names.len() > 40, "the search itself works: {names:?}");
+    let gone: Vec<_> = names.into_iter().filter(|name| !code.contains(name.trim_end_matches('*'))).collect();
+    assert_none("named in docs/memory-ordering.md, but not in the code", &gone);
+}
+
 #[test]
 fn every_environment_variable_is_explained() {
     let tree = Tree::read();

@@ -225,3 +225,13 @@ pub(crate) fn named_tests(table: &str) -> Vec<(String, String)> {
     }
     found
 }
+
+/// The names with an underscore that stand in code marks, `*` at the end for any ending.
+pub(crate) fn names(text: &str) -> BTreeSet<String> {
+    let is_name = |code: &&str| {
+        code.contains('_')
+            && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_*".contains(c))
+    };
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(is_name).map(str::to_owned).collect()
+}
