@@ -8,6 +8,8 @@ mod handle;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
 #[allow(unsafe_code)]
+mod wait;
+#[allow(unsafe_code)]
 pub(crate) mod worker;
 
 pub use builder::{Builder, Pin, MAX_WORKERS};

@@ -12,7 +12,6 @@ use crate::sleep::Woken;
 use crate::steal::Generator;
 use crate::sync::{left_out, now, spin, thread, Local, Ordering, SPINS};
 use crate::task::frame::{Stolen, Worker};
-use crate::task::latch::{Blocking, Latch};
 use crate::task::scope::Shared as ScopeShared;
 use crate::task::unwind::AbortOnUnwind;
 use crate::task::{Task, Then};
@@ -20,13 +19,13 @@ use crate::task::{Task, Then};
 /// Private frames that an answer looks at. In a deeper chain the oldest ones stay private until it is shorter.
 const CHAIN: usize = 256;
 /// First sleep of a worker that watches or waits while others work; it doubles up to four times that.
-const NAP: Duration = Duration::from_micros(50);
+pub(super) const NAP: Duration = Duration::from_micros(50);
 
 /// What a worker's thread owns: its end of the ring, its queue, and how it looks for work.
 pub(crate) struct WorkerThread {
-    ring: OwnerEnd<Worker>,
-    index: usize,
-    registry: Arc<Registry>,
+    pub(super) ring: OwnerEnd<Worker>,
+    pub(super) index: usize,
+    pub(super) registry: Arc<Registry>,
     queue: Local<Task>,
     /// When this worker last woke another one, ns.
     last_wake: Cell<u64>,
@@ -169,13 +168,13 @@ impl WorkerThread {
     }
 
     /// Makes the next push public if somebody is without work.
-    fn offer_to_hungry(&self) {
+    pub(super) fn offer_to_hungry(&self) {
         if self.registry.sleep().is_hungry() {
             self.offer_next();
         }
     }
 
-    fn run_stolen(&self, stolen: Stolen, victim: usize) {
+    pub(super) fn run_stolen(&self, stolen: Stolen, victim: usize) {
         if stolen.run(self) {
             self.registry.sleep().unpark(victim);
         }
@@ -190,7 +189,7 @@ impl WorkerThread {
     }
 
     /// A task from the public queues: our own, then the injector, then the others'.
-    fn find_task(&self) -> Option<Task> {
+    pub(super) fn find_task(&self) -> Option<Task> {
         self.queue.pop().or_else(|| self.registry.injector.steal()).or_else(|| {
             let peers = &self.registry.peers;
             let others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
@@ -289,149 +288,10 @@ impl WorkerThread {
         }
         None
     }
-
-    /// A thief has the task that `latch` belongs to. Until it is done, this worker runs what descends from it, and nothing
-    /// else: so its stack stays within the program's own depth, and no lock that its caller holds is met again.
-    pub(crate) fn wait_for_thief(&self, latch: &Latch) {
-        self.wait(latch, || {
-            let runner = latch.runner()?;
-            // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
-            // took it, or else it said that it is not clean before it named itself; `is_set` acquires that. Both are read, in
-            // this order, while the task is still in the ring, so the answer holds for it.
-            let peer = &self.registry.peers[runner];
-            let task = peer.ring.steal_if(|| !latch.is_set() && peer.runs_no_foreign_task());
-            if task.is_null() {
-                peer.ring.ask();
-                return None;
-            }
-            // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
-            Some(Work::Join(unsafe { Stolen::new(task) }, runner))
-        });
-        // The thief has nothing to do now.
-        self.offer_to_hungry();
-    }
-
-    /// Waits for a scope's tasks and runs those that have not begun, and what descends from those that have.
-    pub(crate) fn wait_for_scope(&self, scope: &Arc<ScopeShared>) {
-        let guard = AbortOnUnwind("waiting for a scope failed");
-        let address = Arc::as_ptr(scope) as usize;
-        while scope.run_one(self, Then::GoOn) {}
-        self.wait(scope.latch(), || {
-            if !scope.is_idle() {
-                return Some(Work::Task(Task::Scoped(scope.clone())));
-            }
-            self.registry.peers.iter().enumerate().find_map(|(index, peer)| {
-                if index == self.index || peer.serving.load(Ordering::Relaxed) != address {
-                    return None;
-                }
-                let serves_us =
-                    || peer.serving.load(Ordering::Relaxed) == address && peer.runs_no_foreign_task();
-                let task = peer.ring.steal_if(serves_us);
-                if task.is_null() {
-                    peer.ring.ask();
-                    return None;
-                }
-                // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
-                Some(Work::Join(unsafe { Stolen::new(task) }, index))
-            })
-        });
-        std::mem::forget(guard);
-        // Those who ran the tasks have nothing to do now.
-        self.offer_to_hungry();
-    }
-
-    /// Waits for `latch`: runs what `help` finds, else polls a while, else naps.
-    fn wait(&self, latch: &Latch, mut help: impl FnMut() -> Option<Work>) {
-        if latch.is_set() {
-            return;
-        }
-        let sleep = self.registry.sleep();
-        self.registry.end_busy(self.index);
-        sleep.begin_hunger();
-        let mut polls = 0;
-        let mut nap = NAP;
-        while !latch.is_set() {
-            if let Some(work) = help() {
-                sleep.end_hunger();
-                self.offer_to_hungry();
-                self.registry.begin_busy(self.index);
-                match work {
-                    Work::Join(stolen, victim) => {
-                        count(&self.registry.peers[self.index].counters.steals[self.distance(victim)], 1);
-                        self.run_above(|| self.run_stolen(stolen, victim));
-                    }
-                    Work::Task(Task::Scoped(scope)) => {
-                        scope.run_one(self, Then::Rest);
-                    }
-                    Work::Task(_) => unreachable!("a waiter is offered its own descendants only"),
-                }
-                self.registry.end_busy(self.index);
-                (polls, nap) = (0, NAP);
-            } else if polls < SPINS {
-                polls += 1;
-                pause();
-            } else if latch.announce_waiter() {
-                thread::park_timeout(nap);
-                nap = (nap * 2).min(NAP * 4);
-            }
-        }
-        sleep.end_hunger();
-        self.registry.begin_busy(self.index);
-    }
-
-    fn distance(&self, other: usize) -> usize {
-        self.registry.topology.distance(self.index, other) as usize
-    }
-
-    /// Waits for `done` and meanwhile runs any public task: for waits whose end may depend on one.
-    pub(crate) fn wait_running_anything(&self, done: &Blocking) {
-        let mut nap = NAP;
-        while !done.is_set() {
-            if let Some(task) = self.find_task() {
-                self.run_nested(task);
-                nap = NAP;
-            } else {
-                done.wait_briefly(nap);
-                nap = (nap * 2).min(NAP * 4);
-            }
-        }
-    }
-
-    /// Runs a stolen task while waiting. A scope's owner waits with tasks of the joins around the scope in its ring; those do
-    /// not descend from the stolen task, so whoever waits for that one must not steal from here.
-    fn run_above(&self, run: impl FnOnce()) {
-        if self.ring.is_empty() || left_out!("wait_marks_foreign") {
-            run();
-        } else {
-            self.with_foreign(run);
-        }
-    }
-
-    /// Runs a public task in the middle of another one. Meanwhile the ring holds what does not descend from that other one, so
-    /// its waiters must not steal from here.
-    fn run_nested(&self, task: Task) {
-        self.with_foreign(|| match task {
-            Task::Install(job) => job.run(self, Then::GoOn),
-            Task::Spawned(task) => task.run(self, Then::GoOn),
-            Task::Scoped(scope) => {
-                scope.run_one(self, Then::GoOn);
-            }
-        });
-    }
-
-    /// Runs `run`, which does not unwind, and says meanwhile that the ring holds unrelated tasks.
-    fn with_foreign(&self, run: impl FnOnce()) {
-        let foreign = &self.registry.peers[self.index].foreign;
-        let depth = foreign.load(Ordering::Relaxed);
-        // Relaxed: whoever finds a task in our ring, or our name in a latch, has acquired what we wrote before.
-        foreign.store(depth + 1, Ordering::Relaxed);
-        run();
-        foreign.store(depth, Ordering::Relaxed);
-    }
 }
 
 /// What a worker runs next.
-enum Work {
+pub(super) enum Work {
     /// A join task, and the worker it was stolen from.
     Join(Stolen, usize),
     /// A public task.
@@ -439,7 +299,7 @@ enum Work {
 }
 
 /// Between two polls: about 0.1 µs, so that polling leaves the victim's cache lines alone.
-fn pause() {
+pub(super) fn pause() {
     for _ in 0..4 {
         spin();
     }
