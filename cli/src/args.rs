@@ -71,7 +71,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) positions: Option<PositionsKind>,
 
-    /// Steps of the whole training [default: 800]
+    /// Steps of the whole training; more than before with --resume makes it longer [default: 800]
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u64>,
     /// Stop and save after this step, as if interrupted there

@@ -53,6 +53,24 @@ fn ten_steps_and_ten_more_are_twenty() {
 }
 
 #[test]
+fn a_finished_training_can_be_made_longer_but_not_shorter() {
+    let folder = Folder::new("longer");
+    let with_steps = |steps: &str, more: &[&str]| {
+        let mut arguments = small(&folder);
+        let at = arguments.iter().position(|a| a == "--steps").unwrap() + 1;
+        arguments[at] = steps.into();
+        upbeat().args(&arguments).args(more).output().unwrap()
+    };
+    assert!(with_steps("10", &[]).status.success());
+    let longer = with_steps("15", &["--resume"]);
+    assert!(longer.status.success(), "{}", stderr(&longer));
+    assert!(stdout(&longer).contains("15 of 15 steps; 5 of them now"), "{}", stdout(&longer));
+    let shorter = with_steps("12", &["--resume"]);
+    assert_eq!(shorter.status.code(), Some(2));
+    assert!(stderr(&shorter).contains("steps"), "{}", stderr(&shorter));
+}
+
+#[test]
 fn a_training_leaves_what_its_summary_names() {
     let folder = Folder::new("summary");
     let output = train(&folder, &[]);

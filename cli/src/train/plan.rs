@@ -94,12 +94,15 @@ pub(super) fn begin<E: Element>(args: &TrainArgs, texts: &[Text]) -> Result<Trai
     Ok(Trainer::new(config, tokenizer, dataset)?)
 }
 
-/// A training that goes on from `checkpoint`. Options that would make it another training are refused.
+/// A training that goes on from `checkpoint`. Options that would make it another training are refused; more steps are not:
+/// the schedule becomes that of the longer training from here on.
 pub(super) fn resume<E: Element>(
     args: &TrainArgs,
-    checkpoint: Checkpoint<E>,
+    mut checkpoint: Checkpoint<E>,
     texts: &[Text],
 ) -> Result<Trainer<E>, Failure> {
+    let steps = &mut checkpoint.config.schedule.steps;
+    *steps = (*steps).max(args.steps.unwrap_or(0));
     let asked = settings(args, checkpoint.config.model.vocabulary);
     differences(args, &asked, &checkpoint.config)?;
     let dataset = Dataset::new(texts, &checkpoint.tokenizer, checkpoint.config.model.context)?;
