@@ -70,7 +70,8 @@ impl<E: Element> Training<E> {
         let loss =
             self.model.loss_and_gradients(&self.tokens, &self.targets, self.context, &mut self.gradients)?;
         let guessing = (self.model.config().vocabulary as f64).ln();
-        if loss.is_nan() || (loss - guessing).abs() > 0.1 {
+        // Half the variance of the fresh logits more than guessing, give or take the luck of the few targets of a small batch.
+        if loss.is_nan() || (loss - guessing).abs() > 0.3 {
             return Err(Failure::Work(format!(
                 "the first loss is {loss:.4}, and guessing gives {guessing:.4}"
             )));
