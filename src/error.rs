@@ -31,6 +31,11 @@ pub enum BuildError {
     },
     /// The heartbeat is zero or longer than a second.
     Heartbeat,
+    /// The name given to worker `index` holds a NUL, which no thread's name can.
+    ThreadName {
+        /// Which worker, from 0.
+        index: usize,
+    },
     /// The `on_start` hook of worker `index` panicked.
     StartHook {
         /// Which worker, from 0.
@@ -54,6 +59,9 @@ impl fmt::Display for BuildError {
                 write!(f, "a stack of {asked} bytes is not between 64 KiB and 64 GiB")
             }
             Self::Heartbeat => write!(f, "the heartbeat must be longer than zero and at most one second"),
+            Self::ThreadName { index } => {
+                write!(f, "the thread name of worker {index} holds a NUL character")
+            }
             Self::StartHook { index } => write!(f, "the on_start hook of worker {index} panicked"),
         }
     }

@@ -111,7 +111,7 @@ impl Builder {
         self
     }
 
-    /// Names the worker threads; `upbeat-{index}` by default.
+    /// Names the worker threads; `upbeat-{index}` by default. A name with a NUL in it is refused by [`build`](Self::build).
     pub fn thread_name(mut self, name: impl Fn(usize) -> String + 'static) -> Self {
         self.thread_name = Box::new(name);
         self
@@ -163,6 +163,10 @@ impl Builder {
         if self.heartbeat.is_zero() || self.heartbeat > Duration::from_secs(1) {
             return Err(BuildError::Heartbeat);
         }
+        let names: Vec<String> = (0..workers).map(&self.thread_name).collect();
+        if let Some(index) = names.iter().position(|name| name.contains('\0')) {
+            return Err(BuildError::ThreadName { index });
+        }
         let topology = Topology::dealt(&machine(), workers);
         let (registry, queues) = Registry::new(Parts {
             topology,
@@ -173,7 +177,7 @@ impl Builder {
         });
         let mut runtime = Runtime::new_with(registry.clone());
         let (started, starts) = mpsc::channel();
-        for (index, queue) in queues.into_iter().enumerate() {
+        for ((index, queue), name) in queues.into_iter().enumerate().zip(names) {
             let registry = registry.clone();
             let started = started.clone();
             let (on_start, on_exit) = (self.on_start.clone(), self.on_exit.clone());
@@ -196,10 +200,7 @@ impl Builder {
                     abort(&format!("the on_exit hook of worker {index} panicked"));
                 }
             };
-            let thread = thread::Builder::new()
-                .name((self.thread_name)(index))
-                .stack_size(self.stack_size)
-                .spawn(body);
+            let thread = thread::Builder::new().name(name).stack_size(self.stack_size).spawn(body);
             match thread {
                 Ok(thread) => runtime.threads.push(thread),
                 // Dropping the runtime stops and joins the workers before this one.
