@@ -212,3 +212,53 @@ fn a_result_whose_destructor_panics_is_the_callers() {
     assert_eq!(message(panic_of(|| drop(left))), "a destructor");
     assert_eq!(message(panic_of(|| drop(right))), "a destructor");
 }
+
+/// Fault 14. Every second round the right side is stolen for sure.
+#[test]
+fn any_size_and_alignment_will_do() {
+    #[repr(align(4096))]
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    struct Page(u8);
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    struct Nothing;
+
+    /// Both closures own a copy of `value` and return it.
+    #[inline(never)]
+    fn pass<T: Copy + Send + PartialEq>(worker: &Worker, value: &T, meet: bool) {
+        let meeting = &Meeting::of(2);
+        let side = |party: usize, value: T| {
+            move |_: &Worker| {
+                if meet {
+                    meeting.arrive(party);
+                }
+                value
+            }
+        };
+        let (left, right) = worker.join(side(0, *value), side(1, *value));
+        for side in [&left, &right] {
+            assert!(std::ptr::from_ref(side).addr().is_multiple_of(align_of::<T>()));
+            assert!(side == value, "a result of {} bytes arrives whole", size_of::<T>());
+        }
+    }
+
+    watched("sizes", || {
+        // The default stack is enough, but not under AddressSanitizer, where copies of a megabyte share no stack slot.
+        let runtime = Runtime::builder().workers(2).stack_size(64 << 20).build().unwrap();
+        let (mut middle, mut large) = (Box::new([0u8; 64 << 10]), Box::new([0u64; 1 << 17]));
+        for round in 0..100u8 {
+            let meet = round % 2 == 0;
+            for (i, byte) in middle.iter_mut().enumerate() {
+                *byte = round.wrapping_add(i as u8);
+            }
+            for (i, word) in large.iter_mut().enumerate() {
+                *word = i as u64 ^ u64::from(round) << 32;
+            }
+            runtime.install(|w| {
+                pass(w, &Nothing, meet);
+                pass(w, &Page(round), meet);
+                pass(w, &*middle, meet);
+                pass(w, &*large, meet);
+            });
+        }
+    });
+}

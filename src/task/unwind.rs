@@ -6,12 +6,28 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
+/// Closures and results up to this size, bytes, go through the standard library's `catch_unwind` by value.
+const BY_VALUE: usize = 64;
+
 /// Runs `f`, catching a panic.
 ///
 /// State that `f` borrows is either returned to a caller that sees the panic resumed, or dropped.
 #[inline(always)]
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+    if size_of_val(&f) > BY_VALUE || size_of::<R>() > BY_VALUE {
+        return catch_in_place(f);
+    }
     catch_unwind(AssertUnwindSafe(f))
+}
+
+/// `catch` for what is large. `catch_unwind` keeps the closure and its result in one union; a closure that returns a large
+/// capture copies that from one offset of the union to another, and LLVM's SROA then cuts the copy into pieces as long as
+/// the distance: compile time grows with the square of the size (16 KiB: a minute). Here they are places of their own.
+fn catch_in_place<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+    let (mut f, mut result) = (Some(f), None);
+    catch_unwind(AssertUnwindSafe(|| result = f.take().map(|f| f())))?;
+    let Some(result) = result else { unreachable!("the closure ran") };
+    Ok(result)
 }
 
 /// Drops `value`; a panic in its destructor is caught and its payload leaked, so that the caller goes on.
