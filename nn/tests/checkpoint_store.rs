@@ -218,8 +218,28 @@ fn a_folder_without_checkpoints_says_so() {
     assert!(matches!(load(&folder.0, &NAMES), Err(CheckpointError::None(_))));
     fs::create_dir_all(folder.0.join("generation-123")).unwrap();
     fs::create_dir_all(folder.0.join("generation-0000000x")).unwrap();
+    fs::create_dir_all(folder.0.join("generation-000000012")).unwrap();
+    fs::create_dir_all(folder.0.join("generation-+0000012")).unwrap();
     assert!(
         matches!(load(&folder.0, &NAMES), Err(CheckpointError::None(_))),
         "other names are not generations"
     );
+}
+
+#[test]
+fn the_last_number_is_not_followed_by_the_first() {
+    let folder = Folder::new("numbers");
+    let store = Store::create(&folder.0).unwrap();
+    let first = store.save(&files(1)).unwrap();
+    let last = folder.0.join(format!("generation-{}", u64::MAX));
+    fs::rename(&first, &last).unwrap();
+    let error = store.save(&files(2)).unwrap_err();
+    assert!(
+        error.to_string().contains("no number follows that of generation-18446744073709551615"),
+        "{error}"
+    );
+    assert_eq!(loaded(&folder.0), bytes_of(1), "the checkpoint stays");
+    fs::rename(&last, folder.0.join("generation-123456789")).unwrap();
+    assert_eq!(store.save(&files(2)).unwrap(), folder.0.join("generation-123456790"));
+    assert_eq!(loaded(&folder.0), bytes_of(2));
 }

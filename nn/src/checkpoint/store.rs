@@ -23,13 +23,20 @@ const LOCK: &str = "lock";
 /// A file of a checkpoint: its name and content.
 pub type NamedFile = (&'static str, Vec<u8>);
 
-/// The number of a generation folder; `None` for other names.
+/// The one spelling of a generation folder's name.
+fn generation_name(number: u64) -> String {
+    format!("{PREFIX}{number:08}")
+}
+
+/// The number of a generation folder; `None` for other names, among them other spellings of a number: what is found
+/// is opened and removed by [`generation_name`].
 fn generation_of(name: &str) -> Option<u64> {
-    name.strip_prefix(PREFIX).filter(|n| n.len() >= 8 && n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+    let number = name.strip_prefix(PREFIX)?.parse().ok()?;
+    (generation_name(number) == name).then_some(number)
 }
 
 fn generation_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{PREFIX}{number:08}"))
+    folder.join(generation_name(number))
 }
 
 /// Generations in `folder`, oldest first.
@@ -103,7 +110,7 @@ impl<D: Disk> Store<D> {
     /// that the system will not remove is left to the next call.
     ///
     /// # Errors
-    /// [`CheckpointError::Write`]; the older checkpoint is then whole, and what was written of the new one is removed
+    /// [`CheckpointError::Write`], also when the newest generation has the last number; the older checkpoint is then whole, and what was written of the new one is removed
     /// as far as the system lets it.
     pub fn save(&self, files: &[NamedFile]) -> Result<PathBuf, CheckpointError> {
         let at = |path: &Path, result: io::Result<()>| {
@@ -111,7 +118,12 @@ impl<D: Disk> Store<D> {
         };
         let older = generations(&self.folder)
             .map_err(|source| CheckpointError::Write { path: self.folder.clone(), source })?;
-        let path = generation_path(&self.folder, older.last().map_or(1, |newest| newest + 1));
+        let newest = older.last().copied().unwrap_or(0);
+        let number = newest.checked_add(1).ok_or_else(|| CheckpointError::Write {
+            path: self.folder.clone(),
+            source: io::Error::other(format!("no number follows that of {}", generation_name(newest))),
+        })?;
+        let path = generation_path(&self.folder, number);
         let partial = self.folder.join(PARTIAL);
         if partial.exists() {
             at(&partial, self.disk.remove_folder(&partial))?;
