@@ -243,3 +243,31 @@ fn the_last_number_is_not_followed_by_the_first() {
     assert_eq!(store.save(&files(2)).unwrap(), folder.0.join("generation-123456790"));
     assert_eq!(loaded(&folder.0), bytes_of(2));
 }
+
+/// Replaces `path` by what waits for ever when it is opened.
+#[cfg(unix)]
+fn replace_by_pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_unopened() {
+    let folder = Folder::new("pipes");
+    let store = Store::create(&folder.0).unwrap();
+    for name in ["manifest", "parameters"] {
+        let path = store.save(&files(1)).unwrap().join(name);
+        replace_by_pipe(&path);
+        let error = load(&folder.0, &NAMES).unwrap_err();
+        assert!(error.to_string().contains("damaged: it is not a regular file"), "{error}");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = load(&folder.0, &NAMES).unwrap_err();
+        assert!(error.to_string().contains("damaged: it is not a regular file"), "{error}");
+    }
+    drop(store);
+    replace_by_pipe(&folder.0.join("lock"));
+    let error = Store::create(&folder.0).unwrap_err();
+    assert!(error.to_string().contains("it is not a regular file"), "{error}");
+}

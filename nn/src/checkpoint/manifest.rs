@@ -2,7 +2,7 @@
 //!
 //! Nothing is allocated for a length that the file system does not confirm.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -65,8 +65,8 @@ impl Manifest {
     pub(super) fn read(path: &Path) -> Result<Self, CheckpointError> {
         let damaged = |reason| CheckpointError::Damaged { path: path.to_path_buf(), reason };
         let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
-        read.map_err(|source| missing(path, source))?;
+        let (file, _) = open(path)?;
+        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
         if bytes.len() as u64 > LONGEST {
             return Err(damaged("the manifest is too long".into()));
         }
@@ -82,13 +82,15 @@ impl Manifest {
             .iter()
             .find(|f| f.0 == name)
             .ok_or_else(|| damaged("the manifest does not list it".into()))?;
-        let mut file = File::open(path).map_err(|source| missing(path, source))?;
-        let found = file.metadata().map_err(|source| missing(path, source))?.len();
+        let (file, found) = open(path)?;
         if found != *length {
             return Err(damaged(format!("it has {found} bytes instead of {length}")));
         }
         let mut bytes = Vec::with_capacity(found as usize);
-        file.read_to_end(&mut bytes).map_err(|source| missing(path, source))?;
+        // A file that grows meanwhile is not followed; its hash, or the byte too many, tells.
+        file.take(length.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|source| unreadable(path, source))?;
         if hash(&bytes) != *expected {
             return Err(damaged("its content does not match its hash".into()));
         }
@@ -96,7 +98,20 @@ impl Manifest {
     }
 }
 
-fn missing(path: &Path, source: io::Error) -> CheckpointError {
+/// Opens a file and gives its length. Whatever else bears the name (a pipe, a device) is refused unopened: opening a
+/// pipe would wait for a writer.
+fn open(path: &Path) -> Result<(File, u64), CheckpointError> {
+    let unreadable = |source| unreadable(path, source);
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        let reason = "it is not a regular file".into();
+        return Err(CheckpointError::Damaged { path: path.to_path_buf(), reason });
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    Ok((file, length))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> CheckpointError {
     CheckpointError::Read { path: path.to_path_buf(), source }
 }
 

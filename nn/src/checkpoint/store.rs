@@ -77,6 +77,10 @@ impl<D: Disk> Store<D> {
         let write = |path: &Path, source| CheckpointError::Write { path: path.to_path_buf(), source };
         fs::create_dir_all(folder).map_err(|e| write(folder, e))?;
         let path = folder.join(LOCK);
+        // Opening a pipe would wait for a reader.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(write(&path, io::Error::other("it is not a regular file")));
+        }
         let lock = File::options()
             .write(true)
             .create(true)
