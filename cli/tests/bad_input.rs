@@ -4,7 +4,10 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::{Output, Stdio};
+
+use upbeat_nn::checkpoint::Store;
 
 use common::{checkpoint_bytes, newest, run, small, stderr, train, upbeat, Folder};
 
@@ -139,6 +142,41 @@ fn checkpoints_that_are_missing_damaged_or_different() {
         fs::write(&file, bytes).unwrap();
     }
     assert!(run(&generate).status.success());
+}
+
+/// The newest checkpoint's files with `from` in a file's settings become `to`, saved with hashes that are right.
+fn forge(folder: &Folder, from: &str, to: &str) {
+    let change = |bytes: &[u8]| {
+        let (length, rest) = bytes.split_at(8);
+        let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+        let mut header = std::str::from_utf8(header).unwrap().trim_end().replace(from, to);
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
+    };
+    let whole = checkpoint_bytes(folder);
+    let forged = (change(&whole.0), change(&whole.1));
+    assert_ne!(forged, whole, "{from} was found");
+    let store = Store::create(Path::new(&folder.path("out/checkpoint"))).unwrap();
+    store.save(&[("parameters.safetensors", forged.0), ("state.safetensors", forged.1)]).unwrap();
+}
+
+#[test]
+fn sizes_in_a_forged_checkpoint_that_no_array_confirms() {
+    let folder = Folder::new("forged");
+    assert!(train(&folder, &[]).status.success());
+    forge(&folder, "context = 16\\n", "context = 4294967296\\n");
+    let output = run(&["generate", "--checkpoint", &folder.path("out"), "--tokens", "100"]);
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(0), ""),
+        "no memory for unused positions"
+    );
+    let resume = ["train", "--resume", "--text", &folder.path("text.rs"), "--out", &folder.path("out")];
+    refused(&run(&resume), "GB of memory");
+    forge(&folder, "context = 4294967296\\n", "context = 16\\n");
+    assert!(run(&resume).status.success());
+    forge(&folder, "batch = 2\\n", "batch = 4294967296\\n");
+    refused(&run(&resume), "GB of memory");
 }
 
 #[test]

@@ -105,6 +105,7 @@ pub(super) fn resume<E: Element>(
     *steps = (*steps).max(args.steps.unwrap_or(0));
     let asked = settings(args, checkpoint.config.model.vocabulary);
     differences(args, &asked, &checkpoint.config)?;
+    check_memory::<E>(&checkpoint.config)?;
     let dataset = Dataset::new(texts, &checkpoint.tokenizer, checkpoint.config.model.context)?;
     Ok(Trainer::resume(checkpoint, dataset)?)
 }

@@ -17,18 +17,38 @@ pub(crate) struct Attention {
     rotary_base: Option<f64>,
 }
 
-/// Keys and values of the positions decoded so far, and scratch for the next one.
+/// Positions that a cache has room for at first.
+const FIRST_POSITIONS: usize = 64;
+
+/// Keys and values of the positions decoded so far. The room doubles when it is full, up to the context: what a model
+/// *could* read, which is but a number in its settings, takes no memory.
 pub(crate) struct Cache<E: Element> {
-    /// `[context, width]`
+    /// `[room, width]`
     keys: Buffer<E>,
-    /// `[context, width]`
+    /// `[room, width]`
     values: Buffer<E>,
+    /// `context · width`: the room never exceeds it.
+    most: usize,
 }
 
 impl<E: Element> Cache<E> {
     pub(crate) fn new(config: &Config) -> Self {
-        let len = config.context * config.width;
-        Self { keys: Buffer::zeroed(len), values: Buffer::zeroed(len) }
+        let len = config.context.min(FIRST_POSITIONS) * config.width;
+        let most = config.context * config.width;
+        Self { keys: Buffer::unspecified(len), values: Buffer::unspecified(len), most }
+    }
+
+    /// Writes the row that follows `start` numbers, and makes room for it where there is none.
+    fn write(&mut self, start: usize, key: &[E], value: &[E]) {
+        let end = start + key.len();
+        for (rows, row) in [(&mut self.keys, key), (&mut self.values, value)] {
+            if rows.len() < end {
+                let mut wider = Buffer::unspecified((2 * rows.len()).min(self.most));
+                wider[..start].copy_from_slice(&rows[..start]);
+                *rows = wider;
+            }
+            rows[start..end].copy_from_slice(row);
+        }
     }
 }
 
@@ -94,8 +114,7 @@ impl Attention {
         let (query, rest) = qkv.split_at(width);
         let (key, value) = rest.split_at(width);
         let end = (position + 1) * width;
-        cache.keys[end - width..end].copy_from_slice(key);
-        cache.values[end - width..end].copy_from_slice(value);
+        cache.write(end - width, key, value);
         let mut mixed = Buffer::unspecified(width);
         let (keys, values) = (&cache.keys[..end], &cache.values[..end]);
         E::attention_decode(self.heads, self.dim, query, keys, values, &mut mixed)?;

@@ -1,4 +1,4 @@
-//! Decoding: one token at a time, keys and values of earlier positions kept in a cache.
+//! Decoding: one token at a time, keys and values of earlier positions kept in a cache, which grows with them.
 
 use upbeat_kernels::{Activation, Buffer, Element};
 
@@ -34,6 +34,7 @@ impl<'a, E: Element> Decoder<'a, E> {
 
     /// Feeds `token` at the next position and gives the logits `[vocabulary]` of the token after it.
     ///
+    /// Allocates nothing once as many positions were fed before a reset, and otherwise at each doubling of their number.
     /// Errors when the token is outside the vocabulary or the context is full; the decoder is then as before.
     pub fn step(&mut self, token: u32) -> Result<&[E], ModelError> {
         let Self { model, caches, position, x, next, normed, logits } = self;
