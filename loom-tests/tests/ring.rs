@@ -74,7 +74,8 @@ impl Owner {
     /// Takes the newest task if it is still there.
     fn pop(&self) -> Taken {
         let task = self.open.borrow_mut().pop().expect("something was offered");
-        let taken = self.end.pop();
+        let at: *const Task = task.map_or(&self.tasks.filler, |index| &self.tasks.counted[index]);
+        let taken = self.end.pop(at);
         if let (Taken::Back, Some(index)) = (taken, task) {
             self.tasks.counted[index].taken.hit();
         }

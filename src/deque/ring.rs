@@ -5,7 +5,7 @@
 //! `README.md`; the models are `loom-tests/tests/ring.rs`. This file moves pointers and never follows one.
 
 use std::cell::Cell;
-use std::ptr::null_mut;
+use std::ptr::{self, null_mut};
 use std::sync::Arc;
 
 use crate::sync::{full_fence, ordering, AtomicBool, AtomicPtr, AtomicU64, Ordering, RING_SLOTS};
@@ -42,6 +42,8 @@ pub enum Taken {
     Back,
     /// A thief has it.
     Stolen,
+    /// The owner asked for a task that is not the newest; the ring can no longer be used.
+    Misplaced,
 }
 
 impl<T> Ring<T> {
@@ -179,15 +181,22 @@ impl<T> OwnerEnd<T> {
 
     /// Takes the newest task back. Called for a task that was offered and whose younger ones are all gone; when that task was
     /// stolen, so were all older ones, and the ring is empty.
+    ///
+    /// [`Taken::Misplaced`] when another task than `expected` is the newest one: forks and joins were not nested.
     #[cold]
     #[inline(never)]
-    pub fn pop(&self) -> Taken {
+    pub fn pop(&self, expected: *const T) -> Taken {
         let bottom = self.bottom.get() - 1;
+        // Only the owner writes slots, so this is exact.
+        let misplaced = !ptr::eq(self.ring.slots[(bottom & MASK) as usize].load(Ordering::Relaxed), expected);
         // Release: a thief may meet `bottom` for the first time here, and this store must show what `offer` showed.
         self.ring.bottom.0.store(bottom, ordering!("ring_pop_lower", Release));
         // Pairs with the thief's fence: it sees the lower `bottom`, or we see its `top`.
         full_fence!("ring_pop_fence");
         let top = self.ring.top.0.load(Ordering::Relaxed);
+        if top <= bottom && misplaced {
+            return Taken::Misplaced;
+        }
         if top < bottom {
             self.bottom.set(bottom);
             return Taken::Back;

@@ -67,10 +67,20 @@ fn run<T: Send>(
 /// assert_eq!(squares, [0, 1, 4, 9, 16]);
 /// ```
 pub fn map<T: Send>(range: Range<usize>, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let start = range.start;
-    let mut results: Vec<Option<T>> = Vec::new();
-    results.resize_with(range.len(), || None);
-    chunks_mut(&mut results, 1, |i, result| result[0] = Some(f(start + i)));
-    // The loop has visited every index, so every result is there.
-    results.into_iter().flatten().collect()
+    let mut results = Vec::with_capacity(range.len());
+    // Blocks are collected one by one and then moved together: one copy of the results, and no need to mark which are there.
+    let block = range.len().div_ceil(BLOCKS).max(1);
+    let mut blocks: Vec<Vec<T>> = Vec::new();
+    blocks.resize_with(range.len().div_ceil(block), Vec::new);
+    chunks_mut(&mut blocks, 1, |i, results| {
+        let from = range.start + i * block;
+        results[0] = (from..range.end.min(from.saturating_add(block))).map(&f).collect();
+    });
+    for mut block in blocks {
+        results.append(&mut block);
+    }
+    results
 }
+
+/// Most blocks of a `map`: enough to balance, few enough for their number not to matter.
+const BLOCKS: usize = 1024;

@@ -14,7 +14,7 @@ use crate::task::unwind::{abort, catch, discard};
 use crate::topology::{affinity, machine, Topology};
 
 /// The most workers a runtime may have.
-pub const MAX_WORKERS: usize = 1 << 12;
+pub const MAX_WORKERS: usize = 1 << 10;
 const STACK_SIZES: std::ops::RangeInclusive<usize> = 64 << 10..=64 << 30;
 
 /// Whether workers stay on one CPU each.
@@ -239,7 +239,7 @@ mod tests {
     /// Fault 50.
     #[test]
     fn garbage_in_the_environment_is_named() {
-        for garbage in ["-1", "9e99", "0", "two", "99999999999999999999", "4097"] {
+        for garbage in ["-1", "9e99", "0", "two", "99999999999999999999", "1025"] {
             match default_workers(Some(garbage.into())) {
                 Err(BuildError::Environment { value }) => assert_eq!(value, garbage),
                 other => panic!("{garbage}: {other:?}"),

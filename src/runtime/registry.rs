@@ -38,9 +38,10 @@ pub(crate) struct Peer {
 impl Peer {
     /// Whether all that is in the ring descends from the task that the worker took last.
     ///
-    /// Ask within `Ring::steal_if`, after `Latch::is_set` where the worker's name came from a latch.
+    /// Ask within `Ring::steal_if`, and before `Latch::is_set` where the worker's name came from a latch: clean *again* means
+    /// that the latch was set, and this acquires that.
     pub(crate) fn runs_no_foreign_task(&self) -> bool {
-        self.foreign.load(Ordering::Relaxed) == 0
+        self.foreign.load(Ordering::Acquire) == 0
     }
 }
 

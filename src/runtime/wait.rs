@@ -18,10 +18,11 @@ impl WorkerThread {
         self.wait(latch, || {
             let runner = latch.runner()?;
             // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
-            // took it, or else it said that it is not clean before it named itself; `is_set` acquires that. Both are read, in
-            // this order, while the task is still in the ring, so the answer holds for it.
+            // took it, or else it said that it is not clean before it named itself, and says so until it has set the latch. So
+            // clean is asked first: a thief that is clean *again* has set the latch, which we then see. Both are read while
+            // the task is still in the ring, so the answer holds for it.
             let peer = &self.registry.peers[runner];
-            let task = peer.ring.steal_if(|| !latch.is_set() && peer.runs_no_foreign_task());
+            let task = peer.ring.steal_if(|| peer.runs_no_foreign_task() && !latch.is_set());
             if task.is_null() {
                 peer.ring.ask();
                 return None;
@@ -148,6 +149,7 @@ impl WorkerThread {
         // Relaxed: whoever finds a task in our ring, or our name in a latch, has acquired what we wrote before.
         foreign.store(depth + 1, Ordering::Relaxed);
         run();
-        foreign.store(depth, Ordering::Relaxed);
+        // Release: whoever sees this sees that the task's latch was set before.
+        foreign.store(depth, Ordering::Release);
     }
 }

@@ -13,7 +13,7 @@ use crate::steal::Generator;
 use crate::sync::{left_out, now, spin, thread, Local, Ordering, SPINS};
 use crate::task::frame::{Stolen, Worker};
 use crate::task::scope::Shared as ScopeShared;
-use crate::task::unwind::AbortOnUnwind;
+use crate::task::unwind::{abort, AbortOnUnwind};
 use crate::task::{Task, Then};
 
 /// Private frames that an answer looks at. In a deeper chain the oldest ones stay private until it is shorter.
@@ -108,8 +108,13 @@ impl WorkerThread {
     /// Takes back a frame that was published and whose younger ones are gone; false when a thief has it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn take_back(&self) -> bool {
-        let back = self.ring.pop() == Taken::Back;
+    pub(crate) fn take_back(&self, frame: *const Worker) -> bool {
+        let back = match self.ring.pop(frame) {
+            Taken::Back => true,
+            Taken::Stolen => false,
+            // Going on would run a task twice.
+            Taken::Misplaced => abort("a Worker was used inside a join that is not its own"),
+        };
         if back {
             // A thief that asked for it got nothing: somebody may still be without work, so the next fork offers again.
             self.offer_to_hungry();

@@ -17,9 +17,16 @@ impl Worker {
     /// `a` runs first on this worker; `b` runs after it, or meanwhile on a worker that stole it. This is the fastest
     /// form of [`join`](crate::join): the worker is handed down, so no thread-local is read.
     ///
+    /// Fork from the worker that a closure is given. The free functions ([`join`](crate::join), [`par`](crate::par)) fork
+    /// from the closure of the free function, scope or task around them, so inside `a` they put their own work on offer but
+    /// not `b`.
+    ///
     /// # Panics
     /// When either closure panics, after both have stopped; `a`'s panic wins. If `a` panics and `b` has not
     /// begun, `b` is dropped without running.
+    ///
+    /// Aborts when the worker of a join around this one was smuggled into `a` and used there (it is neither `Send` nor `Sync`, so
+    /// this takes a wrapper that claims otherwise), and tasks would come back in the wrong order.
     ///
     /// ```
     /// fn fib(worker: &upbeat::Worker, n: u32) -> u64 {
@@ -50,7 +57,7 @@ impl Worker {
             Ok(ra) => ra,
             Err(payload) => left_panicked(&frame, payload),
         };
-        if frame.worker().is_private() || frame.worker().thread().take_back() {
+        if frame.worker().is_private() || frame.worker().thread().take_back(frame.worker()) {
             // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
             let b = unsafe { frame.take_closure_or(kept) };
             (ra, b(self))
@@ -84,7 +91,7 @@ where
     RB: Send,
 {
     let worker = frame.worker();
-    if worker.is_private() || worker.thread().take_back() {
+    if worker.is_private() || worker.thread().take_back(worker) {
         // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
         withdraw(unsafe { frame.take_closure() });
     } else if !left_out!("join_left_waits") {
