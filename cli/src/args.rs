@@ -36,7 +36,7 @@ pub(crate) struct TrainArgs {
     /// Files and folders of text [default: this checkout]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) text: Vec<PathBuf>,
-    /// Endings of the files taken from folders
+    /// Endings of the files taken from folders; `target` and hidden ones are left out
     #[arg(long, value_name = "ENDING", value_delimiter = ',', default_values_t = ["rs".to_string(), "md".to_string()])]
     pub(crate) extensions: Vec<String>,
     /// Folder for the checkpoint, the loss curve and the trace

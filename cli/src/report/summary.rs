@@ -8,6 +8,7 @@ use upbeat::Metrics;
 use upbeat_kernels::pool::PoolStats;
 use upbeat_nn::train::{History, StepReport};
 
+use super::command;
 use crate::train::spoken;
 
 /// What was measured while training.
@@ -68,6 +69,11 @@ pub(crate) struct Summary<'a> {
     pub(crate) checkpoint: &'a Path,
 }
 
+/// The command line as it was given.
+fn arguments() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())
+}
+
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Facts { before, after, warm, pool, steps, tokens, forward, backward, update } = self.facts;
@@ -122,8 +128,11 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  checkpoint       {}", self.checkpoint.display())?;
         let out = self.checkpoint.parent().unwrap_or(self.checkpoint).display();
         if (made as u64) < self.steps {
-            writeln!(f, "go on with: upbeat train --resume --out {out}")?;
+            writeln!(f, "go on with: {}", command::resuming(arguments()))?;
         }
-        writeln!(f, "write with: upbeat generate --checkpoint {out} --prompt \"fn main\"")
+        let program =
+            std::env::args().next().map_or_else(|| "upbeat".to_owned(), |name| command::quoted(&name));
+        let out = command::quoted(&out.to_string());
+        writeln!(f, "write with: {program} generate --checkpoint {out} --prompt \"fn main\"")
     }
 }

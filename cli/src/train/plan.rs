@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use upbeat_kernels::Element;
-use upbeat_nn::data::{read_texts, Dataset, Text, Tokenizer};
+use upbeat_nn::data::{read_texts, DataError, Dataset, Text, Tokenizer};
 use upbeat_nn::schedule::Schedule;
 use upbeat_nn::train::{Checkpoint, TrainConfig, Trainer};
 use upbeat_nn::{AdamWConfig, Config, FeedForward, Norm, Positions};
@@ -32,7 +32,13 @@ pub(super) struct Source {
 /// Reads the text that was asked for, or the checkout's.
 pub(super) fn read_source(args: &TrainArgs) -> Result<Source, Failure> {
     let paths = if args.text.is_empty() { vec![checkout::find()?] } else { args.text.clone() };
-    let texts = read_texts(&paths, &args.extensions)?;
+    // Endings as people write them: `txt`, `.txt` or `*.txt`.
+    let bare = |ending: &String| ending.trim_start_matches('*').trim_start_matches('.').to_owned();
+    let extensions: Vec<String> = args.extensions.iter().map(bare).collect();
+    let texts = read_texts(&paths, &extensions).map_err(|error| match error {
+        DataError::NoFiles { .. } => Failure::Input(format!("{error}; name other endings with --extensions")),
+        error => error.into(),
+    })?;
     let bytes: usize = texts.iter().map(|t| t.content.len()).sum();
     let names: Vec<String> = paths.iter().map(|p: &PathBuf| p.display().to_string()).collect();
     let files = if texts.len() == 1 { "1 file".into() } else { format!("{} files", texts.len()) };
