@@ -172,7 +172,7 @@ impl WorkerThread {
         }
     }
 
-    /// Makes the next push public if somebody is without work.
+    /// Makes the next fork public if somebody is without work.
     pub(super) fn offer_to_hungry(&self) {
         if self.registry.sleep().is_hungry() {
             self.offer_next();
