@@ -19,6 +19,11 @@ pub enum BuildError {
         /// What it holds.
         value: String,
     },
+    /// `UPBEAT_MODE` is none of `never-promote`, `always-promote` and `seed=` with a number below 2⁶⁴.
+    Mode {
+        /// What it holds.
+        value: String,
+    },
     /// More workers than [`MAX_WORKERS`](crate::MAX_WORKERS) were asked for.
     TooManyWorkers {
         /// How many.
@@ -51,6 +56,9 @@ impl fmt::Display for BuildError {
             }
             Self::Environment { value } => {
                 write!(f, "UPBEAT_WORKERS={value:?} is not a number from 1 to {}", crate::MAX_WORKERS)
+            }
+            Self::Mode { value } => {
+                write!(f, "UPBEAT_MODE={value:?} is none of never-promote, always-promote and seed=NUMBER")
             }
             Self::TooManyWorkers { asked } => {
                 write!(f, "{asked} workers were asked for; the most is {}", crate::MAX_WORKERS)

@@ -44,7 +44,7 @@ pub mod topology;
 
 pub use error::BuildError;
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
-pub use runtime::{Builder, Pin, Runtime, MAX_WORKERS};
+pub use runtime::{Builder, Mode, Pin, Runtime, MAX_WORKERS};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
 pub use task::frame::Worker;
 pub use task::scope::Scope;

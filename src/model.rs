@@ -17,6 +17,7 @@ use crate::sync::{lock, Local, Mutex};
 use crate::task::frame::Worker;
 use crate::task::Task;
 use crate::topology::Topology;
+use crate::Mode;
 
 /// A runtime whose threads the model makes.
 pub struct Pool {
@@ -32,6 +33,7 @@ impl Pool {
             policy: Box::new(Random),
             heartbeat: Duration::from_micros(1),
             seed: 1,
+            mode: Mode::OnRequest,
             on_panic: None,
         });
         Self { registry, queues: Mutex::new(queues.into_iter().map(Some).collect()) }

@@ -16,12 +16,24 @@ const MASK: u64 = RING_SLOTS as u64 - 1;
 #[repr(align(128))]
 struct Line<T>(T);
 
+/// What becomes of a thief's request; chosen when the ring is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requests {
+    /// It stands until the owner's next fork answers it.
+    Answered,
+    /// It is not heard: nothing is ever asked of the owner.
+    Ignored,
+    /// One always stands: each fork answers.
+    Standing,
+}
+
 /// The shared half of a ring.
 ///
 /// | field | written by | read by |
 /// |---|---|---|
 /// | `asked` | thieves raise, the owner clears | the owner, at each fork |
 /// | `owner` | the owner, once | the owner |
+/// | `requests` | nobody | all |
 /// | `top` | thieves and the owner, by CAS, only upwards | all |
 /// | `bottom` | the owner | thieves |
 /// | `slots[i]` | the owner, for `i` outside `[top, bottom)` | thieves, for `i` in `[top, bottom)` |
@@ -30,6 +42,7 @@ pub struct Ring<T> {
     asked: Line<AtomicBool>,
     /// An address of the owner's choosing, so that a pointer to the ring leads to it.
     owner: AtomicPtr<()>,
+    requests: Requests,
     top: Line<AtomicU64>,
     bottom: Line<AtomicU64>,
     slots: [AtomicPtr<T>; RING_SLOTS],
@@ -47,11 +60,17 @@ pub enum Taken {
 }
 
 impl<T> Ring<T> {
-    /// An empty ring.
+    /// An empty ring whose owner answers requests.
     pub fn new() -> Self {
+        Self::with_requests(Requests::Answered)
+    }
+
+    /// An empty ring.
+    pub fn with_requests(requests: Requests) -> Self {
         Self {
-            asked: Line(AtomicBool::new(false)),
+            asked: Line(AtomicBool::new(requests == Requests::Standing)),
             owner: AtomicPtr::new(null_mut()),
+            requests,
             top: Line(AtomicU64::new(0)),
             bottom: Line(AtomicU64::new(0)),
             slots: std::array::from_fn(|_| AtomicPtr::new(null_mut())),
@@ -104,7 +123,7 @@ impl<T> Ring<T> {
 
     /// Asks the owner to make its oldest tasks public at its next fork.
     pub fn ask(&self) {
-        if !self.is_asked() {
+        if !self.is_asked() && self.requests != Requests::Ignored {
             self.asked.0.store(true, Ordering::Relaxed);
         }
     }
@@ -117,7 +136,9 @@ impl<T> Ring<T> {
 
     /// The owner begins to answer: who asks from here on finds its request in place at the next fork.
     pub fn begin_answer(&self) {
-        self.asked.0.store(false, Ordering::Relaxed);
+        if self.requests != Requests::Standing {
+            self.asked.0.store(false, Ordering::Relaxed);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::handle::Runtime;
+use super::mode::Mode;
 use super::registry::{PanicHandler, Parts, Registry};
 use super::worker::WorkerThread;
 use crate::error::BuildError;
@@ -53,6 +54,7 @@ pub struct Builder {
     stealing: Stealing,
     pin: Pin,
     seed: u64,
+    mode: Option<Mode>,
     stack_size: usize,
     thread_name: Box<dyn Fn(usize) -> String>,
     on_start: Option<Hook>,
@@ -68,6 +70,7 @@ impl Default for Builder {
             stealing: Stealing::default(),
             pin: Pin::default(),
             seed: 0x5eed,
+            mode: None,
             stack_size: 8 << 20,
             thread_name: Box::new(|index| format!("upbeat-{index}")),
             on_start: None,
@@ -108,6 +111,13 @@ impl Builder {
     /// Seed of the random choices among victims.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// When joins and loops share their work: [`Mode::OnRequest`] unless `UPBEAT_MODE` says otherwise. See [`Mode`] for those
+    /// that help to find races.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
         self
     }
 
@@ -154,6 +164,11 @@ impl Builder {
             0 => default_workers(std::env::var_os("UPBEAT_WORKERS"))?,
             workers => workers,
         };
+        let mode = match self.mode {
+            None => Mode::from_environment(std::env::var_os("UPBEAT_MODE"))?,
+            Some(mode) => mode,
+        };
+        let seed = if let Mode::Seeded(seed) = mode { seed } else { self.seed };
         if workers > MAX_WORKERS {
             return Err(BuildError::TooManyWorkers { asked: workers });
         }
@@ -172,7 +187,8 @@ impl Builder {
             topology,
             policy: self.stealing.policy(),
             heartbeat: self.heartbeat,
-            seed: self.seed,
+            seed,
+            mode,
             on_panic: self.on_panic,
         });
         let mut runtime = Runtime::new_with(registry.clone());

@@ -5,6 +5,7 @@ mod builder;
 pub(crate) mod current;
 mod global;
 mod handle;
+mod mode;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
 #[allow(unsafe_code)]
@@ -15,3 +16,4 @@ pub(crate) mod worker;
 pub use builder::{Builder, Pin, MAX_WORKERS};
 pub(crate) use global::global;
 pub use handle::Runtime;
+pub use mode::Mode;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::current::with_current;
+use super::mode::Mode;
 use super::worker::WorkerThread;
 use crate::deque::Ring;
 use crate::observe::counters::Counters;
@@ -54,6 +55,7 @@ pub(crate) struct Registry {
     pub(crate) topology: Topology,
     pub(crate) heartbeat: Duration,
     pub(crate) seed: u64,
+    pub(crate) mode: Mode,
     on_panic: Option<PanicHandler>,
     pub(crate) started: u64,
 }
@@ -64,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) policy: Box<dyn StealPolicy>,
     pub(crate) heartbeat: Duration,
     pub(crate) seed: u64,
+    pub(crate) mode: Mode,
     pub(crate) on_panic: Option<PanicHandler>,
 }
 
@@ -73,7 +76,7 @@ impl Registry {
         let workers = parts.topology.workers();
         let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
         let peers = queues.iter().map(|queue| Peer {
-            ring: Arc::new(Ring::new()),
+            ring: Arc::new(Ring::with_requests(parts.mode.requests())),
             queue: queue.stealer(),
             serving: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
@@ -88,6 +91,7 @@ impl Registry {
             topology: parts.topology,
             heartbeat: parts.heartbeat,
             seed: parts.seed,
+            mode: parts.mode,
             on_panic: parts.on_panic,
             started: now(),
         };

@@ -81,7 +81,9 @@ impl WorkerThread {
         self.ring.ring().begin_answer();
         let mut chain = [null(); CHAIN];
         let private = newest.private_chain(&mut chain);
-        let exposed = private.div_ceil(2).min(self.ring.room());
+        let mode = self.registry.mode;
+        let random = |bound| self.thief.borrow_mut().generator.below(bound);
+        let exposed = mode.exposed(private, random).min(self.ring.room());
         let oldest = chain[private - exposed..private].iter().rev();
         // SAFETY: the frames of the chain are private and alive: we are inside all of them.
         self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame) }));
@@ -102,6 +104,14 @@ impl WorkerThread {
                     sleep.wake_one();
                 }
             }
+        }
+        self.yield_if_drawn();
+    }
+
+    /// In the mode that draws at random, gives up the processor at some of the moments that this is called.
+    fn yield_if_drawn(&self) {
+        if self.registry.mode.yields(&mut self.thief.borrow_mut().generator) {
+            thread::yield_now();
         }
     }
 
@@ -157,6 +167,7 @@ impl WorkerThread {
     fn run(&self, work: Work) {
         self.registry.sleep().end_hunger();
         self.offer_to_hungry();
+        self.yield_if_drawn();
         match work {
             Work::Join(stolen, victim) => self.run_stolen(stolen, victim),
             Work::Task(Task::Install(job)) => job.run(self, Then::Rest),
@@ -337,6 +348,7 @@ mod tests {
             policy: Box::new(Wrong),
             heartbeat: Duration::from_micros(1),
             seed: 1,
+            mode: crate::Mode::OnRequest,
             on_panic: None,
         });
         std::thread::scope(|threads| {

@@ -49,6 +49,8 @@ pub(crate) fn wait<'a, T>(
 /// Loom's own `unpark` makes a thread see all that the waker did even if it never parks, and may
 /// wake one that waits for a lock. So a token under a lock stands for it.
 pub(crate) mod thread {
+    pub(crate) use loom::thread::yield_now;
+
     use super::{lock, wait, Arc, Condvar, Mutex};
     use std::cell::Cell;
 

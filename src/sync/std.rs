@@ -39,7 +39,7 @@ pub(crate) fn wait<'a, T>(
 
 /// Threads, as far as the scheduler needs them.
 pub(crate) mod thread {
-    pub(crate) use std::thread::{current, park, park_timeout, Thread};
+    pub(crate) use std::thread::{current, park, park_timeout, yield_now, Thread};
 }
 
 /// One poll of a loop that waits for another thread.
