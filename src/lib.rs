@@ -46,6 +46,7 @@ pub use error::BuildError;
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
 pub use runtime::{Builder, Mode, Pin, Runtime, MAX_WORKERS};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
+pub use task::context::JoinContext;
 pub use task::frame::Worker;
 pub use task::scope::Scope;
 pub use task::spawn::JoinHandle;
@@ -146,6 +147,39 @@ where
             handle
         }
         None => global().spawn(f),
+    })
+}
+
+/// What [`yield_now`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yield {
+    /// A task was run.
+    Ran,
+    /// No task was waiting.
+    Idle,
+}
+
+/// Runs one other public task if any waits: a spawned one, a scope's, or an installed closure. `None` on a thread that is no
+/// worker.
+///
+/// For code that waits for something the runtime does not know of. The task nests on the caller's stack, so hold no lock
+/// that it might take.
+///
+/// ```
+/// let runtime = upbeat::Runtime::builder().workers(1).build()?;
+/// let ran = runtime.run_on_worker(|_| {
+///     let handle = upbeat::spawn(|| 6 * 7);
+///     assert_eq!(upbeat::yield_now(), Some(upbeat::Yield::Ran));
+///     handle.is_finished()
+/// });
+/// assert!(ran);
+/// assert_eq!(upbeat::yield_now(), None);
+/// # Ok::<(), upbeat::BuildError>(())
+/// ```
+pub fn yield_now() -> Option<Yield> {
+    with_current(|worker| {
+        let ran = worker?.thread().run_one_nested();
+        Some(if ran { Yield::Ran } else { Yield::Idle })
     })
 }
 

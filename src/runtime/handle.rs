@@ -61,6 +61,27 @@ impl Runtime {
         self.registry.install(f)
     }
 
+    /// Runs `f` on a thread of this runtime and waits for it: for work that must not run on the caller's own thread, such as
+    /// one that uses what [`on_start`](Builder::on_start) has put into thread-locals. On one of its own workers `f` runs on
+    /// the spot; a worker of another runtime goes on serving that one meanwhile.
+    ///
+    /// # Panics
+    /// When `f` panics.
+    ///
+    /// ```
+    /// let runtime = upbeat::Runtime::builder().thread_name(|_| "compute".into()).build()?;
+    /// let name = runtime.run_on_worker(|_| std::thread::current().name().map(str::to_owned));
+    /// assert_eq!(name.as_deref(), Some("compute"));
+    /// # Ok::<(), upbeat::BuildError>(())
+    /// ```
+    pub fn run_on_worker<F, R>(&self, f: F) -> R
+    where
+        F: FnOnce(&Worker) -> R + Send,
+        R: Send,
+    {
+        self.registry.run_on_worker(f)
+    }
+
     /// [`join`](crate::join) on this runtime.
     ///
     /// # Panics

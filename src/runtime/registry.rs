@@ -129,6 +129,18 @@ impl Registry {
         })
     }
 
+    /// As `install`, but never on a thread that is no worker's own.
+    pub(crate) fn run_on_worker<F, R>(self: &Arc<Self>, f: F) -> R
+    where
+        F: FnOnce(&Worker) -> R + Send,
+        R: Send,
+    {
+        with_current(|worker| match worker {
+            Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => f(worker),
+            other => self.install_from_outside(other.map(Worker::thread), f),
+        })
+    }
+
     fn install_from_outside<F, R>(self: &Arc<Self>, foreign: Option<&WorkerThread>, f: F) -> R
     where
         F: FnOnce(&Worker) -> R + Send,

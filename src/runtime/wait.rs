@@ -120,6 +120,11 @@ impl WorkerThread {
         }
     }
 
+    /// Runs one public task in the middle of another one, if any waits.
+    pub(crate) fn run_one_nested(&self) -> bool {
+        self.find_task().map(|task| self.run_nested(task)).is_some()
+    }
+
     /// Runs a stolen task while waiting. A scope's owner waits with tasks of the joins around the scope in its ring; those do
     /// not descend from the stolen task, so whoever waits for that one must not steal from here.
     fn run_above(&self, run: impl FnOnce()) {

@@ -1,5 +1,6 @@
 //! Tasks: the closures that workers run, how their results and panics come back, and who waits for them.
 
+pub(crate) mod context;
 #[allow(unsafe_code)]
 pub(crate) mod frame;
 #[allow(unsafe_code)]
