@@ -1,8 +1,6 @@
 //! Configuring and starting a runtime.
 
-use std::sync::mpsc;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use super::handle::Runtime;
@@ -11,6 +9,7 @@ use super::registry::{PanicHandler, Parts, Registry};
 use super::worker::WorkerThread;
 use crate::error::BuildError;
 use crate::steal::Stealing;
+use crate::sync::{lock, thread, wait, Condvar, Mutex};
 use crate::task::unwind::{abort, catch, discard};
 use crate::topology::{affinity, machine, Topology};
 
@@ -182,7 +181,11 @@ impl Builder {
         if let Some(index) = names.iter().position(|name| name.contains('\0')) {
             return Err(BuildError::ThreadName { index });
         }
-        let topology = Topology::dealt(&machine(), workers);
+        // The machine of a model has no CPUs to tell apart.
+        let topology = match cfg!(upbeat_loom) {
+            true => Topology::flat(workers),
+            false => Topology::dealt(&machine(), workers),
+        };
         let (registry, queues) = Registry::new(Parts {
             topology,
             policy: self.stealing.policy(),
@@ -192,12 +195,12 @@ impl Builder {
             on_panic: self.on_panic,
         });
         let mut runtime = Runtime::new_with(registry.clone());
-        let (started, starts) = mpsc::channel();
+        let starts = Arc::new(Starts::default());
         for ((index, queue), name) in queues.into_iter().enumerate().zip(names) {
             let registry = registry.clone();
-            let started = started.clone();
+            let starts = starts.clone();
             let (on_start, on_exit) = (self.on_start.clone(), self.on_exit.clone());
-            let pin = (self.pin == Pin::Cores).then(|| registry.topology.cpu(index).id);
+            let pin = (self.pin == Pin::Cores && !cfg!(upbeat_loom)).then(|| registry.topology.cpu(index).id);
             let body = move || {
                 if let Some(cpu) = pin {
                     affinity::pin(cpu);
@@ -205,9 +208,7 @@ impl Builder {
                 let outcome = on_start.map_or(Ok(()), |hook| catch(|| hook(index)));
                 let failed = outcome.is_err();
                 discard(outcome);
-                // `build` may have given up on us already.
-                let _ = started.send((index, failed));
-                drop(started);
+                starts.report(index, failed);
                 if failed {
                     return;
                 }
@@ -216,18 +217,50 @@ impl Builder {
                     abort(&format!("the on_exit hook of worker {index} panicked"));
                 }
             };
-            let thread = thread::Builder::new().name(name).stack_size(self.stack_size).spawn(body);
-            match thread {
+            match thread::spawn(name, self.stack_size, body) {
                 Ok(thread) => runtime.threads.push(thread),
                 // Dropping the runtime stops and joins the workers before this one.
                 Err(source) => return Err(BuildError::Spawn { index, source }),
             }
         }
-        drop(started);
-        match starts.iter().find(|(_, failed)| *failed) {
-            Some((index, _)) => Err(BuildError::StartHook { index }),
+        match starts.wait_for(workers) {
+            Some(index) => Err(BuildError::StartHook { index }),
             None => Ok(runtime),
         }
+    }
+}
+
+/// What the threads say of their start hooks.
+#[derive(Default)]
+struct Starts {
+    reports: Mutex<Reports>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Reports {
+    count: usize,
+    /// The first worker whose hook panicked.
+    failed: Option<usize>,
+}
+
+impl Starts {
+    fn report(&self, index: usize, failed: bool) {
+        let mut reports = lock(&self.reports);
+        reports.count += 1;
+        if failed {
+            reports.failed = reports.failed.or(Some(index));
+        }
+        self.changed.notify_one();
+    }
+
+    /// Blocks until a hook has failed or all `workers` have reported; says which one failed.
+    fn wait_for(&self, workers: usize) -> Option<usize> {
+        let mut reports = lock(&self.reports);
+        while reports.failed.is_none() && reports.count < workers {
+            reports = wait(&self.changed, reports, None);
+        }
+        reports.failed
     }
 }
 

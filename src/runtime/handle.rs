@@ -1,7 +1,6 @@
 //! The handle of a runtime, and shutting it down.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use super::builder::Builder;
@@ -9,7 +8,7 @@ use super::current::with_current;
 use super::registry::Registry;
 use crate::error::BuildError;
 use crate::observe::{Metrics, Span};
-use crate::sync::{now, Ordering};
+use crate::sync::{now, thread, Ordering};
 use crate::task::frame::Worker;
 use crate::task::scope::{self, Scope};
 use crate::task::spawn::{spawned, JoinHandle};

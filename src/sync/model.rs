@@ -49,10 +49,25 @@ pub(crate) fn wait<'a, T>(
 /// Loom's own `unpark` makes a thread see all that the waker did even if it never parks, and may
 /// wake one that waits for a lock. So a token under a lock stands for it.
 pub(crate) mod thread {
-    pub(crate) use loom::thread::yield_now;
+    pub(crate) use loom::thread::{yield_now, JoinHandle};
 
     use super::{lock, wait, Arc, Condvar, Mutex};
     use std::cell::Cell;
+    use std::num::NonZero;
+
+    /// Starts one of the model's threads. Its stack has the size of the model's own, whatever is asked for.
+    pub(crate) fn spawn(
+        name: String,
+        _stack_size: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        loom::thread::Builder::new().name(name).spawn(body)
+    }
+
+    /// A model's machine has two processors.
+    pub(crate) fn available_parallelism() -> std::io::Result<NonZero<usize>> {
+        Ok(NonZero::<usize>::MIN.saturating_add(1))
+    }
 
     /// How long a sleep with a time limit lasts.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,7 +39,18 @@ pub(crate) fn wait<'a, T>(
 
 /// Threads, as far as the scheduler needs them.
 pub(crate) mod thread {
-    pub(crate) use std::thread::{current, park, park_timeout, yield_now, Thread};
+    pub(crate) use std::thread::{
+        available_parallelism, current, park, park_timeout, yield_now, JoinHandle, Thread,
+    };
+
+    /// Starts a thread.
+    pub(crate) fn spawn(
+        name: String,
+        stack_size: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(name).stack_size(stack_size).spawn(body)
+    }
 }
 
 /// One poll of a loop that waits for another thread.
