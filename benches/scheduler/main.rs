@@ -4,18 +4,32 @@
 //! `cargo bench --bench scheduler` measures; without `--bench` (as `cargo test --benches` runs it) each body runs once. Pin the
 //! process (`taskset -c 0,1`) for steady numbers: worker 0 of each runtime then shares a core with its peers in turn.
 
+mod arguments;
 mod measure;
+mod serial;
 mod workloads;
 
+use arguments::Arguments;
 use measure::{Measure, Row};
 use std::time::Duration;
 use upbeat::{Pin, Runtime};
+use upbeat_benches::affinity::Cpus;
 use workloads::{busy_leaf, chili_runs, rayon_runs, sequential, sequential_right_first, upbeat_runs, Node};
 
 fn main() {
+    let arguments = Arguments::read();
     let measure = Measure::from_args();
     let one = Runtime::builder().workers(1).pin(Pin::Cores).build().expect("a runtime of one worker");
     let two = Runtime::builder().workers(2).pin(Pin::Cores).build().expect("a runtime of two workers");
+    let cpus = Cpus::read();
+    if arguments.takes("serial") {
+        cpus.pin(0);
+        serial::run(&two, &arguments);
+        cpus.release();
+    }
+    if !arguments.takes("joins") {
+        return;
+    }
     let rayon_one =
         rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a rayon pool of one thread");
     let rayon_two =
