@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fork;
 use super::handle::Runtime;
 use super::mode::Mode;
 use super::registry::{PanicHandler, Parts, Registry};
@@ -181,6 +182,7 @@ impl Builder {
         if let Some(index) = names.iter().position(|name| name.contains('\0')) {
             return Err(BuildError::ThreadName { index });
         }
+        fork::watch();
         // The machine of a model has no CPUs to tell apart.
         let topology = match cfg!(upbeat_loom) {
             true => Topology::flat(workers),

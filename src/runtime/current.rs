@@ -23,6 +23,12 @@ pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
     f(unsafe { worker.as_ref() })
 }
 
+/// This thread is no worker any more: it is the only one of a child process.
+#[cfg(all(target_os = "linux", not(upbeat_loom)))]
+pub(super) fn forget_worker() {
+    let _ = CURRENT.try_with(|current| current.set(null()));
+}
+
 impl Worker {
     /// Runs `f` with this worker as the one that the free functions fork from.
     #[inline]

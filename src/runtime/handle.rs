@@ -17,6 +17,9 @@ use crate::topology::Topology;
 
 /// A set of worker threads and what they share. Dropping it runs what was spawned and joins every thread.
 ///
+/// A child of `fork` has none of the threads. There every use of its parent's runtime panics with a message, dropping it does
+/// nothing, and the free functions use a global runtime of the child's own (on Linux).
+///
 /// ```
 /// let runtime = upbeat::Runtime::new()?;
 /// let (a, b) = runtime.join(|| 1 + 1, || 2 + 2);
@@ -139,6 +142,7 @@ impl Runtime {
 
     /// Begins to record when each worker is busy (at most 65,536 spans each); see [`stop_trace`](Self::stop_trace).
     pub fn start_trace(&self) {
+        self.registry.require_workers();
         for peer in &self.registry.peers {
             peer.events.start();
         }
@@ -147,6 +151,7 @@ impl Runtime {
     /// The busy spans since [`start_trace`](Self::start_trace), for [`write_chrome_trace`](crate::write_chrome_trace). A
     /// stretch that is still going on counts up to now.
     pub fn stop_trace(&self) -> Vec<Span> {
+        self.registry.require_workers();
         let now = now();
         let span = |row, (from, to)| Span {
             name: "busy".to_owned(),
@@ -175,6 +180,10 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if self.registry.is_left_behind() {
+            // The threads are not here to be joined, and one of them may have held a lock.
+            return std::mem::forget(std::mem::take(&mut self.threads));
+        }
         self.registry.sleep().terminate();
         let own = with_current(|worker| {
             worker.is_some_and(|worker| Arc::ptr_eq(worker.thread().registry(), &self.registry))

@@ -3,6 +3,9 @@
 mod builder;
 #[allow(unsafe_code)]
 pub(crate) mod current;
+#[allow(unsafe_code)]
+pub(crate) mod fork;
+#[allow(unsafe_code)]
 mod global;
 mod handle;
 mod mode;

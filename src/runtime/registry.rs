@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::current::with_current;
+use super::fork;
 use super::mode::Mode;
 use super::worker::WorkerThread;
 use crate::deque::Ring;
@@ -21,6 +22,10 @@ use crate::topology::Topology;
 
 /// Handles panics that no one waits for.
 pub(crate) type PanicHandler = Box<dyn Fn(Payload) + Send + Sync>;
+
+/// What a child of `fork` is told.
+const LEFT_BEHIND: &str =
+    "this runtime's workers are in the process that called fork(), not in its child; build a runtime in the child";
 
 /// One worker, as the others see it.
 pub(crate) struct Peer {
@@ -58,6 +63,8 @@ pub(crate) struct Registry {
     pub(crate) mode: Mode,
     on_panic: Option<PanicHandler>,
     pub(crate) started: u64,
+    /// Which process its threads are in.
+    generation: u64,
 }
 
 /// What a registry is made of besides its workers.
@@ -94,8 +101,27 @@ impl Registry {
             mode: parts.mode,
             on_panic: parts.on_panic,
             started: now(),
+            generation: fork::generation(),
         };
         (Arc::new(registry), queues)
+    }
+
+    /// Whether this process is a child of `fork`, and the workers are in its parent: nothing here may be waited for or locked.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    /// # Panics
+    /// When [`is_left_behind`](Self::is_left_behind).
+    pub(crate) fn require_workers(&self) {
+        assert!(!self.is_left_behind(), "{LEFT_BEHIND}");
+    }
+
+    /// For code that must not unwind.
+    pub(crate) fn require_workers_or_abort(&self) {
+        if self.is_left_behind() {
+            abort(LEFT_BEHIND);
+        }
     }
 
     pub(crate) fn sleep(&self) -> &Sleep {
@@ -104,6 +130,7 @@ impl Registry {
 
     /// Makes a task public: in the current worker's own queue if it is one of ours, else in the injector.
     pub(crate) fn submit(self: &Arc<Self>, task: Task) {
+        self.require_workers();
         with_current(|worker| match worker {
             Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => worker.thread().queue(task),
             _ => self.injector.push(task),
@@ -125,7 +152,10 @@ impl Registry {
     {
         with_current(|worker| match worker {
             Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => f(worker),
-            other => self.install_from_outside(other.map(Worker::thread), f),
+            other => {
+                let foreign = other.map(Worker::thread).filter(|thread| !thread.registry().is_left_behind());
+                self.install_from_outside(foreign, f)
+            }
         })
     }
 
@@ -146,6 +176,7 @@ impl Registry {
         F: FnOnce(&Worker) -> R + Send,
         R: Send,
     {
+        self.require_workers();
         let job = InstallJob::new(f);
         // The job's frame is public until `done`: nothing between may unwind out of here.
         let guard = AbortOnUnwind("waiting for an installed task failed");

@@ -68,6 +68,7 @@ impl WorkerThread {
         if latch.is_set() {
             return;
         }
+        self.registry.require_workers_or_abort();
         let sleep = self.registry.sleep();
         self.registry.end_busy(self.index);
         sleep.begin_hunger();
@@ -108,6 +109,7 @@ impl WorkerThread {
 
     /// Waits for `done` and meanwhile runs any public task: for waits whose end may depend on one.
     pub(crate) fn wait_running_anything(&self, done: &Blocking) {
+        self.registry.require_workers_or_abort();
         let mut nap = NAP;
         while !done.is_set() {
             if let Some(task) = self.find_task() {

@@ -79,6 +79,10 @@ impl WorkerThread {
     #[inline(never)]
     pub(crate) fn answer(&self, newest: &Worker) {
         self.ring.ring().begin_answer();
+        if self.registry.is_left_behind() {
+            // Nobody is there to take anything; the child runs it all.
+            return;
+        }
         let mut chain = [null(); CHAIN];
         let private = newest.private_chain(&mut chain);
         let mode = self.registry.mode;
@@ -136,6 +140,7 @@ impl WorkerThread {
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&Worker) -> R) -> R {
         // SAFETY: it is this thread's own ring, and `serve`, which we are called from, has made us its owner.
         let root = unsafe { Worker::root(self.ring.ring()) };
+        let _guard = AbortInChild(&self.registry);
         root.entered(|| f(&root))
     }
 
@@ -303,6 +308,15 @@ impl WorkerThread {
             nap = (nap * 2).min(NAP * 4);
         }
         None
+    }
+}
+
+/// Ends a child of `fork` that comes back from the task that forked it: who waits for that is in the parent.
+struct AbortInChild<'a>(&'a Registry);
+
+impl Drop for AbortInChild<'_> {
+    fn drop(&mut self) {
+        self.0.require_workers_or_abort();
     }
 }
 

@@ -142,6 +142,9 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// The payload of the task's panic.
     pub fn join(mut self) -> std::thread::Result<T> {
+        if let Some(task) = &self.task {
+            task.registry().require_workers();
+        }
         let Some(task) = self.task.take() else { unreachable!("join consumes the handle") };
         with_current(|worker| match worker {
             Some(worker) => {
@@ -158,13 +161,17 @@ impl<T> JoinHandle<T> {
 
     /// Whether the task has finished, so that [`join`](Self::join) will not wait.
     pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.done().is_set())
+        self.task.as_ref().is_some_and(|task| !task.registry().is_left_behind() && task.done().is_set())
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
+            if task.registry().is_left_behind() {
+                // Its locks may be held by threads that are not in this process.
+                return std::mem::forget(task);
+            }
             task.detach();
         }
     }
