@@ -37,6 +37,10 @@ sleep_active_fence      sleep     a_watcher_that_leaves_its_seat_sees_who_turns_
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_set           shutdown  what_another_thread_spawned_before_runs_too
+cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
+cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
+cancel_set              cancel    who_sees_the_token_cancelled_sees_what_came_before
+cancel_read             cancel    who_sees_the_token_cancelled_sees_what_came_before
 '
 
 named=$(awk 'NF { print $1 }' <<<"$mutations" | sort -u)

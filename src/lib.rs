@@ -46,8 +46,10 @@ pub use error::BuildError;
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
 pub use runtime::{Builder, Mode, Pin, Runtime, MAX_WORKERS};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
+pub use task::cancel::{CancelToken, Cancelled};
 pub use task::context::JoinContext;
 pub use task::frame::Worker;
+pub use task::priority::{Priority, Spawn};
 pub use task::scope::Scope;
 pub use task::spawn::JoinHandle;
 
@@ -121,6 +123,30 @@ where
     }
 }
 
+/// [`scope`] under `token`: once it is cancelled, tasks that have not begun are dropped, those that run finish, and so does `f`.
+///
+/// ```
+/// let token = upbeat::CancelToken::new();
+/// let outcome = upbeat::scope_with(&token, |scope| {
+///     token.cancel();
+///     scope.spawn(|_| unreachable!());
+/// });
+/// assert_eq!(outcome, Err(upbeat::Cancelled));
+/// ```
+///
+/// # Errors
+/// [`Cancelled`] when the token is cancelled by the time all have stopped; `f` is dropped, too, if it had not begun.
+///
+/// # Panics
+/// As [`scope`].
+pub fn scope_with<'env, F, R>(token: &CancelToken, f: F) -> Result<R, Cancelled>
+where
+    F: FnOnce(&Scope<'_, 'env>) -> R + Send,
+    R: Send,
+{
+    on_current_worker(|worker| task::scope::run_with(worker, token, f))
+}
+
 /// Runs `f` some time soon on a worker; it is public at once, so any idle worker may take it.
 ///
 /// ```
@@ -180,6 +206,24 @@ pub fn yield_now() -> Option<Yield> {
     with_current(|worker| {
         let ran = worker?.thread().run_one_nested();
         Some(if ran { Yield::Ran } else { Yield::Idle })
+    })
+}
+
+/// [`spawn`] with a priority or a token that cancels the task; see [`Spawn`].
+///
+/// ```
+/// use upbeat::{Priority, Spawn};
+/// let handle = upbeat::spawn_with(Spawn::new().priority(Priority::High), || 6 * 7);
+/// assert_eq!(handle.join().unwrap(), 42);
+/// ```
+pub fn spawn_with<F, T>(options: Spawn, f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    with_current(|worker| match worker {
+        Some(worker) => options.run(worker.thread().registry(), f),
+        None => global().spawn_with(options, f),
     })
 }
 

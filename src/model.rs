@@ -69,6 +69,15 @@ impl Pool {
         handle
     }
 
+    /// Spawns a task with options.
+    pub fn spawn_with<T: Send + 'static>(
+        &self,
+        options: crate::Spawn,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> crate::JoinHandle<T> {
+        options.run(&self.registry, f)
+    }
+
     /// Tells the workers to end when nothing is left.
     pub fn terminate(&self) {
         self.registry.sleep().terminate();

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::pace::Pace;
+use crate::task::cancel::{self, CancelToken};
 use crate::task::frame::Worker;
 
 /// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
@@ -24,7 +25,8 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
         }
         return;
     }
-    crate::on_current_worker(|worker| run(worker, 0, data, size, &f));
+    let token = cancel::current();
+    crate::on_current_worker(|worker| run(worker, 0, data, size, &f, token.as_ref()));
 }
 
 fn run<T: Send>(
@@ -33,8 +35,9 @@ fn run<T: Send>(
     mut data: &mut [T],
     size: usize,
     f: &(impl Fn(usize, &mut [T]) + Sync),
+    token: Option<&CancelToken>,
 ) {
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(token);
     while !data.is_empty() {
         let chunks = data.len().div_ceil(size);
         if chunks > 1 && (worker.is_asked() || pace.is_coarse()) {
@@ -44,8 +47,8 @@ fn run<T: Send>(
             let (left, right) = data.split_at_mut(chunks / 2 * size);
             let middle = first + chunks / 2;
             worker.join(
-                |worker| run(worker, first, left, size, f),
-                |worker| run(worker, middle, right, size, f),
+                |worker| run(worker, first, left, size, f, token),
+                |worker| run(worker, middle, right, size, f, token),
             );
             return;
         }

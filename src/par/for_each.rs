@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::pace::Pace;
+use crate::task::cancel::{self, CancelToken};
 use crate::task::frame::Worker;
 
 /// Calls `f` for every index of `range`, in parallel when workers are idle.
@@ -23,11 +24,12 @@ pub fn for_each(range: Range<usize>, f: impl Fn(usize) + Sync) {
         range.for_each(f);
         return;
     }
-    crate::on_current_worker(|worker| run(worker, range, &f));
+    let token = cancel::current();
+    crate::on_current_worker(|worker| run(worker, range, &f, token.as_ref()));
 }
 
-fn run(worker: &Worker, mut range: Range<usize>, f: &(impl Fn(usize) + Sync)) {
-    let mut pace = Pace::new();
+fn run(worker: &Worker, mut range: Range<usize>, f: &(impl Fn(usize) + Sync), token: Option<&CancelToken>) {
+    let mut pace = Pace::new(token);
     while !range.is_empty() {
         if range.len() > 1 && (worker.is_asked() || pace.is_coarse()) {
             if pace.is_coarse() {
@@ -35,7 +37,7 @@ fn run(worker: &Worker, mut range: Range<usize>, f: &(impl Fn(usize) + Sync)) {
             }
             let middle = range.start + range.len() / 2;
             let (left, right) = (range.start..middle, middle..range.end);
-            worker.join(|worker| run(worker, left, f), |worker| run(worker, right, f));
+            worker.join(|worker| run(worker, left, f, token), |worker| run(worker, right, f, token));
             return;
         }
         let end = range.end.min(range.start.saturating_add(pace.chunk()));

@@ -4,6 +4,8 @@
 //! it looks whether somebody asked for work; then the rest of the range is halved by a [`join`](crate::Worker::join). So the
 //! grain is found while running, and a loop that nobody helps with is a sequential loop.
 //!
+//! A loop under a [`CancelToken`](crate::CancelToken) stops between two chunks when that is cancelled.
+//!
 //! Which worker runs which index is not determined. [`map_reduce`] combines in a tree that depends on the range
 //! alone, so its result has the same bits for any number of workers.
 

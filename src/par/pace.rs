@@ -1,6 +1,7 @@
 //! How many items to run before looking up, found by reading the clock once a chunk.
 
 use crate::sync::now;
+use crate::task::cancel::CancelToken;
 
 /// A chunk shorter than this is doubled, ns: looking up costs about 30 ns.
 const SHORT: u64 = 2_000;
@@ -8,7 +9,9 @@ const SHORT: u64 = 2_000;
 const LONG: u64 = 10_000;
 
 /// The pace of one loop on one worker.
-pub(super) struct Pace {
+pub(super) struct Pace<'a> {
+    /// What may stop the loop.
+    token: Option<&'a CancelToken>,
     chunk: usize,
     /// Leaves until the chunk is done, where they are counted one by one.
     left: usize,
@@ -16,9 +19,9 @@ pub(super) struct Pace {
     coarse: bool,
 }
 
-impl Pace {
-    pub(super) fn new() -> Self {
-        Self { chunk: 1, left: 1, since: now(), coarse: false }
+impl<'a> Pace<'a> {
+    pub(super) fn new(token: Option<&'a CancelToken>) -> Self {
+        Self { token, chunk: 1, left: 1, since: now(), coarse: false }
     }
 
     /// How many items to run next.
@@ -26,8 +29,11 @@ impl Pace {
         self.chunk
     }
 
-    /// The chunk is done: adapts the next one.
+    /// The chunk is done: adapts the next one. Unwinds when the loop was cancelled.
     pub(super) fn step(&mut self) {
+        if let Some(token) = self.token {
+            token.check();
+        }
         let now = now();
         let took = now.saturating_sub(self.since);
         self.since = now;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::pace::Pace;
+use crate::task::cancel::{self, CancelToken};
 use crate::task::frame::Worker;
 
 /// Most leaves of a tree; ranges up to this have one index a leaf.
@@ -31,12 +32,12 @@ pub fn map_reduce<T: Send>(
         return identity();
     }
     let leaf = range.len().div_ceil(LEAVES);
-    let tree = Tree { map, combine, range: range.clone(), leaf };
+    let tree = Tree { map, combine, range: range.clone(), leaf, token: cancel::current() };
     let leaves = range.len().div_ceil(leaf);
     if leaves == 1 {
         return tree.fold(0);
     }
-    crate::on_current_worker(|worker| tree.run(worker, 0..leaves, &mut Pace::new()))
+    crate::on_current_worker(|worker| tree.run(worker, 0..leaves, &mut Pace::new(tree.token.as_ref())))
 }
 
 struct Tree<M, C> {
@@ -44,6 +45,7 @@ struct Tree<M, C> {
     combine: C,
     range: Range<usize>,
     leaf: usize,
+    token: Option<CancelToken>,
 }
 
 impl<M, C> Tree<M, C> {
@@ -59,7 +61,7 @@ impl<M, C> Tree<M, C> {
     }
 
     /// The leaves in `leaves`, halved down to single ones; on this worker unless somebody asks.
-    fn run<T: Send>(&self, worker: &Worker, leaves: Range<usize>, pace: &mut Pace) -> T
+    fn run<T: Send>(&self, worker: &Worker, leaves: Range<usize>, pace: &mut Pace<'_>) -> T
     where
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
@@ -76,8 +78,8 @@ impl<M, C> Tree<M, C> {
                 worker.offer_next();
             }
             worker.join(
-                |worker| self.run(worker, left, &mut Pace::new()),
-                |worker| self.run(worker, right, &mut Pace::new()),
+                |worker| self.run(worker, left, &mut Pace::new(self.token.as_ref())),
+                |worker| self.run(worker, right, &mut Pace::new(self.token.as_ref())),
             )
         } else {
             (self.run(worker, left, pace), self.run(worker, right, pace))

@@ -9,7 +9,9 @@ use super::registry::Registry;
 use crate::error::BuildError;
 use crate::observe::{Metrics, Span};
 use crate::sync::{now, thread, Ordering};
+use crate::task::cancel::{CancelToken, Cancelled};
 use crate::task::frame::Worker;
+use crate::task::priority::Spawn;
 use crate::task::scope::{self, Scope};
 use crate::task::spawn::{spawned, JoinHandle};
 use crate::task::Task;
@@ -110,6 +112,21 @@ impl Runtime {
         self.install(|worker| scope::run(worker, f))
     }
 
+    /// [`scope_with`](crate::scope_with) on this runtime.
+    ///
+    /// # Errors
+    /// [`Cancelled`] when the token is cancelled by the time all have stopped.
+    ///
+    /// # Panics
+    /// As [`scope`](Self::scope).
+    pub fn scope_with<'env, F, R>(&self, token: &CancelToken, f: F) -> Result<R, Cancelled>
+    where
+        F: FnOnce(&Scope<'_, 'env>) -> R + Send,
+        R: Send,
+    {
+        self.install(|worker| scope::run_with(worker, token, f))
+    }
+
     /// [`spawn`](crate::spawn) on this runtime.
     pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
     where
@@ -119,6 +136,15 @@ impl Runtime {
         let (task, handle) = spawned(&self.registry, f);
         self.registry.submit(Task::Spawned(task));
         handle
+    }
+
+    /// [`spawn_with`](crate::spawn_with) on this runtime: a priority, and a token that cancels.
+    pub fn spawn_with<F, T>(&self, options: Spawn, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        options.run(&self.registry, f)
     }
 
     /// How many workers it has.

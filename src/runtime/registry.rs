@@ -55,6 +55,8 @@ impl Peer {
 pub(crate) struct Registry {
     pub(crate) peers: Vec<Peer>,
     pub(crate) injector: Injector<Task>,
+    /// Tasks of high priority, whoever spawned them.
+    pub(crate) urgent: Injector<Task>,
     sleep: Sleep,
     pub(crate) policy: Box<dyn StealPolicy>,
     pub(crate) topology: Topology,
@@ -93,6 +95,7 @@ impl Registry {
         let registry = Self {
             peers: peers.collect(),
             injector: Injector::new(),
+            urgent: Injector::new(),
             sleep: Sleep::new(workers),
             policy: parts.policy,
             topology: parts.topology,
@@ -138,9 +141,16 @@ impl Registry {
         self.sleep.wake_one();
     }
 
+    /// Makes a task public that goes before all others.
+    pub(crate) fn submit_urgent(&self, task: Task) {
+        self.urgent.push(task);
+        self.sleep.wake_one();
+    }
+
     /// Whether some queue or ring has a task that an idle worker could take.
     pub(crate) fn has_public_work(&self) -> bool {
         !self.injector.is_empty()
+            || !self.urgent.is_empty()
             || self.peers.iter().any(|peer| peer.ring.has_public() || !peer.queue.is_empty())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::worker::{pause, Work, WorkerThread, NAP};
 use crate::observe::counters::count;
 use crate::sync::{left_out, thread, Ordering, SPINS};
+use crate::task::cancel;
 use crate::task::frame::Stolen;
 use crate::task::latch::{Blocking, Latch};
 use crate::task::scope::Shared as ScopeShared;
@@ -140,13 +141,14 @@ impl WorkerThread {
     /// Runs a public task in the middle of another one. Meanwhile the ring holds what does not descend from that other one, so
     /// its waiters must not steal from here.
     fn run_nested(&self, task: Task) {
-        self.with_foreign(|| match task {
+        let run = || match task {
             Task::Install(job) => job.run(self, Then::GoOn),
             Task::Spawned(task) => task.run(self, Then::GoOn),
             Task::Scoped(scope) => {
                 scope.run_one(self, Then::GoOn);
             }
-        });
+        };
+        self.with_foreign(|| cancel::under(None, run));
     }
 
     /// Runs `run`, which does not unwind, and says meanwhile that the ring holds unrelated tasks.

@@ -209,13 +209,16 @@ impl WorkerThread {
         serving.store(0, Ordering::Relaxed);
     }
 
-    /// A task from the public queues: our own, then the injector, then the others'.
+    /// A task from the public queues: those that go first, our own, the injector, the others'.
     pub(super) fn find_task(&self) -> Option<Task> {
-        self.queue.pop().or_else(|| self.registry.injector.steal()).or_else(|| {
-            let peers = &self.registry.peers;
-            let others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
-            others.into_iter().find_map(|peer| peer.queue.steal())
-        })
+        let registry = &self.registry;
+        let others = || {
+            let peers = &registry.peers;
+            let mut others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
+            others.find_map(|peer| peer.queue.steal())
+        };
+        let urgent = registry.urgent.steal();
+        urgent.or_else(|| self.queue.pop()).or_else(|| registry.injector.steal()).or_else(others)
     }
 
     /// Something to run from anywhere, for a worker with an empty stack.

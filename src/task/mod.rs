@@ -1,5 +1,6 @@
 //! Tasks: the closures that workers run, how their results and panics come back, and who waits for them.
 
+pub(crate) mod cancel;
 pub(crate) mod context;
 #[allow(unsafe_code)]
 pub(crate) mod frame;
@@ -10,6 +11,7 @@ pub(crate) mod join;
 // `pub` in here is for the models alone, as in `crate::deque`.
 #[allow(unreachable_pub)]
 pub(crate) mod latch;
+pub(crate) mod priority;
 #[allow(unsafe_code)]
 pub(crate) mod scope;
 pub(crate) mod spawn;

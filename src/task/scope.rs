@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use super::cancel::{self, CancelToken, Cancelled};
 use super::frame::Worker;
 use super::job::{erase, ErasedClosure};
 use super::latch::Latch;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     /// The worker that waits.
     owner: usize,
     registry: Arc<Registry>,
+    /// Cancels the tasks that have not begun.
+    token: Option<CancelToken>,
 }
 
 impl Shared {
@@ -73,19 +76,26 @@ impl Shared {
             thread.ending(then);
             return false;
         };
-        if let Err(payload) = catch(move || thread.enter(closure)) {
-            let mut first = lock(&self.panic);
-            match *first {
-                None => *first = Some(payload),
-                Some(_) => {
-                    drop(first);
-                    discard(payload);
-                }
-            }
+        match catch(move || thread.enter(closure)) {
+            // A task that was dropped, or whose loop stopped, stands in no panic's way; who has the token is told by that.
+            Err(payload) if self.token.is_none() || !payload.is::<Cancelled>() => self.keep_first(payload),
+            Ok(()) | Err(_) => {}
         }
         thread.ending(then);
         self.finish();
         true
+    }
+
+    /// Keeps the first panic of a task for the scope's owner.
+    fn keep_first(&self, payload: Payload) {
+        let mut first = lock(&self.panic);
+        match *first {
+            None => *first = Some(payload),
+            Some(_) => {
+                drop(first);
+                discard(payload);
+            }
+        }
     }
 
     fn finish(&self) {
@@ -128,7 +138,10 @@ impl<'env> Scope<'_, 'env> {
     /// ```
     pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
         let scope = Scope { shared: self.shared.clone(), env: PhantomData };
-        let closure: Box<dyn FnOnce(&Worker) + Send + 'env> = Box::new(move |_| f(&scope));
+        let closure: Box<dyn FnOnce(&Worker) + Send + 'env> = match self.shared.token.clone() {
+            None => Box::new(move |_| f(&scope)),
+            Some(token) => Box::new(move |_| token.begin(move || f(&scope))),
+        };
         // SAFETY: `run` below returns only when every counted closure has run, and `'env` outlives that call.
         let closure = unsafe { erase(closure) };
         self.shared.count.add();
@@ -148,6 +161,35 @@ pub(crate) fn run<'env, F, R>(worker: &Worker, f: F) -> R
 where
     F: FnOnce(&Scope<'_, 'env>) -> R,
 {
+    match cancel::current() {
+        None => run_under(worker, None, f).unwrap_or_else(|payload| resume_unwind(payload)),
+        // What runs under a token opens its scopes under it as well.
+        Some(token) => {
+            run_with(worker, &token, f).unwrap_or_else(|cancelled| resume_unwind(Box::new(cancelled)))
+        }
+    }
+}
+
+/// Runs a scope on `worker` whose body and tasks are under `token`.
+pub(crate) fn run_with<'env, F, R>(worker: &Worker, token: &CancelToken, f: F) -> Result<R, Cancelled>
+where
+    F: FnOnce(&Scope<'_, 'env>) -> R,
+{
+    match run_under(worker, Some(token.clone()), f) {
+        Err(payload) if !payload.is::<Cancelled>() => resume_unwind(payload),
+        Ok(result) if !token.is_cancelled() => Ok(result),
+        unwanted => {
+            discard(unwanted);
+            Err(Cancelled)
+        }
+    }
+}
+
+/// Runs a scope; its panic is the body's if that panicked, else the first of its tasks'.
+fn run_under<'env, F, R>(worker: &Worker, token: Option<CancelToken>, f: F) -> std::thread::Result<R>
+where
+    F: FnOnce(&Scope<'_, 'env>) -> R,
+{
     let shared = Arc::new(Shared {
         queue: Injector::new(),
         count: Count::new(),
@@ -155,21 +197,27 @@ where
         panic: Mutex::new(None),
         owner: worker.index(),
         registry: worker.thread().registry().clone(),
+        token: token.clone(),
     });
     let scope = Scope { shared: shared.clone(), env: PhantomData };
-    let result = catch(|| worker.entered(|| f(&scope)));
+    let body = || worker.entered(|| f(&scope));
+    let result = match token {
+        None => catch(body),
+        Some(token) => catch(|| token.begin(body)),
+    };
     shared.finish();
     worker.thread().wait_for_scope(&shared);
     let task_panic = lock(&shared.panic).take();
     match (result, task_panic) {
-        (Ok(result), None) => result,
+        (result, None) => result,
         (Ok(result), Some(payload)) => {
             discard(result);
-            resume_unwind(payload)
+            Err(payload)
         }
+        (Err(payload), Some(panic)) if payload.is::<Cancelled>() => Err(panic),
         (Err(payload), other) => {
             discard(other);
-            resume_unwind(payload)
+            Err(payload)
         }
     }
 }
@@ -181,6 +229,17 @@ impl Worker {
         F: FnOnce(&Scope<'_, 'env>) -> R,
     {
         run(self, f)
+    }
+
+    /// Runs `f` with a scope on this worker, under `token`; see [`scope_with`](crate::scope_with).
+    ///
+    /// # Errors
+    /// [`Cancelled`] when the token is cancelled by the time all have stopped.
+    pub fn scope_with<'env, F, R>(&self, token: &CancelToken, f: F) -> Result<R, Cancelled>
+    where
+        F: FnOnce(&Scope<'_, 'env>) -> R,
+    {
+        run_with(self, token, f)
     }
 }
 

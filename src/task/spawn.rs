@@ -3,8 +3,9 @@
 use std::any::type_name;
 use std::sync::Arc;
 
+use super::cancel::{self, Cancelled};
 use super::latch::Blocking;
-use super::unwind::{catch, Payload};
+use super::unwind::{catch, discard, Payload};
 use super::Then;
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
@@ -15,6 +16,12 @@ use crate::sync::{lock, Mutex};
 pub(crate) trait Spawned: Send + Sync {
     /// Runs the task unless somebody else has begun it.
     fn run(&self, thread: &WorkerThread, then: Then);
+
+    /// Drops the task unless somebody has begun it; its handle gets [`Cancelled`].
+    fn withdraw(&self);
+
+    /// Whether the task has begun or was withdrawn, so that to run it does nothing.
+    fn is_spent(&self) -> bool;
 }
 
 /// A spawned task, as its handle sees it.
@@ -42,9 +49,31 @@ struct Packet<F, T> {
 }
 
 impl<F, T> Packet<F, T> {
-    /// A panic that nobody will ask about goes to the runtime's handler.
+    /// A panic that nobody will ask about goes to the runtime's handler. To be cancelled is not a panic.
     fn unhandled(&self, payload: Payload) {
+        if payload.is::<Cancelled>() {
+            return;
+        }
         self.registry.unhandled_panic(type_name::<F>(), payload);
+    }
+
+    /// Keeps the result for the handle, or disposes of it if there is none any more.
+    fn deliver(&self, result: std::thread::Result<T>) {
+        let unclaimed = {
+            let mut outcome = lock(&self.outcome);
+            match *outcome {
+                Outcome::Detached => Some(result),
+                _ => {
+                    *outcome = Outcome::Ready(result);
+                    None
+                }
+            }
+        };
+        match unclaimed {
+            Some(Err(payload)) => self.unhandled(payload),
+            Some(Ok(value)) => self.drop_unclaimed(value),
+            None => {}
+        }
     }
 
     /// Drops a result that nobody takes. A destructor that panics is the task's panic, whoever runs it.
@@ -62,24 +91,20 @@ where
 {
     fn run(&self, thread: &WorkerThread, then: Then) {
         let Some(closure) = lock(&self.closure).take() else { return thread.ending(then) };
-        let result = catch(|| thread.enter(|_| closure()));
-        let unclaimed = {
-            let mut outcome = lock(&self.outcome);
-            match *outcome {
-                Outcome::Detached => Some(result),
-                _ => {
-                    *outcome = Outcome::Ready(result);
-                    None
-                }
-            }
-        };
-        match unclaimed {
-            Some(Err(payload)) => self.unhandled(payload),
-            Some(Ok(value)) => self.drop_unclaimed(value),
-            None => {}
-        }
+        self.deliver(catch(|| thread.enter(|_| closure())));
         thread.ending(then);
         self.done.set();
+    }
+
+    fn withdraw(&self) {
+        let Some(closure) = lock(&self.closure).take() else { return };
+        discard(closure);
+        self.deliver(Err(Box::new(Cancelled)));
+        self.done.set();
+    }
+
+    fn is_spent(&self) -> bool {
+        lock(&self.closure).is_none()
     }
 }
 
@@ -140,7 +165,7 @@ impl<T> JoinHandle<T> {
     /// ```
     ///
     /// # Errors
-    /// The payload of the task's panic.
+    /// The payload of the task's panic; [`Cancelled`] when it was cancelled before it began.
     pub fn join(mut self) -> std::thread::Result<T> {
         if let Some(task) = &self.task {
             task.registry().require_workers();
@@ -150,7 +175,7 @@ impl<T> JoinHandle<T> {
             Some(worker) => {
                 let thread = worker.thread();
                 if Arc::ptr_eq(thread.registry(), task.registry()) {
-                    task.run(thread, Then::GoOn);
+                    cancel::under(None, || task.run(thread, Then::GoOn));
                 }
                 thread.wait_running_anything(task.done());
             }

@@ -1,0 +1,84 @@
+//! How a task is spawned: its priority and the token that cancels it.
+//!
+//! Tasks of high priority lie in a queue of their own, one a runtime, which workers look into before all others.
+
+use std::sync::Arc;
+
+use super::cancel::CancelToken;
+use super::spawn::{spawned, JoinHandle};
+use super::Task;
+use crate::runtime::registry::Registry;
+
+/// Which spawned tasks go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Priority {
+    /// In turn, as they come.
+    #[default]
+    Normal,
+    /// Before all normal tasks that have not begun; in turn among themselves. A worker that looks for a task looks for one of these
+    /// first; it does not leave the one that it runs.
+    High,
+}
+
+/// How to spawn a task; for [`Runtime::spawn_with`](crate::Runtime::spawn_with) and [`spawn_with`](crate::spawn_with).
+///
+/// ```
+/// use upbeat::{CancelToken, Priority, Runtime, Spawn};
+///
+/// let runtime = Runtime::new()?;
+/// let token = CancelToken::new();
+/// let handle = runtime.spawn_with(Spawn::new().priority(Priority::High).cancel(&token), || 6 * 7);
+/// assert_eq!(handle.join().unwrap(), 42);
+/// # Ok::<(), upbeat::BuildError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "options do nothing until a task is spawned with them"]
+pub struct Spawn {
+    priority: Priority,
+    cancel: Option<CancelToken>,
+}
+
+impl Spawn {
+    /// As [`spawn`](crate::spawn) does: normal priority, no token.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which tasks go first.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The token that cancels the task. If it does so before the task begins, the closure is dropped and the handle's `join`
+    /// returns [`Cancelled`](crate::Cancelled) as the payload; a task without a handle is dropped in silence.
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.cancel = Some(token.clone());
+        self
+    }
+
+    /// Spawns `f` on the runtime of `registry`.
+    pub(crate) fn run<F, T>(self, registry: &Arc<Registry>, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (task, handle) = match self.cancel {
+            None => spawned(registry, f),
+            Some(token) => {
+                let own = token.clone();
+                let (task, handle) = spawned(registry, move || own.begin(f));
+                if !token.register(&task) {
+                    return handle;
+                }
+                (task, handle)
+            }
+        };
+        match self.priority {
+            Priority::Normal => registry.submit(Task::Spawned(task)),
+            Priority::High => registry.submit_urgent(Task::Spawned(task)),
+        }
+        handle
+    }
+}
