@@ -285,22 +285,6 @@ fn loops_stop_between_chunks() {
     });
 }
 
-/// A token that lives long does not keep what is done.
-#[test]
-fn a_token_forgets_tasks_that_are_done() {
-    let runtime = runtime(1);
-    let token = CancelToken::new();
-    let dropped = Arc::new(AtomicUsize::new(0));
-    for _ in 0..10_000 {
-        let capture = Owned(dropped.clone());
-        let handle = runtime.spawn_with(Spawn::new().cancel(&token), move || drop(capture));
-        handle.join().unwrap();
-    }
-    assert_eq!(dropped.load(Ordering::Relaxed), 10_000);
-    token.cancel();
-    assert_eq!(dropped.load(Ordering::Relaxed), 10_000);
-}
-
 /// The code under a token may wait for a task that is not, run it on its own stack, and must not stop that one's loops.
 #[test]
 fn a_task_without_the_token_is_not_stopped() {

@@ -96,6 +96,27 @@ fn two_runtimes_install_into_each_other() {
     });
 }
 
+/// Fault 34: the dropped runtime's tasks need the worker that drops it.
+#[test]
+fn a_runtime_can_be_dropped_by_another_ones_worker() {
+    watched("dropped by another runtime's worker", || {
+        for workers in [1, 2] {
+            for _ in 0..20 {
+                let (outer, inner) = (Arc::new(runtime(workers)), runtime(workers));
+                let count = Arc::new(AtomicUsize::new(0));
+                for _ in 0..10 {
+                    let (outer, count) = (outer.clone(), count.clone());
+                    drop(inner.spawn(move || {
+                        count.fetch_add(outer.install(|_| 1), Ordering::Relaxed);
+                    }));
+                }
+                outer.install(|_| drop(inner));
+                assert_eq!(count.load(Ordering::Relaxed), 10);
+            }
+        }
+    });
+}
+
 #[test]
 fn many_threads_install_at_once() {
     watched("many callers", || {

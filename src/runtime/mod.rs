@@ -9,8 +9,12 @@ pub(crate) mod fork;
 mod global;
 mod handle;
 mod mode;
+mod nest;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
+#[allow(unsafe_code)]
+mod stack;
+mod sweep;
 #[allow(unsafe_code)]
 mod wait;
 #[allow(unsafe_code)]

@@ -55,7 +55,7 @@ impl Peer {
 pub(crate) struct Registry {
     pub(crate) peers: Vec<Peer>,
     pub(crate) injector: Injector<Task>,
-    /// Tasks of high priority, whoever spawned them.
+    /// What goes first: tasks of high priority, whoever spawned them, and those that workers of other runtimes wait for.
     pub(crate) urgent: Injector<Task>,
     sleep: Sleep,
     pub(crate) policy: Box<dyn StealPolicy>,
@@ -192,7 +192,9 @@ impl Registry {
         let guard = AbortOnUnwind("waiting for an installed task failed");
         // SAFETY: this frame stays until `done` is set, and the injector hands the reference to one worker, once.
         let reference = unsafe { job.publish() };
-        self.injector.push(Task::Install(reference));
+        // A worker's wait goes first, and above all bounds of nesting: it may be what a stack of ours waits for.
+        let queue = if foreign.is_some() { &self.urgent } else { &self.injector };
+        queue.push(Task::Install(reference));
         self.sleep.wake_one();
         match foreign {
             // A worker of another runtime goes on serving that one: two runtimes may wait for each other.

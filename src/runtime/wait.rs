@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::stack;
 use super::worker::{pause, Work, WorkerThread, NAP};
 use crate::observe::counters::count;
 use crate::sync::{left_out, thread, Ordering, SPINS};
 use crate::task::cancel;
 use crate::task::frame::Stolen;
-use crate::task::latch::{Blocking, Latch};
+use crate::task::latch::Latch;
 use crate::task::scope::Shared as ScopeShared;
 use crate::task::unwind::AbortOnUnwind;
 use crate::task::{Task, Then};
@@ -17,6 +18,9 @@ impl WorkerThread {
     /// else: so its stack stays within the program's own depth, and no lock that its caller holds is met again.
     pub(crate) fn wait_for_thief(&self, latch: &Latch) {
         self.wait(latch, || {
+            if !stack::has_reserve() {
+                return None;
+            }
             let runner = latch.runner()?;
             // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
             // took it, or else it said that it is not clean before it named itself, and says so until it has set the latch. So
@@ -43,6 +47,9 @@ impl WorkerThread {
         self.wait(scope.latch(), || {
             if !scope.is_idle() {
                 return Some(Work::Task(Task::Scoped(scope.clone())));
+            }
+            if !stack::has_reserve() {
+                return None;
             }
             self.registry.peers.iter().enumerate().find_map(|(index, peer)| {
                 if index == self.index || peer.serving.load(Ordering::Relaxed) != address {
@@ -108,26 +115,6 @@ impl WorkerThread {
         self.registry.topology.distance(self.index, other) as usize
     }
 
-    /// Waits for `done` and meanwhile runs any public task: for waits whose end may depend on one.
-    pub(crate) fn wait_running_anything(&self, done: &Blocking) {
-        self.registry.require_workers_or_abort();
-        let mut nap = NAP;
-        while !done.is_set() {
-            if let Some(task) = self.find_task() {
-                self.run_nested(task);
-                nap = NAP;
-            } else {
-                done.wait_briefly(nap);
-                nap = (nap * 2).min(NAP * 4);
-            }
-        }
-    }
-
-    /// Runs one public task in the middle of another one, if any waits.
-    pub(crate) fn run_one_nested(&self) -> bool {
-        self.find_task().map(|task| self.run_nested(task)).is_some()
-    }
-
     /// Runs a stolen task while waiting. A scope's owner waits with tasks of the joins around the scope in its ring; those do
     /// not descend from the stolen task, so whoever waits for that one must not steal from here.
     fn run_above(&self, run: impl FnOnce()) {
@@ -140,7 +127,7 @@ impl WorkerThread {
 
     /// Runs a public task in the middle of another one. Meanwhile the ring holds what does not descend from that other one, so
     /// its waiters must not steal from here.
-    fn run_nested(&self, task: Task) {
+    pub(super) fn run_nested(&self, task: Task) {
         let run = || match task {
             Task::Install(job) => job.run(self, Then::GoOn),
             Task::Spawned(task) => task.run(self, Then::GoOn),

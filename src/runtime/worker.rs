@@ -26,7 +26,11 @@ pub(crate) struct WorkerThread {
     pub(super) ring: OwnerEnd<Worker>,
     pub(super) index: usize,
     pub(super) registry: Arc<Registry>,
-    queue: Local<Task>,
+    pub(super) queue: Local<Task>,
+    /// Pushes to it until it is looked through for what is spent.
+    pub(super) until_sweep: Cell<usize>,
+    /// Unrelated tasks on this worker's stack, each in the middle of the one below.
+    pub(super) nested: Cell<u32>,
     /// When this worker last woke another one, ns.
     last_wake: Cell<u64>,
     thief: RefCell<Thief>,
@@ -49,6 +53,8 @@ impl WorkerThread {
             index,
             registry,
             queue,
+            until_sweep: Cell::new(Self::FIRST_SWEEP),
+            nested: Cell::new(0),
             last_wake: Cell::new(0),
             thief: RefCell::new(Thief { generator, order }),
             levels,
@@ -62,10 +68,6 @@ impl WorkerThread {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
-    }
-
-    pub(crate) fn queue(&self, task: Task) {
-        self.queue.push(task);
     }
 
     /// Makes the next fork answer as if somebody had asked: for work so coarse that to offer it costs nothing.

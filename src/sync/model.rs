@@ -55,6 +55,11 @@ pub(crate) mod thread {
     use std::cell::Cell;
     use std::num::NonZero;
 
+    /// Loom does not tell; who asks may as well join.
+    pub(crate) fn has_ended(_thread: &JoinHandle<()>) -> bool {
+        true
+    }
+
     /// Starts one of the model's threads. Its stack has the size of the model's own, whatever is asked for.
     pub(crate) fn spawn(
         name: String,
@@ -205,6 +210,9 @@ impl<T> Local<T> {
     }
     pub(crate) fn pop(&self) -> Option<T> {
         self.0.steal()
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.0.length.load(Ordering::Relaxed)
     }
 }
 

@@ -43,6 +43,11 @@ pub(crate) mod thread {
         available_parallelism, current, park, park_timeout, yield_now, JoinHandle, Thread,
     };
 
+    /// Whether a thread has ended, so that to join it takes no time.
+    pub(crate) fn has_ended(thread: &JoinHandle<()>) -> bool {
+        thread.is_finished()
+    }
+
     /// Starts a thread.
     pub(crate) fn spawn(
         name: String,
@@ -62,16 +67,7 @@ pub(crate) fn spin() {
 /// Nanoseconds since the first call, monotonic.
 pub(crate) fn now() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let elapsed = START.get_or_init(Instant::now).elapsed().as_nanos() as u64;
-    #[cfg(test)]
-    let elapsed = elapsed.saturating_sub(clock::BEHIND.load(Ordering::Relaxed));
-    elapsed
-}
-
-/// The fault of a clock that jumps: tests say how far behind it is.
-#[cfg(test)]
-pub(crate) mod clock {
-    pub(crate) static BEHIND: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 /// A cell whose accesses the model checker watches; here nothing but its address.
@@ -125,6 +121,9 @@ impl<T> Local<T> {
     }
     pub(crate) fn pop(&self) -> Option<T> {
         self.0.pop()
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

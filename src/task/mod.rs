@@ -38,3 +38,14 @@ pub(crate) enum Task {
     /// One task of a scope waits in the scope's own queue.
     Scoped(Arc<scope::Shared>),
 }
+
+impl Task {
+    /// Whether there is nothing left to run: the task has begun elsewhere, or the scope has no task that has not.
+    pub(crate) fn is_spent(&self) -> bool {
+        match self {
+            Self::Install(_) => false,
+            Self::Spawned(task) => task.is_spent(),
+            Self::Scoped(scope) => scope.is_idle(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Waits that run unrelated tasks on top of the one that waits, and what bounds that.
+//!
+//! A wait of this kind (`JoinHandle::join`, `install` into another runtime, dropping one) may depend on any public task, so it runs
+//! whatever it finds. What it ran may wait in the same way, and so on; each level keeps the stack of the one below.
+//! Two bounds, therefore: a number of levels, and a part of the stack (`stack.rs`). Beyond them a worker only waits. Waits for a stolen
+//! join or a scope are not of this kind; they are in `wait.rs`.
+
+use std::time::Duration;
+
+use super::stack;
+use super::worker::{WorkerThread, NAP};
+use crate::sync::thread;
+use crate::task::latch::Blocking;
+use crate::task::Task;
+
+/// Unrelated tasks that may be open on one stack, each in the middle of the one below. Enough for any mix of runtimes that call each
+/// other; few enough for tasks of 100 KiB each on the smallest part of a default stack.
+const MOST: u32 = 64;
+
+impl WorkerThread {
+    /// Waits for `done` and meanwhile runs public tasks: for waits whose end may depend on one.
+    pub(crate) fn wait_running_anything(&self, done: &Blocking) {
+        self.serve_until(|| done.is_set(), |nap| done.wait_briefly(nap));
+    }
+
+    /// The same for threads that end.
+    pub(crate) fn wait_for_threads(&self, threads: &[thread::JoinHandle<()>]) {
+        self.serve_until(|| threads.iter().all(thread::has_ended), thread::park_timeout);
+    }
+
+    fn serve_until(&self, is_done: impl Fn() -> bool, sleep: impl Fn(Duration)) {
+        self.registry.require_workers_or_abort();
+        let mut nap = NAP;
+        while !is_done() {
+            if self.run_one_nested() {
+                nap = NAP;
+            } else {
+                sleep(nap);
+                nap = (nap * 2).min(NAP * 4);
+            }
+        }
+    }
+
+    /// Runs one public task in the middle of another one, if any waits and there is room for it.
+    pub(crate) fn run_one_nested(&self) -> bool {
+        let Some(task) = self.find_task_to_nest() else { return false };
+        self.nested.set(self.nested.get() + 1);
+        self.run_nested(task);
+        self.nested.set(self.nested.get() - 1);
+        true
+    }
+
+    fn find_task_to_nest(&self) -> Option<Task> {
+        if !stack::has_reserve() {
+            return None;
+        }
+        if self.nested.get() < MOST {
+            return self.find_task();
+        }
+        // A worker of another runtime that waits for this one may be what this stack waits for.
+        self.registry.urgent.steal()
+    }
+}
