@@ -162,7 +162,7 @@ impl Runtime {
         let now = now();
         Metrics {
             workers: self.registry.peers.iter().map(|peer| peer.counters.read(now)).collect(),
-            uptime: Duration::from_nanos(now - self.registry.started),
+            uptime: Duration::from_nanos(now.saturating_sub(self.registry.started)),
         }
     }
 
@@ -179,11 +179,12 @@ impl Runtime {
     pub fn stop_trace(&self) -> Vec<Span> {
         self.registry.require_workers();
         let now = now();
-        let span = |row, (from, to)| Span {
+        let span = |row, (from, to): (u64, u64)| Span {
             name: "busy".to_owned(),
             row,
             start: Duration::from_nanos(from),
-            length: Duration::from_nanos(to - from),
+            // The clock may have gone backwards.
+            length: Duration::from_nanos(to.saturating_sub(from)),
         };
         let mut spans = Vec::new();
         for (row, peer) in self.registry.peers.iter().enumerate() {
@@ -233,5 +234,48 @@ impl Drop for Runtime {
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime").field("workers", &self.num_workers()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use super::*;
+    use crate::par;
+    use crate::steal::Generator;
+    use crate::sync::clock::BEHIND;
+    use crate::sync::statistic::AtomicBool;
+
+    /// Fault 27: a clock that jumps to and fro changes no answer, and no difference of two times overflows.
+    #[test]
+    fn the_clock_may_jump() {
+        let runtime = Runtime::builder().workers(3).heartbeat(Duration::from_nanos(1)).build().unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let mut generator = Generator::new(27);
+                while !stop.load(Ordering::Relaxed) {
+                    // From nothing to an hour behind, each order of magnitude as often as the others.
+                    let nanos = 1 << generator.below(42);
+                    BEHIND.store(generator.next_u64() % nanos, Ordering::Relaxed);
+                    thread::yield_now();
+                }
+                BEHIND.store(0, Ordering::Relaxed);
+            });
+            for round in 0..300 {
+                runtime.start_trace();
+                let earlier = runtime.metrics();
+                let sum = runtime.install(|_| par::map_reduce(0..20_000, |i| i, |a, b| a + b, || 0));
+                assert_eq!(sum, 199_990_000);
+                let slots = runtime.install(|_| par::map(0..100, |i| i + round));
+                assert!(slots.into_iter().eq(round..round + 100));
+                assert_eq!(runtime.spawn(move || round).join().unwrap(), round);
+                let between = runtime.metrics().since(&earlier);
+                assert!(between.total().busy <= Duration::from_secs(3 * 7200), "{between:?}");
+                for span in runtime.stop_trace() {
+                    assert!(span.length <= Duration::from_secs(7200), "{span:?}");
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }

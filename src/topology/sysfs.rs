@@ -112,11 +112,12 @@ fn list(text: &str) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Topology;
 
     #[test]
     fn lists() {
         assert_eq!(list("0-3,8,10-11"), [0, 1, 2, 3, 8, 10, 11]);
-        assert_eq!(list(""), []);
+        assert!(list("").is_empty());
         assert_eq!(list("x,-,3-1,7"), [7]);
         assert_eq!(list("0-99999999999").len(), 4096);
     }
@@ -143,5 +144,89 @@ mod tests {
         fs::remove_dir_all(&root).unwrap();
         assert!(!garbled.cpus.is_empty() && garbled.caches.is_empty());
         assert_eq!(garbled.cpus[0].node, 7, "a node without CPUs is skipped");
+    }
+
+    /// A folder of the test's own with these files, removed at the end.
+    struct Tree(std::path::PathBuf);
+
+    impl Tree {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let root = std::env::temp_dir().join(format!("upbeat-{name}-{}", std::process::id()));
+            for (path, content) in files {
+                let path = root.join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+            Self(root)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Fault 49: nodes without memory, nodes without CPUs, a CPU in two nodes, two folders for one node, distances that are
+    /// asymmetric or missing (nothing is computed from them), and a first CPU that is offline.
+    #[test]
+    fn odd_numa_nodes_are_taken_as_they_are() {
+        let tree = Tree::new(
+            "nodes",
+            &[
+                ("cpu/online", "1-5\n"),
+                ("node/node0/cpulist", "0-2\n"),
+                ("node/node0/distance", "10 20\n"),
+                ("node/node1/cpulist", "2-3\n"),
+                ("node/node1/meminfo", "Node 1 MemTotal: 0 kB\n"),
+                ("node/node1/distance", "90 10 0 -1 x\n"),
+                ("node/node01/cpulist", "4\n"),
+                ("node/node2/cpulist", "\n"),
+                ("node/node3/meminfo", "Node 3 MemTotal: 1024 kB\n"),
+                ("node/nodeX/cpulist", "5\n"),
+                ("node/node99999999999999999999/cpulist", "5\n"),
+                ("node/possible", "0-3\n"),
+            ],
+        );
+        let machine = read(&tree.0, &[]);
+        let nodes: Vec<_> = machine.cpus.iter().map(|cpu| (cpu.id, cpu.node)).collect();
+        assert_eq!(nodes, [(1, 0), (2, 0), (3, 1), (4, 1), (5, 0)], "the first node that has a CPU has it");
+        assert_eq!(machine.nodes, 2);
+
+        // Whatever the machine says, how far two workers are is symmetric, and a worker is nearest to itself.
+        let topology = Topology::dealt(&machine, 13);
+        for (a, b) in (0..13).flat_map(|a| (0..13).map(move |b| (a, b))) {
+            assert_eq!(topology.distance(a, b), topology.distance(b, a));
+            assert!(topology.distance(a, a) <= topology.distance(a, b));
+        }
+    }
+
+    /// Fault 49: files of random text. Each CPU that is allowed is there once, whatever they say.
+    #[test]
+    fn random_files_lose_no_processor() {
+        let words =
+            ["0", "1", "3-1", "0-2", "-", ",", "4096-9999999", "x", "18446744073709551616", "\n", "", "32K"];
+        let mut generator = crate::steal::Generator::new(49);
+        for round in 0..100 {
+            let mut text =
+                || (0..generator.below(6)).map(|_| words[generator.below(words.len())]).collect::<String>();
+            let tree = Tree::new(
+                &format!("random-{round}"),
+                &[
+                    ("cpu/online", &text()),
+                    ("cpu/cpu0/topology/thread_siblings_list", &text()),
+                    ("cpu/cpu0/cache/index0/level", &text()),
+                    ("cpu/cpu0/cache/index0/size", &text()),
+                    ("cpu/cpu0/cache/index0/type", &text()),
+                    ("cpu/cpu0/cache/index0/shared_cpu_list", &text()),
+                    ("node/node0/cpulist", &text()),
+                    ("node/node1/cpulist", &text()),
+                ],
+            );
+            let machine = read(&tree.0, &[0, 1, 7]);
+            assert!(machine.cpus.iter().map(|cpu| cpu.id).eq([0, 1, 7]), "{machine:?}");
+            assert!((1..=2).contains(&machine.nodes), "{machine:?}");
+            assert!(!read(&tree.0, &[]).cpus.is_empty());
+        }
     }
 }

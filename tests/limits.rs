@@ -1,0 +1,76 @@
+//! What holds at the limits: ten million joins nested a hundred thousand deep, and a thousand runtimes that leave no thread, no
+//! file and no memory behind.
+
+mod support;
+
+use support::watched;
+use upbeat::{Mode, Runtime, Worker};
+
+/// The sum of 1 to `depth`, by joins nested that deep. The left side goes down, so each right side waits in its frame.
+fn down(worker: &Worker, depth: u64) -> u64 {
+    if depth == 0 {
+        return 0;
+    }
+    let (a, b) = worker.join(|w| down(w, depth - 1), move |_| depth);
+    a + b
+}
+
+/// Fault 16: 10⁷ joins, 10⁵ deep, nothing lost. Such a level takes less than 2.5 KiB of stack even in a sanitized build.
+#[test]
+fn ten_million_joins_nested_a_hundred_thousand_deep() {
+    const DEPTH: u64 = 100_000;
+    let run = |workers, mode, rounds| {
+        watched(&format!("{workers} workers, {mode:?}"), || {
+            let builder = Runtime::builder().workers(workers).mode(mode).stack_size(256 << 20);
+            let runtime = builder.build().unwrap();
+            for _ in 0..rounds {
+                assert_eq!(runtime.install(|w| down(w, DEPTH)), DEPTH * (DEPTH + 1) / 2);
+            }
+        });
+    };
+    run(1, Mode::OnRequest, 100);
+    run(2, Mode::OnRequest, 100);
+    run(2, Mode::AlwaysPromote, 10);
+    run(3, Mode::Seeded(3), 10);
+}
+
+/// Fault 41 and the like: what a runtime takes from the system it gives back.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thousand_runtimes_leave_nothing_behind() {
+    const NAME: &str = "a_thousand_runtimes_leave_nothing_behind";
+    if support::role().is_none() {
+        return support::assert_passed(&support::rerun(NAME, "count").output().unwrap());
+    }
+    let status = |key: &str| -> usize {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let round = |i: usize| {
+        let runtime = Runtime::builder().workers(1 + i % 4).build().unwrap();
+        assert_eq!(runtime.install(|w| down(w, 50)), 1275);
+        let handles: Vec<_> = (0..20).map(|n| runtime.spawn(move || n)).collect();
+        assert!(handles.into_iter().map(|handle| handle.join().unwrap()).eq(0..20));
+        runtime.scope(|scope| (0..20).for_each(|_| scope.spawn(|_| ())));
+        drop(runtime.spawn(|| ()));
+        match i % 3 {
+            0 => drop(runtime),
+            _ => runtime.shutdown(),
+        }
+    };
+    watched("a thousand runtimes", || {
+        // The allocator and the C library keep what they have got; after this they need no more.
+        (0..200).for_each(round);
+        let (threads, open, memory) = (status("Threads:"), files(), status("VmRSS:"));
+        (0..1000).for_each(round);
+        assert_eq!((status("Threads:"), files()), (threads, open), "threads and files");
+        let grown = status("VmRSS:").saturating_sub(memory);
+        println!("resident memory grew by {grown} KiB");
+        // AddressSanitizer keeps freed memory for a while, and finds leaks in its own way.
+        if status("VmSize:") >> 30 == 0 {
+            assert!(grown < 2048, "a thousand runtimes left {grown} KiB");
+        }
+    });
+}
