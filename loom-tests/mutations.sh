@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the loom models as they are, which must pass, and then once for each weakening, which must fail.
+# Runs the loom models and the examples of docs/loom.md as they are, which must pass, and then once for each weakening, which
+# must fail.
 #
 # A weakening is the name of an ordering, a fence or a step in the runtime's source (`ordering!`, `full_fence!`,
 # `left_out!`); beside it stands a model that must fail then. The list must name every one in the source. One build
@@ -34,6 +35,7 @@ sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published
 sleep_park_fence        sleep     nobody_sleeps_through_work_that_was_published
 sleep_second_look       sleep     nobody_sleeps_through_work_that_was_published
 sleep_active_fence      sleep     a_watcher_that_leaves_its_seat_sees_who_turns_busy
+once_second_look        once      two_threads_that_use_it_first_make_one
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_set           shutdown  what_another_thread_spawned_before_runs_too
@@ -55,6 +57,7 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE
 unset UPBEAT_TEST_WEAKEN
 built=$(cargo test -p upbeat-loom-tests --release --no-run 2>&1) || { echo "$built" >&2; exit 1; }
 cargo test -q -p upbeat-loom-tests --release --tests
+RUSTDOCFLAGS="$RUSTFLAGS" cargo test -q -p upbeat-loom-tests --release --doc
 [[ "${1-}" == --models-only ]] && exit 0
 
 failures=0

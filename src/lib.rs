@@ -32,6 +32,8 @@
 #[allow(unreachable_pub)]
 mod deque;
 mod error;
+#[cfg(upbeat_loom)]
+pub mod loom;
 mod observe;
 pub mod par;
 mod runtime;

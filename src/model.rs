@@ -1,9 +1,11 @@
 //! The protocols' parts, for the models in `loom-tests`: the very code that runs, on loom's primitives.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::deque::{OwnerEnd, Ring, Taken};
+pub use crate::runtime::once::Once;
 pub use crate::sleep::{Sleep, Woken};
 pub use crate::sync::thread::{current, park, set_naps, Naps, Thread};
 pub use crate::task::latch::{Blocking, Latch};
@@ -15,6 +17,7 @@ use crate::runtime::worker::WorkerThread;
 use crate::steal::Random;
 use crate::sync::{lock, Local, Mutex};
 use crate::task::frame::Worker;
+use crate::task::unwind::catch;
 use crate::task::Task;
 use crate::topology::Topology;
 use crate::Mode;
@@ -28,14 +31,18 @@ pub struct Pool {
 impl Pool {
     /// A pool of `workers`, none of which runs yet.
     pub fn new(workers: usize) -> Self {
-        let (registry, queues) = Registry::new(Parts {
+        Self::with(Parts {
             topology: Topology::flat(workers),
             policy: Box::new(Random),
             heartbeat: Duration::from_micros(1),
             seed: 1,
             mode: Mode::OnRequest,
             on_panic: None,
-        });
+        })
+    }
+
+    pub(crate) fn with(parts: Parts) -> Self {
+        let (registry, queues) = Registry::new(parts);
         Self { registry, queues: Mutex::new(queues.into_iter().map(Some).collect()) }
     }
 
@@ -50,6 +57,36 @@ impl Pool {
         thread.own_ring();
         self.registry.sleep().register(index, current());
         thread.enter(f)
+    }
+
+    /// As [`enter`](Self::enter), but as busy as a worker that runs a task. When there is no other worker, this one runs what
+    /// `f` leaves behind.
+    pub(crate) fn work<R>(&self, index: usize, f: impl FnOnce(&Worker) -> R) -> R {
+        let thread = self.thread(index);
+        thread.own_ring();
+        let sleep = self.registry.sleep();
+        sleep.register(index, current());
+        sleep.end_hunger();
+        sleep.enter_active();
+        // Nobody looks for interleavings of what came so far, nor of the others' way to sleep.
+        let others = self.registry.peers.len() - 1;
+        while sleep.parked() < others {
+            loom::thread::yield_now();
+        }
+        loom::explore();
+        let result = catch(|| thread.enter(f));
+        while others == 0 && thread.run_something() {}
+        sleep.begin_hunger();
+        sleep.leave_active();
+        if sleep.parked() == others && !self.registry.has_public_work() {
+            // All have gone to sleep and there is nothing to wake them for: no task runs any more.
+            loom::stop_exploring();
+        }
+        result.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     fn thread(&self, index: usize) -> WorkerThread {

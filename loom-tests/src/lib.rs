@@ -50,3 +50,8 @@ impl Drop for CountedDrop {
         self.0.hit();
     }
 }
+
+/// The examples of the chapter for users, compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/loom.md")]
+struct Chapter;

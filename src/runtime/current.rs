@@ -36,6 +36,10 @@ impl Worker {
         struct Restore(*const Worker);
         impl Drop for Restore {
             fn drop(&mut self) {
+                #[cfg(upbeat_loom)]
+                if crate::sync::unwinds_from_deadlock() {
+                    return;
+                }
                 CURRENT.with(|current| current.set(self.0));
             }
         }

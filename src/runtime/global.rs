@@ -1,18 +1,19 @@
 //! The global runtime: built at the first use, never shut down. A child of `fork` has one of its own.
+//! In a model `in_model` takes its place.
 
 use std::ptr::null_mut;
 
 use super::fork;
 use super::handle::Runtime;
-use crate::sync::process::{AtomicPtr, Mutex, OnceLock};
+use super::once::Once;
+use crate::sync::process::AtomicPtr;
 use crate::sync::Ordering;
 
 /// The global runtime of one process. A child begins with another one, for whoever held a lock of the parent's, or was building
 /// its runtime, may not be in the child.
 struct Global {
     generation: u64,
-    runtime: OnceLock<Runtime>,
-    building: Mutex<()>,
+    runtime: Once<Runtime>,
 }
 
 /// The runtime of threads that are not workers.
@@ -20,17 +21,10 @@ struct Global {
 /// # Panics
 /// When it cannot be built, with the reason. The next use tries again, so a passing shortage of threads is not final.
 pub(crate) fn global() -> &'static Runtime {
-    let global = of_this_process();
-    if let Some(runtime) = global.runtime.get() {
-        return runtime;
+    match of_this_process().runtime.get_or_make(Runtime::new) {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("the global runtime could not be built: {error}"),
     }
-    let _one_at_a_time = global.building.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(runtime) = global.runtime.get() {
-        return runtime;
-    }
-    let built =
-        Runtime::new().unwrap_or_else(|error| panic!("the global runtime could not be built: {error}"));
-    global.runtime.get_or_init(|| built)
 }
 
 fn of_this_process() -> &'static Global {
@@ -42,8 +36,7 @@ fn of_this_process() -> &'static Global {
     if let Some(global) = unsafe { found.as_ref() }.filter(|global| global.generation == generation) {
         return global;
     }
-    let fresh =
-        Box::into_raw(Box::new(Global { generation, runtime: OnceLock::new(), building: Mutex::new(()) }));
+    let fresh = Box::into_raw(Box::new(Global { generation, runtime: Once::new() }));
     match GLOBAL.compare_exchange(found, fresh, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: leaked for good; the parent's, which it may replace, stays as well, for its threads may not be here to end it.
         Ok(_) => unsafe { &*fresh },

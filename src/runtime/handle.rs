@@ -52,6 +52,12 @@ impl Runtime {
         Self { registry, threads: Vec::new() }
     }
 
+    /// The runtime of a model, whose first worker has no thread in `threads`.
+    #[cfg(upbeat_loom)]
+    pub(super) fn in_model(registry: Arc<Registry>, threads: Vec<thread::JoinHandle<()>>) -> Self {
+        Self { registry, threads }
+    }
+
     /// Runs `f` on a worker of this runtime and waits for it. On one of its own workers `f` runs on the spot; a worker of
     /// another runtime goes on serving that one meanwhile, so runtimes may install into each other.
     ///

@@ -5,11 +5,17 @@ mod builder;
 pub(crate) mod current;
 #[allow(unsafe_code)]
 pub(crate) mod fork;
+#[cfg(not(upbeat_loom))]
 #[allow(unsafe_code)]
 mod global;
 mod handle;
+#[cfg(upbeat_loom)]
+pub(crate) mod in_model;
 mod mode;
 mod nest;
+// `pub` in here is for the models alone, as in `crate::deque`.
+#[allow(unreachable_pub)]
+pub(crate) mod once;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
 #[allow(unsafe_code)]
@@ -21,6 +27,9 @@ mod wait;
 pub(crate) mod worker;
 
 pub use builder::{Builder, Pin, MAX_WORKERS};
+#[cfg(not(upbeat_loom))]
 pub(crate) use global::global;
 pub use handle::Runtime;
+#[cfg(upbeat_loom)]
+pub(crate) use in_model::global;
 pub use mode::Mode;

@@ -185,6 +185,12 @@ impl Sleep {
         self.sleeping.load(Ordering::Relaxed) > 0
     }
 
+    /// How many workers are parked, or on their way there; what they did before is visible.
+    #[cfg(upbeat_loom)]
+    pub fn parked(&self) -> usize {
+        lock(&self.parked).len()
+    }
+
     /// Tells every worker to leave once there is no work.
     pub fn terminate(&self) {
         self.terminate.store(true, ordering!("terminate_set", Release));

@@ -19,12 +19,12 @@ pub(crate) mod statistic {
     pub(crate) use ::std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 }
 
-/// What belongs to the process and outlives every runtime. The same in both twins: a model has no process of its own.
+/// What belongs to the process and outlives every runtime. A model has no process of its own.
+#[cfg(not(upbeat_loom))]
 pub(crate) mod process {
     pub(crate) use ::std::sync::atomic::AtomicPtr;
-    #[cfg(all(target_os = "linux", not(upbeat_loom)))]
+    #[cfg(target_os = "linux")]
     pub(crate) use ::std::sync::atomic::AtomicU64;
-    pub(crate) use ::std::sync::{Mutex, OnceLock};
 }
 
 /// `strong`, or `Relaxed` in a model that runs with this name in `UPBEAT_TEST_WEAKEN`.

@@ -9,8 +9,10 @@ pub(crate) use loom::sync::atomic::{
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use loom::thread_local;
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::panic::catch_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Slots of a worker's ring: few, so that slots are reused within a model.
@@ -20,7 +22,7 @@ pub(crate) const SPINS: u32 = 0;
 
 /// Whether `UPBEAT_TEST_WEAKEN` names this ordering, fence or step.
 pub(crate) fn is_weakened(name: &str) -> bool {
-    static WEAKENED: OnceLock<String> = OnceLock::new();
+    static WEAKENED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     WEAKENED.get_or_init(|| std::env::var("UPBEAT_TEST_WEAKEN").unwrap_or_default()) == name
 }
 
@@ -138,6 +140,18 @@ pub(crate) mod thread {
     }
 }
 
+/// Whether loom raised this panic because the run cannot go on: a deadlock, or too many steps.
+pub(crate) fn ends_the_run(payload: &(dyn Any + Send)) -> bool {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
+    text.starts_with("deadlock; threads =") || text.starts_with("Model exceeded maximum number of branches")
+}
+
+/// Whether this thread unwinds from a deadlock. Loom panics at each step then, and a destructor must not.
+pub(crate) fn unwinds_from_deadlock() -> bool {
+    std::thread::panicking() && catch_unwind(loom::thread::current).is_err()
+}
+
 /// One poll of a loop that waits for another thread.
 pub(crate) fn spin() {
     loom::thread::yield_now();
@@ -161,6 +175,29 @@ impl<T> UnsafeCell<T> {
     }
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         self.0.with_mut(f)
+    }
+}
+
+/// A value that is written once: loom's view of the standard library's.
+pub(crate) struct OnceLock<T> {
+    is_set: AtomicBool,
+    value: std::sync::OnceLock<T>,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { is_set: AtomicBool::new(false), value: std::sync::OnceLock::new() }
+    }
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.is_set.load(Ordering::Acquire) {
+            return self.value.get();
+        }
+        None
+    }
+    pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+        let value = self.value.get_or_init(init);
+        self.is_set.store(true, Ordering::Release);
+        value
     }
 }
 

@@ -240,6 +240,9 @@ where
 #[cfg(upbeat_loom)]
 impl<F, R> Drop for Frame<F, R> {
     fn drop(&mut self) {
+        if crate::sync::unwinds_from_deadlock() {
+            return;
+        }
         let public = self.worker.execute.get().is_none();
         self.worker.latch.with_mut(|latch| {
             if public {

@@ -17,7 +17,19 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
     if size_of_val(&f) > BY_VALUE || size_of::<R>() > BY_VALUE {
         return catch_in_place(f);
     }
-    catch_unwind(AssertUnwindSafe(f))
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    #[cfg(upbeat_loom)]
+    let outcome = of_the_closure(outcome);
+    outcome
+}
+
+/// In a model: no panic that loom raises because the run cannot go on. Such a one goes on to whoever checks the model.
+#[cfg(upbeat_loom)]
+fn of_the_closure<R>(outcome: std::thread::Result<R>) -> std::thread::Result<R> {
+    match outcome {
+        Err(payload) if crate::sync::ends_the_run(&*payload) => std::panic::resume_unwind(payload),
+        outcome => outcome,
+    }
 }
 
 /// `catch` for what is large. `catch_unwind` keeps the closure and its result in one union; a closure that returns a large
@@ -25,7 +37,10 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
 /// the distance: compile time grows with the square of the size (16 KiB: a minute). Here they are places of their own.
 fn catch_in_place<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
     let (mut f, mut result) = (Some(f), None);
-    catch_unwind(AssertUnwindSafe(|| result = f.take().map(|f| f())))?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| result = f.take().map(|f| f())));
+    #[cfg(upbeat_loom)]
+    let outcome = of_the_closure(outcome);
+    outcome?;
     let Some(result) = result else { unreachable!("the closure ran") };
     Ok(result)
 }
@@ -60,6 +75,9 @@ pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        abort(self.0);
+        // A panic that gets this far in a model is loom's and ends the run: no other thread of it runs again.
+        if !cfg!(upbeat_loom) {
+            abort(self.0);
+        }
     }
 }
