@@ -1,17 +1,26 @@
 //! The command line of the benchmark.
-//!
-//! `cargo bench --bench scheduler -- [GROUP …] [--full] [--all] [--family WORDS]`
 
 /// What to run.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
     /// Only run the bodies and check their answers: what `cargo test` wants.
     pub(crate) test: bool,
-    /// Up to the largest sizes.
+    /// `--list`: say what groups there are.
+    pub(crate) list: bool,
+    /// `--quick`: fewer rounds.
+    pub(crate) quick: bool,
+    /// `--full`: `serial` up to the largest sizes.
     pub(crate) full: bool,
-    /// Print the sizes that keep the bound as well.
+    /// `--all`: `serial` prints the sizes that keep the bound as well.
     pub(crate) all: bool,
-    families: Vec<String>,
+    /// `--svg PATH`: draw the ratios.
+    pub(crate) svg: Option<String>,
+    /// `--markdown PATH`: write the rows as a table.
+    pub(crate) markdown: Option<String>,
+    /// `--count WORKLOAD RUNTIME CALLS`: run that and nothing else.
+    pub(crate) count: Vec<String>,
+    /// `--work WORDS`: only rows and families whose names contain the words.
+    works: Vec<String>,
     groups: Vec<String>,
 }
 
@@ -23,9 +32,14 @@ impl Arguments {
         while let Some(argument) = arguments.next() {
             match &*argument {
                 "--bench" => read.test = false,
+                "--list" => read.list = true,
+                "--quick" => read.quick = true,
                 "--full" => read.full = true,
                 "--all" => read.all = true,
-                "--family" => read.families.extend(arguments.next()),
+                "--svg" => read.svg = arguments.next(),
+                "--markdown" => read.markdown = arguments.next(),
+                "--count" => read.count.extend(arguments.by_ref()),
+                "--work" => read.works.extend(arguments.next()),
                 group if !group.starts_with('-') => read.groups.push(argument),
                 // Options of the standard harness, which `cargo test` may pass on.
                 _ => {}
@@ -40,7 +54,8 @@ impl Arguments {
             || (self.groups.is_empty() && (self.test || group != "serial"))
     }
 
-    pub(crate) fn takes_family(&self, family: &str) -> bool {
-        self.families.is_empty() || self.families.iter().any(|words| family.contains(words.as_str()))
+    /// Whether a row or family was asked for.
+    pub(crate) fn takes_work(&self, work: &str) -> bool {
+        self.works.is_empty() || self.works.iter().any(|words| work.contains(words.as_str()))
     }
 }

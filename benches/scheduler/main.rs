@@ -1,139 +1,85 @@
-//! What a join costs when nothing is stolen, and how coarse leaves are shared: upbeat, rayon and chili in one
-//! interleaved run, answers checked.
+//! upbeat beside rayon and chili on every row of the design's table, and the bound of never slower than serial.
 //!
-//! `cargo bench --bench scheduler` measures; without `--bench` (as `cargo test --benches` runs it) each body runs once. Pin the
-//! process (`taskset -c 0,1`) for steady numbers: worker 0 of each runtime then shares a core with its peers in turn.
+//! `cargo bench --bench scheduler -- [GROUP …] [OPTIONS]` measures; `--list` says what there is. Without `--bench`, as `cargo test`
+//! runs it, each body runs once on small sizes and only the answers count. What is measured, and how, is in
+//! `benches/suite/`.
 
 mod arguments;
-mod measure;
+mod count;
 mod serial;
-mod workloads;
+
+use std::process::ExitCode;
 
 use arguments::Arguments;
-use measure::{Measure, Row};
-use std::time::Duration;
-use upbeat::{Pin, Runtime};
 use upbeat_benches::affinity::Cpus;
-use workloads::{busy_leaf, chili_runs, rayon_runs, sequential, sequential_right_first, upbeat_runs, Node};
+use upbeat_benches::contenders::Set;
+use upbeat_benches::outcome::Outcome;
+use upbeat_benches::probe::Probe;
+use upbeat_benches::rounds::{check, measure, Effort};
+use upbeat_benches::rows::{Bench, Item, GROUPS};
+use upbeat_benches::{picture, report};
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::read();
-    let measure = Measure::from_args();
-    let one = Runtime::builder().workers(1).pin(Pin::Cores).build().expect("a runtime of one worker");
-    let two = Runtime::builder().workers(2).pin(Pin::Cores).build().expect("a runtime of two workers");
+    if arguments.list {
+        GROUPS.iter().for_each(|(name, what, _)| println!("{name:<10} {what}"));
+        println!("{:<10} the bound of never slower than serial, at every size", "serial");
+        return ExitCode::SUCCESS;
+    }
+    if !arguments.count.is_empty() {
+        return match count::run(&arguments.count) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(sentence) => {
+                eprintln!("error: {sentence}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let cpus = Cpus::read();
+    let set = |workers| Set::new(workers, &cpus, true).expect("runtimes");
+    let bench = Bench { one: set(1), two: set(2), cpus: cpus.clone(), test: arguments.test };
+    println!("upbeat {}, {} CPUs", env!("CARGO_PKG_VERSION"), cpus.count());
+
+    let outcomes = rows(&bench, &arguments);
+    if !outcomes.is_empty() {
+        println!("\n{}", report::summary(&outcomes));
+    }
     if arguments.takes("serial") {
-        cpus.pin(0);
-        serial::run(&two, &arguments);
-        cpus.release();
+        serial::run(&bench.two.upbeat, &arguments);
     }
-    if !arguments.takes("joins") {
-        return;
+    for (path, text) in
+        [(&arguments.svg, picture::ratios(&outcomes)), (&arguments.markdown, report::markdown(&outcomes))]
+    {
+        if let Some(path) = path {
+            if let Err(error) = std::fs::write(path, text) {
+                eprintln!("error: {path} cannot be written: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
     }
-    let rayon_one =
-        rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a rayon pool of one thread");
-    let rayon_two =
-        rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a rayon pool of two threads");
-    let chili = |threads| {
-        chili::ThreadPool::with_config(chili::Config {
-            thread_count: std::num::NonZero::new(threads),
-            ..Default::default()
-        })
-    };
-    let (chili_one, chili_two) = (chili(1), chili(2));
-    upbeat_info();
-
-    // One worker: the price of a join. Both sequential orders are measured; the better one is the baseline.
-    let node = Node::tree(10);
-    let joins = 1023;
-    let inner = if measure.is_test() { 1 } else { 200 };
-    measure.overhead(
-        "tree of 1023 nodes, one worker",
-        joins * inner,
-        1.0,
-        1023,
-        &mut [
-            Row::new("sequential", || measure::repeat(inner, || sequential::tree((), &node))),
-            Row::new("sequential, right first", || {
-                measure::repeat(inner, || sequential_right_first::tree((), &node))
-            }),
-            Row::new("upbeat", || one.install(|w| measure::repeat(inner, || upbeat_runs::tree(w, &node)))),
-            Row::new("chili", || {
-                let mut scope = chili_one.scope();
-                measure::repeat(inner, || chili_runs::tree(&mut scope, &node))
-            }),
-            Row::new("rayon", || {
-                rayon_one.install(|| measure::repeat(inner, || rayon_runs::tree((), &node)))
-            }),
-        ],
-    );
-    let n = if measure.is_test() { 12 } else { 27 };
-    measure.overhead(
-        "fib, no cut-off, one worker",
-        workloads::fib_joins(n),
-        1.8,
-        workloads::fib_answer(n),
-        &mut [
-            Row::new("sequential", || sequential::fib((), n)),
-            Row::new("sequential, right first", || sequential_right_first::fib((), n)),
-            Row::new("upbeat", || one.install(|w| upbeat_runs::fib(w, n))),
-            Row::new("chili", || chili_runs::fib(&mut chili_one.scope(), n)),
-            Row::new("rayon", || rayon_one.install(|| rayon_runs::fib((), n))),
-        ],
-    );
-
-    // Two workers.
-    let leaf = if measure.is_test() { Duration::from_micros(50) } else { Duration::from_millis(13) };
-    let leaf = || busy_leaf(leaf);
-    measure.speedup(
-        "2 coarse leaves of 13 ms, two workers",
-        0.6,
-        2,
-        &mut [
-            Row::new("sequential", || leaf() + leaf()),
-            Row::new("upbeat", || {
-                let (a, b) = two.join(leaf, leaf);
-                a + b
-            }),
-            Row::new("chili", || {
-                let (a, b) = chili_two.scope().join(|_| leaf(), |_| leaf());
-                a + b
-            }),
-            Row::new("rayon", || {
-                let (a, b) = rayon_two.join(leaf, leaf);
-                a + b
-            }),
-        ],
-    );
-    let deep = Node::tree(if measure.is_test() { 8 } else { 20 });
-    let nodes = deep.count();
-    measure.speedup(
-        "tree of 1M nodes, two workers",
-        1.0,
-        nodes,
-        &mut [
-            Row::new("sequential", || sequential::tree((), &deep)),
-            Row::new("sequential, right first", || sequential_right_first::tree((), &deep)),
-            Row::new("upbeat", || two.install(|w| upbeat_runs::tree(w, &deep))),
-            Row::new("chili", || chili_runs::tree(&mut chili_two.scope(), &deep)),
-            Row::new("rayon", || rayon_two.install(|| rayon_runs::tree((), &deep))),
-        ],
-    );
-    let n = if measure.is_test() { 12 } else { 32 };
-    measure.speedup(
-        "fib(32), no cut-off, two workers",
-        1.0,
-        workloads::fib_answer(n),
-        &mut [
-            Row::new("sequential", || sequential::fib((), n)),
-            Row::new("upbeat", || two.install(|w| upbeat_runs::fib(w, n))),
-            Row::new("chili", || chili_runs::fib(&mut chili_two.scope(), n)),
-            Row::new("rayon", || rayon_two.install(|| rayon_runs::fib((), n))),
-        ],
-    );
+    ExitCode::SUCCESS
 }
 
-/// Says what is measured where.
-fn upbeat_info() {
-    println!("upbeat {}, {} CPUs", env!("CARGO_PKG_VERSION"), upbeat::topology::machine().cpus.len());
+fn rows(bench: &Bench, arguments: &Arguments) -> Vec<Outcome> {
+    let probe = Probe::new(&bench.cpus);
+    let effort = if arguments.quick { Effort::QUICK } else { Effort::RECORD };
+    let mut outcomes = Vec::new();
+    for (group, _, make) in GROUPS.iter().filter(|(group, ..)| arguments.takes(group)) {
+        let mut items = 0;
+        make(bench, &mut |item| {
+            items += 1;
+            let outcome = match item {
+                Item::Row(row) if !arguments.takes_work(&row.work) => return,
+                Item::Row(mut row) if bench.test => return check(&mut row),
+                Item::Row(mut row) => measure(&mut row, &probe, effort),
+                Item::Outcome(outcome) => outcome,
+            };
+            if !bench.test {
+                println!("\n{}", report::text(&outcome));
+                outcomes.push(outcome);
+            }
+        });
+        assert!(items > 0, "the group {group} has rows");
+    }
+    outcomes
 }

@@ -11,7 +11,7 @@ const TESTED: u64 = 70;
 /// Runs the families whose names contain one of the filters; how many violations there were.
 pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> usize {
     let mut violations = Vec::new();
-    for family in families(arguments.full).into_iter().filter(|family| arguments.takes_family(family.name)) {
+    for family in families(arguments.full).into_iter().filter(|family| arguments.takes_work(family.name)) {
         if arguments.test {
             for &size in family.sizes.iter().filter(|&&size| size <= TESTED) {
                 family.case(runtime, size, &mut |case| check(family.name, case));

@@ -6,6 +6,15 @@
 
 #[allow(unsafe_code)]
 pub mod affinity;
+pub mod contenders;
+pub mod outcome;
+pub mod picture;
+pub mod probe;
+pub mod process;
+pub mod report;
+pub mod rounds;
+pub mod rows;
+pub mod scaling;
 pub mod serial;
 pub mod timing;
 pub mod workloads;

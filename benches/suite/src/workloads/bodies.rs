@@ -39,6 +39,17 @@ macro_rules! bodies {
                 a.wrapping_add(b)
             }
 
+            /// A fork for each of `outer` sums, and forks within each of them.
+            pub fn nested(c: $context, outer: u64, data: &[u64], grain: usize) -> u64 {
+                if outer <= 1 {
+                    return sum(c, data, grain);
+                }
+                let half = outer / 2;
+                let (a, b) =
+                    $join!(c, |c| nested(c, half, data, grain), |c| nested(c, outer - half, data, grain));
+                a.wrapping_add(b)
+            }
+
             /// Ways to put queens on a board whose columns are the bits of `board`.
             pub fn queens(c: $context, board: u32) -> u64 {
                 place(c, board, 0, 0, 0)

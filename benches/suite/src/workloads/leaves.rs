@@ -42,13 +42,16 @@ pub fn spin_item(length: u64) -> u64 {
     1
 }
 
-/// Keeps a core busy until the clock says that `time` has gone by; 1.
-pub fn busy(time: Duration) -> u64 {
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        std::hint::spin_loop();
-    }
-    1
+/// How many rounds of [`spin_item`] take about `time` on this machine now.
+pub fn rounds_lasting(time: Duration) -> u64 {
+    const ROUNDS: u64 = 20_000;
+    let once = || {
+        let start = Instant::now();
+        spin_item(ROUNDS);
+        start.elapsed().as_secs_f64()
+    };
+    let best = (0..20).map(|_| once()).fold(f64::INFINITY, f64::min);
+    ((time.as_secs_f64() / best * ROUNDS as f64) as u64).max(1)
 }
 
 pub(super) fn insertion_sort(data: &mut [u32]) {

@@ -10,7 +10,7 @@ mod tree;
 
 use std::cell::Cell;
 
-pub use leaves::{busy, mix, search_children, spin_item, tiles, Sorting, TILE};
+pub use leaves::{mix, rounds_lasting, search_children, spin_item, tiles, Sorting, TILE};
 pub use tree::{Layout, Node};
 
 /// The context in which joins are counted.
