@@ -31,6 +31,8 @@
 // `pub` in these two is for the models alone, which reach them through `model` under `--cfg upbeat_loom`.
 #[allow(unreachable_pub)]
 mod deque;
+#[doc(hidden)]
+pub mod embed;
 mod error;
 #[cfg(upbeat_loom)]
 pub mod loom;

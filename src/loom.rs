@@ -117,6 +117,7 @@ fn run(workers: usize, f: &impl Fn()) {
                 Some(_) => discard(payload),
             }
         })),
+        tenant: None,
     }));
     ::loom::stop_exploring();
     in_model::start(&pool, workers);

@@ -38,6 +38,7 @@ impl Pool {
             seed: 1,
             mode: Mode::OnRequest,
             on_panic: None,
+            tenant: None,
         })
     }
 

@@ -195,6 +195,7 @@ impl Builder {
             seed,
             mode,
             on_panic: self.on_panic,
+            tenant: None,
         });
         let mut runtime = Runtime::new_with(registry.clone());
         let starts = Arc::new(Starts::default());

@@ -21,6 +21,8 @@ pub(crate) mod registry;
 #[allow(unsafe_code)]
 mod stack;
 mod sweep;
+pub(crate) mod tenant;
+pub(crate) mod thread_body;
 #[allow(unsafe_code)]
 mod wait;
 #[allow(unsafe_code)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::current::with_current;
 use super::fork;
 use super::mode::Mode;
+use super::tenant::Tenant;
+use super::thread_body::Attendance;
 use super::worker::WorkerThread;
 use crate::deque::Ring;
 use crate::observe::counters::Counters;
@@ -31,6 +33,8 @@ const LEFT_BEHIND: &str =
 pub(crate) struct Peer {
     pub(crate) ring: Arc<Ring<Worker>>,
     pub(crate) queue: Stealer<Task>,
+    /// Tasks for this worker and no other.
+    pub(crate) inbox: Injector<Task>,
     /// Address of the scope one of whose tasks the worker took from a queue and runs now, 0 for none. While it is not 0, all
     /// that is in the worker's ring descends from that scope.
     pub(crate) serving: AtomicUsize,
@@ -64,6 +68,8 @@ pub(crate) struct Registry {
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
     on_panic: Option<PanicHandler>,
+    tenant: Option<Tenant>,
+    attendance: Attendance,
     pub(crate) started: u64,
     /// Which process its threads are in.
     generation: u64,
@@ -77,16 +83,19 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
     pub(crate) on_panic: Option<PanicHandler>,
+    pub(crate) tenant: Option<Tenant>,
 }
 
 impl Registry {
     /// A registry and the private ends of its workers' queues.
     pub(crate) fn new(parts: Parts) -> (Arc<Self>, Vec<Local<Task>>) {
         let workers = parts.topology.workers();
-        let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
+        let newest_first = parts.tenant.as_ref().is_some_and(|tenant| tenant.newest_first);
+        let queues: Vec<_> = (0..workers).map(|_| Local::new(newest_first)).collect();
         let peers = queues.iter().map(|queue| Peer {
             ring: Arc::new(Ring::with_requests(parts.mode.requests())),
             queue: queue.stealer(),
+            inbox: Injector::new(),
             serving: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
             counters: Counters::new(),
@@ -103,6 +112,8 @@ impl Registry {
             seed: parts.seed,
             mode: parts.mode,
             on_panic: parts.on_panic,
+            tenant: parts.tenant,
+            attendance: Attendance::default(),
             started: now(),
             generation: fork::generation(),
         };
@@ -145,6 +156,22 @@ impl Registry {
     pub(crate) fn submit_urgent(&self, task: Task) {
         self.urgent.push(task);
         self.sleep.wake_one();
+    }
+
+    /// Makes a task known to worker `index` and nobody else.
+    pub(crate) fn send(&self, index: usize, task: Task) {
+        self.peers[index].inbox.push(task);
+        self.sleep.wake(index);
+    }
+
+    /// Whose rules hold here instead of our own.
+    pub(crate) fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+
+    /// Which threads have come and gone, where others start them.
+    pub(crate) fn attendance(&self) -> &Attendance {
+        &self.attendance
     }
 
     /// Whether some queue or ring has a task that an idle worker could take.

@@ -14,6 +14,10 @@ impl WorkerThread {
     /// Makes a task public in this worker's queue.
     pub(crate) fn queue(&self, task: Task) {
         self.queue.push(task);
+        if self.registry.tenant().is_some() {
+            // A tenant's tasks are run from the queue and by no other means.
+            return;
+        }
         // As many pushes as there were tasks left last time pay for this look.
         let left = self.until_sweep.get() - 1;
         self.until_sweep.set(if left == 0 { self.sweep().max(SELDOM) } else { left });

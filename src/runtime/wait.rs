@@ -99,6 +99,8 @@ impl WorkerThread {
                 }
                 self.registry.end_busy(self.index);
                 (polls, nap) = (0, NAP);
+            } else if self.run_unrelated(polls) {
+                (polls, nap) = (0, NAP);
             } else if polls < SPINS {
                 polls += 1;
                 pause();
@@ -131,6 +133,7 @@ impl WorkerThread {
         let run = || match task {
             Task::Install(job) => job.run(self, Then::GoOn),
             Task::Spawned(task) => task.run(self, Then::GoOn),
+            Task::Job(job) => self.run_job(job, Then::GoOn),
             Task::Scoped(scope) => {
                 scope.run_one(self, Then::GoOn);
             }
@@ -139,7 +142,7 @@ impl WorkerThread {
     }
 
     /// Runs `run`, which does not unwind, and says meanwhile that the ring holds unrelated tasks.
-    fn with_foreign(&self, run: impl FnOnce()) {
+    pub(super) fn with_foreign(&self, run: impl FnOnce()) {
         let foreign = &self.registry.peers[self.index].foreign;
         let depth = foreign.load(Ordering::Relaxed);
         // Relaxed: whoever finds a task in our ring, or our name in a latch, has acquired what we wrote before.

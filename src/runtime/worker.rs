@@ -179,8 +179,16 @@ impl WorkerThread {
             Work::Join(stolen, victim) => self.run_stolen(stolen, victim),
             Work::Task(Task::Install(job)) => job.run(self, Then::Rest),
             Work::Task(Task::Spawned(task)) => task.run(self, Then::Rest),
+            Work::Task(Task::Job(job)) => self.run_job(job, Then::Rest),
             Work::Task(Task::Scoped(scope)) => self.run_scoped(&scope),
         }
+    }
+
+    pub(super) fn run_job(&self, job: crate::embed::Job, then: Then) {
+        let guard = AbortOnUnwind("a job panicked");
+        self.enter(job);
+        std::mem::forget(guard);
+        self.ending(then);
     }
 
     /// Called by a task that is done, before it says so.
@@ -192,7 +200,7 @@ impl WorkerThread {
 
     /// Makes the next fork public if somebody is without work.
     pub(super) fn offer_to_hungry(&self) {
-        if self.registry.sleep().is_hungry() {
+        if self.registry.sleep().is_hungry() || self.registry.tenant().is_some() {
             self.offer_next();
         }
     }
@@ -211,7 +219,11 @@ impl WorkerThread {
         serving.store(0, Ordering::Relaxed);
     }
 
-    /// A task from the public queues: those that go first, our own, the injector, the others'.
+    pub(super) fn pop_own(&self) -> Option<Task> {
+        self.queue.pop()
+    }
+
+    /// A task from the public queues: those that go first, our own, what was sent to us, the injector, the others'.
     pub(super) fn find_task(&self) -> Option<Task> {
         let registry = &self.registry;
         let others = || {
@@ -219,8 +231,9 @@ impl WorkerThread {
             let mut others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
             others.find_map(|peer| peer.queue.steal())
         };
-        let urgent = registry.urgent.steal();
-        urgent.or_else(|| self.queue.pop()).or_else(|| registry.injector.steal()).or_else(others)
+        let inbox = &registry.peers[self.index].inbox;
+        let own = registry.urgent.steal().or_else(|| self.pop_own()).or_else(|| inbox.steal());
+        own.or_else(|| registry.injector.steal()).or_else(others)
     }
 
     /// Something to run from anywhere, for a worker with an empty stack.
@@ -229,7 +242,7 @@ impl WorkerThread {
     }
 
     /// The oldest join task of the first victim that has one; the others are asked.
-    fn steal_join(&self) -> Option<Work> {
+    pub(super) fn steal_join(&self) -> Option<Work> {
         let registry = &*self.registry;
         let counters = &registry.peers[self.index].counters;
         let mut thief = self.thief.borrow_mut();
@@ -283,7 +296,8 @@ impl WorkerThread {
                     return work;
                 }
             }
-            let has_work = || self.registry.has_public_work() || sleep.needs_watcher();
+            let inbox = &self.registry.peers[self.index].inbox;
+            let has_work = || !inbox.is_empty() || self.registry.has_public_work() || sleep.needs_watcher();
             if sleep.park(self.index, None, has_work) == Woken::Slept {
                 count(&self.registry.peers[self.index].counters.parks, 1);
             }
@@ -304,7 +318,9 @@ impl WorkerThread {
         }
         let mut nap = NAP;
         while sleep.is_active() && !sleep.is_terminating() {
-            if sleep.park(self.index, Some(nap), || self.registry.has_public_work()) == Woken::Slept {
+            let inbox = &self.registry.peers[self.index].inbox;
+            let has_work = || !inbox.is_empty() || self.registry.has_public_work();
+            if sleep.park(self.index, Some(nap), has_work) == Woken::Slept {
                 count(&self.registry.peers[self.index].counters.parks, 1);
             }
             if let Some(work) = self.find_work() {
@@ -369,6 +385,7 @@ mod tests {
             seed: 1,
             mode: crate::Mode::OnRequest,
             on_panic: None,
+            tenant: None,
         });
         std::thread::scope(|threads| {
             for (index, queue) in queues.into_iter().enumerate() {

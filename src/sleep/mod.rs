@@ -86,6 +86,14 @@ impl Sleep {
         }
     }
 
+    /// Wakes worker `index` if it sleeps. Call after something for it alone was published.
+    pub fn wake(&self, index: usize) {
+        // As in `wake_one`.
+        full_fence!("sleep_publish_fence");
+        self.withdraw(index);
+        self.unpark(index);
+    }
+
     /// Puts worker `index` to sleep unless `has_work` after it was announced; for `limit` at most when given.
     pub fn park(&self, index: usize, limit: Option<Duration>, has_work: impl Fn() -> bool) -> Woken {
         {

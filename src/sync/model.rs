@@ -208,7 +208,10 @@ pub(crate) struct Injector<T> {
     length: AtomicUsize,
 }
 /// A worker's own queue.
-pub(crate) struct Local<T>(Arc<Injector<T>>);
+pub(crate) struct Local<T> {
+    queue: Arc<Injector<T>>,
+    newest_first: bool,
+}
 /// The thieves' end of a [`Local`].
 pub(crate) struct Stealer<T>(Arc<Injector<T>>);
 
@@ -222,11 +225,14 @@ impl<T> Injector<T> {
         self.length.store(tasks.len(), Ordering::Relaxed);
     }
     pub(crate) fn steal(&self) -> Option<T> {
+        self.take(false)
+    }
+    fn take(&self, newest: bool) -> Option<T> {
         if self.is_empty() {
             return None;
         }
         let mut tasks = lock(&self.tasks);
-        let task = tasks.pop_front();
+        let task = if newest { tasks.pop_back() } else { tasks.pop_front() };
         self.length.store(tasks.len(), Ordering::Relaxed);
         task
     }
@@ -236,20 +242,20 @@ impl<T> Injector<T> {
 }
 
 impl<T> Local<T> {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Injector::new()))
+    pub(crate) fn new(newest_first: bool) -> Self {
+        Self { queue: Arc::new(Injector::new()), newest_first }
     }
     pub(crate) fn stealer(&self) -> Stealer<T> {
-        Stealer(self.0.clone())
+        Stealer(self.queue.clone())
     }
     pub(crate) fn push(&self, task: T) {
-        self.0.push(task);
+        self.queue.push(task);
     }
     pub(crate) fn pop(&self) -> Option<T> {
-        self.0.steal()
+        self.queue.take(self.newest_first)
     }
     pub(crate) fn len(&self) -> usize {
-        self.0.length.load(Ordering::Relaxed)
+        self.queue.length.load(Ordering::Relaxed)
     }
 }
 

@@ -100,7 +100,7 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// A worker's own queue of public tasks: first in, first out.
+/// A worker's own queue of public tasks; thieves take the oldest, its owner that or the newest.
 pub(crate) struct Local<T>(deque::Worker<T>);
 /// The thieves' end of a [`Local`].
 pub(crate) struct Stealer<T>(deque::Stealer<T>);
@@ -119,8 +119,8 @@ fn settle<T>(mut steal: impl FnMut() -> deque::Steal<T>) -> Option<T> {
 }
 
 impl<T> Local<T> {
-    pub(crate) fn new() -> Self {
-        Self(deque::Worker::new_fifo())
+    pub(crate) fn new(newest_first: bool) -> Self {
+        Self(if newest_first { deque::Worker::new_lifo() } else { deque::Worker::new_fifo() })
     }
     pub(crate) fn stealer(&self) -> Stealer<T> {
         Stealer(self.0.stealer())

@@ -35,6 +35,8 @@ pub(crate) enum Task {
     Install(job::InstallRef),
     /// A spawned task; running it twice is refused by its own state.
     Spawned(Arc<dyn spawn::Spawned>),
+    /// A closure that catches its own panics.
+    Job(Box<dyn FnOnce(&frame::Worker) + Send>),
     /// One task of a scope waits in the scope's own queue.
     Scoped(Arc<scope::Shared>),
 }
@@ -43,7 +45,7 @@ impl Task {
     /// Whether there is nothing left to run: the task has begun elsewhere, or the scope has no task that has not.
     pub(crate) fn is_spent(&self) -> bool {
         match self {
-            Self::Install(_) => false,
+            Self::Install(_) | Self::Job(_) => false,
             Self::Spawned(task) => task.is_spent(),
             Self::Scoped(scope) => scope.is_idle(),
         }

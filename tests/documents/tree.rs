@@ -105,9 +105,11 @@ impl Tree {
         Some(if self.files.contains(&single) { single } else { folder })
     }
 
-    /// Each package's version in `Cargo.lock`; of several the last.
-    pub(crate) fn locked_versions(&self) -> BTreeMap<String, String> {
-        let text = self.text("Cargo.lock");
+    /// Each package's version in the `Cargo.lock` that `manifest` goes by; of several the last.
+    pub(crate) fn locked_versions(&self, manifest: &str) -> BTreeMap<String, String> {
+        // `compat` is a workspace of its own.
+        let own = manifest.strip_suffix("Cargo.toml").map(|folder| format!("{folder}Cargo.lock"));
+        let text = self.text(&own.filter(|lock| self.has(lock)).unwrap_or_else(|| "Cargo.lock".to_owned()));
         let value = |line: &str, key: &str| {
             Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned())
         };

@@ -1,0 +1,76 @@
+//! What a thread runs that somebody else starts, and who has come and gone.
+
+use std::sync::Arc;
+
+use super::registry::Registry;
+use super::worker::WorkerThread;
+use crate::sync::{lock, wait, Condvar, Local, Mutex};
+use crate::task::Task;
+
+/// The work of one worker's thread, to be run on a thread of its own.
+pub struct ThreadBody {
+    registry: Arc<Registry>,
+    index: usize,
+    queue: Option<Local<Task>>,
+}
+
+impl ThreadBody {
+    pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
+        Self { registry, index, queue: Some(queue) }
+    }
+
+    /// The worker's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Works until the pool ends. `start` and `exit` are called before and after, as the worker.
+    pub fn run(mut self, start: impl FnOnce(), exit: impl FnOnce()) {
+        let Some(queue) = self.queue.take() else { unreachable!("running consumes the body") };
+        self.registry.attendance().start();
+        let thread = WorkerThread::new(self.registry.clone(), self.index, queue);
+        thread.own_ring();
+        thread.enter(|_| start());
+        thread.serve();
+        thread.enter(|_| exit());
+    }
+}
+
+impl Drop for ThreadBody {
+    fn drop(&mut self) {
+        self.registry.attendance().stop();
+    }
+}
+
+/// How many threads have begun, and how many have ended or will never begin.
+#[derive(Default)]
+pub(crate) struct Attendance {
+    counts: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl Attendance {
+    fn start(&self) {
+        lock(&self.counts).0 += 1;
+        self.changed.notify_all();
+    }
+
+    fn stop(&self) {
+        lock(&self.counts).1 += 1;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn wait_until_started(&self, workers: usize) {
+        let mut counts = lock(&self.counts);
+        while counts.0.max(counts.1) < workers {
+            counts = wait(&self.changed, counts, None);
+        }
+    }
+
+    pub(crate) fn wait_until_stopped(&self, workers: usize) {
+        let mut counts = lock(&self.counts);
+        while counts.1 < workers {
+            counts = wait(&self.changed, counts, None);
+        }
+    }
+}
