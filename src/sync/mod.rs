@@ -7,6 +7,8 @@
 mod model;
 #[cfg(not(upbeat_loom))]
 mod std;
+#[cfg(upbeat_tsan)]
+mod traced;
 
 #[cfg(upbeat_loom)]
 pub(crate) use self::model::*;

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# What is too long for the gate, or needs a nightly toolchain: deeper models, modes, sanitizers, panic=abort, stress, sweeps.
+#
+# Usage: ci/nightly.sh [LEG]...     all legs without an argument; `ci/nightly.sh list` names them
+#
+# Goes on after a leg that fails, and fails at the end. UPBEAT_STRESS_SECONDS limits each stress (600). The last results are
+# recorded in docs/nightly.md.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
+export PATH="$HOME/.cargo/bin:$PATH"
+seconds=${UPBEAT_STRESS_SECONDS:-600}
+target=$(rustc -vV | sed -n 's/^host: //p')
+
+# Every model with more preemptions than the gate has time for.
+leg_models() {
+    RUSTFLAGS="--cfg upbeat_loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=3 \
+        cargo test -p upbeat-loom-tests --release --no-fail-fast
+}
+
+# The tests in the modes for debugging. Those of the runtime have sides that wait for each other, which never-promote cannot run;
+# what the kernels and the model compute must be right there too.
+leg_modes() {
+    local mode status=0
+    for mode in always-promote seed=1 seed=2; do
+        UPBEAT_MODE=$mode cargo test -p upbeat -p upbeat-kernels -p upbeat-nn --no-fail-fast || status=1
+    done
+    UPBEAT_MODE=never-promote cargo test -p upbeat-kernels -p upbeat-nn --no-fail-fast || status=1
+    UPBEAT_MODE=never-promote cargo test -p upbeat --test par --test modes --no-fail-fast || status=1
+    return $status
+}
+
+leg_asan() {
+    .ci/sanitize --no-fail-fast
+}
+
+# Races among plain threads, in a build whose fences and locks ThreadSanitizer sees (`src/sync/traced.rs`). A report that
+# ci/tsan.txt does not explain fails.
+leg_tsan() {
+    RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg upbeat_tsan" \
+        cargo +nightly build -p upbeat-stress --release --target "$target" --target-dir target/tsan &&
+        TSAN_OPTIONS="suppressions=ci/tsan.txt history_size=4 exitcode=66" \
+            "target/tsan/$target/release/upbeat-stress" --joins 20000000 --steals 50000 --seconds "$seconds"
+}
+
+# Fault 9: the runtime without unwinding. Tests of caught panics are not compiled there.
+leg_abort() {
+    CARGO_PROFILE_TEST_PANIC=abort CARGO_PROFILE_DEV_PANIC=abort \
+        cargo +nightly test -Zpanic-abort-tests -p upbeat --lib --tests --target-dir target/abort --no-fail-fast
+}
+
+# 10^9 joins and 10^7 real steals, then random programs.
+leg_stress() {
+    cargo run -p upbeat-stress --release -- --seconds "$seconds" &&
+        UPBEAT_STRESS_SECONDS=$seconds cargo test -p upbeat --release --test stress
+}
+
+# The math functions on every input.
+leg_exhaustive() {
+    UPBEAT_EXHAUSTIVE=1 cargo test -p upbeat-kernels --release --test math
+}
+
+all=(models modes asan tsan abort stress exhaustive)
+if [ "${1:-}" = list ]; then
+    printf '%s\n' "${all[@]}"
+    exit 0
+fi
+legs=("$@")
+[ ${#legs[@]} -gt 0 ] || legs=("${all[@]}")
+failed=()
+summary=()
+for leg in "${legs[@]}"; do
+    declare -F "leg_$leg" >/dev/null || { echo "no such leg: $leg (${all[*]})" >&2; exit 2; }
+    from=$SECONDS
+    echo "=== $leg"
+    if "leg_$leg"; then result=passed; else result=FAILED; failed+=("$leg"); fi
+    summary+=("$leg: $result, $((SECONDS - from)) s")
+    echo "=== ${summary[-1]}"
+done
+printf '%s\n' "$(rustc --version), $(nproc) CPUs, commit $(git rev-parse --short HEAD)" "${summary[@]}"
+[ ${#failed[@]} -eq 0 ]
