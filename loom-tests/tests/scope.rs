@@ -170,6 +170,59 @@ fn a_waiter_takes_nothing_that_was_public_below_its_thief_s_scope() {
     steal_back_past_a_scope(true);
 }
 
+/// Fault 17. As above, told move by move, so that few preemptions reach the end: worker 1 waits for what worker 0 has stolen from it,
+/// and looks at worker 0's ring just when worker 0 is done with that. Then worker 0's ring says that it is clean again, for it holds
+/// what it held before: the outer right closure.
+#[test]
+fn a_waiter_takes_nothing_when_its_thief_is_clean_again() {
+    set_naps(Naps::Over);
+    let stolen = Arc::new(Tally::new());
+    let all_stolen = stolen.clone();
+    check(1, move || {
+        let (foreign, inside) = (Tally::new(), AtomicBool::new(false));
+        with_a_helper(1, |worker| {
+            offer_next(worker);
+            worker.join(
+                |worker| {
+                    worker.scope(|scope| {
+                        scope.spawn(|_| forking_task_with_turns(&inside, &stolen));
+                        // Worker 1 takes the scope's task now.
+                        thread::yield_now();
+                    });
+                },
+                |worker| {
+                    if worker.index() == 1 && inside.load(Relaxed) {
+                        foreign.hit();
+                    }
+                },
+            );
+        });
+        assert_eq!(foreign.get(), 0, "the outer right closure ran inside a wait for something else");
+    });
+    assert!(all_stolen.get() > 0, "the model must see the steal");
+}
+
+/// The scope's task of the model above.
+fn forking_task_with_turns(inside: &AtomicBool, stolen: &Tally) {
+    let here = upbeat::current_worker_index();
+    inside.store(here == Some(1), Relaxed);
+    upbeat::model::with_worker(|worker| {
+        offer_next(worker);
+        worker.join(
+            // The other one steals the right closure now.
+            |_| thread::yield_now(),
+            |worker| {
+                if Some(worker.index()) != here {
+                    stolen.hit();
+                    // Its owner comes to wait for it now.
+                    thread::yield_now();
+                }
+            },
+        );
+    });
+    inside.store(false, Relaxed);
+}
+
 /// The scope's task: a fork whose right closure forks again, so that its worker answers requests meanwhile.
 fn forking_task(task: &Tally, inside: &AtomicBool, stolen: &Tally) {
     task.hit();

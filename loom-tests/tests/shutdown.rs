@@ -94,6 +94,28 @@ fn a_task_that_spawns_while_the_runtime_ends_sees_its_child_run() {
     });
 }
 
+// Fault 32: the second caller may come just as the worker that served the first one goes back to sleep.
+#[test]
+fn two_callers_from_outside_are_both_served_by_one_worker_that_sleeps() {
+    set_naps(Naps::Endless);
+    check(1, || {
+        let pool = Arc::new(Pool::new(1));
+        let threads = serve(&pool, 1);
+        let served = Arc::new(Tally::new());
+        let other = {
+            let (pool, served) = (pool.clone(), served.clone());
+            thread::spawn(move || pool.install(|_| served.hit()))
+        };
+        pool.install(|_| served.hit());
+        other.join().unwrap();
+        assert_eq!(served.get(), 2);
+        pool.terminate();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
 // Fault 32.
 #[test]
 fn a_caller_from_outside_is_served_by_workers_that_sleep() {

@@ -80,10 +80,12 @@ fn a_handle_dropped_while_the_task_ends_leaves_its_result_dropped_once() {
     set_naps(Naps::Over);
     check(3, || {
         let (pool, helpers) = pool_with_helpers(2);
-        let (ran, result) = (Arc::new(Tally::new()), Arc::new(Tally::new()));
+        let (ran, result, capture) = (Arc::new(Tally::new()), Arc::new(Tally::new()), Arc::new(Tally::new()));
         pool.enter(0, |worker| {
             let (inner_ran, result) = (ran.clone(), result.clone());
+            let capture = CountedDrop(capture.clone());
             let handle = pool.spawn(move || {
+                let _capture = capture;
                 inner_ran.hit();
                 CountedDrop(result)
             });
@@ -95,7 +97,7 @@ fn a_handle_dropped_while_the_task_ends_leaves_its_result_dropped_once() {
         for helper in helpers {
             helper.join().unwrap();
         }
-        assert_eq!([ran.get(), result.get()], [1, 1]);
+        assert_eq!([ran.get(), result.get(), capture.get()], [1, 1, 1]);
     });
 }
 

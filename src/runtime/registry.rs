@@ -15,7 +15,7 @@ use crate::observe::counters::Counters;
 use crate::observe::events::Events;
 use crate::sleep::Sleep;
 use crate::steal::StealPolicy;
-use crate::sync::{now, AtomicUsize, Injector, Local, Ordering, Stealer};
+use crate::sync::{now, ordering, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
 use crate::task::job::InstallJob;
 use crate::task::unwind::{abort, catch, message, AbortOnUnwind, Payload};
@@ -51,7 +51,7 @@ impl Peer {
     /// Ask within `Ring::steal_if`, and before `Latch::is_set` where the worker's name came from a latch: clean *again* means
     /// that the latch was set, and this acquires that.
     pub(crate) fn runs_no_foreign_task(&self) -> bool {
-        self.foreign.load(Ordering::Acquire) == 0
+        self.foreign.load(ordering!("foreign_read", Acquire)) == 0
     }
 }
 

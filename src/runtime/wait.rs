@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::stack;
 use super::worker::{pause, Work, WorkerThread, NAP};
 use crate::observe::counters::count;
-use crate::sync::{left_out, thread, Ordering, SPINS};
+use crate::sync::{left_out, ordering, thread, Ordering, SPINS};
 use crate::task::cancel;
 use crate::task::frame::Stolen;
 use crate::task::latch::Latch;
@@ -27,7 +27,12 @@ impl WorkerThread {
             // clean is asked first: a thief that is clean *again* has set the latch, which we then see. Both are read while
             // the task is still in the ring, so the answer holds for it.
             let peer = &self.registry.peers[runner];
-            let task = peer.ring.steal_if(|| peer.runs_no_foreign_task() && !latch.is_set());
+            let task = peer.ring.steal_if(|| {
+                if left_out!("wait_clean_first") {
+                    return !latch.is_set() && peer.runs_no_foreign_task();
+                }
+                peer.runs_no_foreign_task() && !latch.is_set()
+            });
             if task.is_null() {
                 peer.ring.ask();
                 return None;
@@ -149,6 +154,6 @@ impl WorkerThread {
         foreign.store(depth + 1, Ordering::Relaxed);
         run();
         // Release: whoever sees this sees that the task's latch was set before.
-        foreign.store(depth, Ordering::Release);
+        foreign.store(depth, ordering!("foreign_set", Release));
     }
 }
