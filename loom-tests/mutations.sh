@@ -42,6 +42,13 @@ sleep_active_fence      sleep     a_watcher_that_leaves_its_seat_sees_who_turns_
 once_second_look        once      two_threads_that_use_it_first_make_one
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
+shutdown_withdraws      future    a_runtime_that_ends_tells_the_handles_of_waiting_futures
+future_wake             future    a_wake_up_during_a_poll_is_answered
+future_again            future    a_wake_up_during_a_poll_is_answered
+future_pause            future    polls_on_two_workers_follow_each_other
+future_begin            future    polls_on_two_workers_follow_each_other
+future_withdraw         future    a_future_that_waits_is_withdrawn_after_its_poll
+handle_wakes            future    who_awaits_a_handle_outside_is_woken
 terminate_set           shutdown  what_another_thread_spawned_before_runs_too
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped

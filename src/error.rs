@@ -1,4 +1,4 @@
-//! Why a runtime could not be built.
+//! Why a runtime could not be built, and why a task has no result.
 
 use std::fmt;
 use std::io;
@@ -83,3 +83,22 @@ impl std::error::Error for BuildError {
         }
     }
 }
+
+/// Payload of the error that a [`JoinHandle`](crate::JoinHandle) gives when the runtime ended while the future was still waiting.
+///
+/// ```
+/// let runtime = upbeat::Runtime::new().unwrap();
+/// let handle = runtime.spawn_future(std::future::pending::<()>());
+/// runtime.shutdown();
+/// assert!(handle.join().unwrap_err().is::<upbeat::ShutDown>());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutDown;
+
+impl fmt::Display for ShutDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime was shut down before the future was done")
+    }
+}
+
+impl std::error::Error for ShutDown {}

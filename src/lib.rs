@@ -21,6 +21,7 @@
 //! | two things at once | [`join`], or [`Worker::join`] without the thread-local look-up |
 //! | many tasks that borrow | [`scope`] |
 //! | a task that outlives the caller | [`spawn`] |
+//! | a future, or a result to `.await` | [`spawn_future`], [`block_on`], [`JoinHandle`] |
 //! | a loop | [`par`] |
 //! | your own set of threads | [`Runtime`] |
 //! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`] |
@@ -46,7 +47,7 @@ mod sync;
 mod task;
 pub mod topology;
 
-pub use error::BuildError;
+pub use error::{BuildError, ShutDown};
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
 pub use runtime::{Builder, Mode, Pin, Runtime, MAX_WORKERS};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
@@ -56,6 +57,8 @@ pub use task::frame::Worker;
 pub use task::priority::{Priority, Spawn};
 pub use task::scope::Scope;
 pub use task::spawn::JoinHandle;
+
+use std::future::Future;
 
 use runtime::current::with_current;
 use runtime::global;
@@ -170,12 +173,7 @@ where
     T: Send + 'static,
 {
     with_current(|worker| match worker {
-        Some(worker) => {
-            let registry = worker.thread().registry();
-            let (task, handle) = task::spawn::spawned(registry, f);
-            registry.submit(task::Task::Spawned(task));
-            handle
-        }
+        Some(worker) => task::spawn::spawn(worker.thread().registry(), f),
         None => global().spawn(f),
     })
 }
@@ -229,6 +227,73 @@ where
         Some(worker) => options.run(worker.thread().registry(), f),
         None => global().spawn_with(options, f),
     })
+}
+
+/// Spawns a future that the workers poll: at once, and whenever it was woken.
+///
+/// It is polled by one worker at a time. What it awaits may be woken by anybody: another task, a thread, another executor's timer.
+/// upbeat has no timers and no sockets of its own.
+///
+/// ```
+/// let answer = upbeat::spawn_future(async {
+///     let half = upbeat::spawn(|| (1..=20).sum::<u32>());
+///     half.await.unwrap() * 2
+/// });
+/// assert_eq!(answer.join().unwrap(), 420);
+/// ```
+///
+/// A panic in the future reaches the handle. A future that nothing can wake any more and whose handle was dropped is dropped at once.
+/// A runtime that ends drops futures that are still waiting; their handles give [`ShutDown`] as the error's payload.
+pub fn spawn_future<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    with_current(|worker| match worker {
+        Some(worker) => Spawn::new().run_future(worker.thread().registry(), future),
+        None => global().spawn_future(future),
+    })
+}
+
+/// [`spawn_future`] with a priority or a token that cancels the future; see [`Spawn`].
+///
+/// ```
+/// use upbeat::{CancelToken, Cancelled, Spawn};
+/// let token = CancelToken::new();
+/// let handle = upbeat::spawn_future_with(Spawn::new().cancel(&token), std::future::pending::<()>());
+/// token.cancel();
+/// assert!(handle.join().unwrap_err().is::<Cancelled>());
+/// ```
+pub fn spawn_future_with<F>(options: Spawn, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    with_current(|worker| match worker {
+        Some(worker) => options.run_future(worker.thread().registry(), future),
+        None => global().spawn_future_with(options, future),
+    })
+}
+
+/// Polls `future` on this thread until it is done, and returns its result.
+///
+/// A worker runs other public tasks while the future waits, so with one worker too it may wait for what it has spawned. Those tasks
+/// nest on its stack and must be over before it goes on: hold no lock that they might take, and prefer [`spawn_future`] and `.await`
+/// where tasks wait for each other. Any other thread sleeps meanwhile.
+///
+/// ```
+/// let total = upbeat::block_on(async {
+///     let parts = [1, 2, 3].map(|n| upbeat::spawn(move || n * n));
+///     let mut total = 0;
+///     for part in parts {
+///         total += part.await.unwrap();
+///     }
+///     total
+/// });
+/// assert_eq!(total, 14);
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    task::block_on::block_on(future)
 }
 
 /// How many workers the current runtime has.

@@ -102,9 +102,22 @@ impl Pool {
 
     /// Spawns a task.
     pub fn spawn<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> crate::JoinHandle<T> {
-        let (task, handle) = crate::task::spawn::spawned(&self.registry, f);
-        self.registry.submit(Task::Spawned(task));
-        handle
+        crate::task::spawn::spawn(&self.registry, f)
+    }
+
+    /// Spawns a future.
+    pub fn spawn_future<F>(&self, future: F) -> crate::JoinHandle<F::Output>
+    where
+        F: std::future::Future<Output: Send + 'static> + Send + 'static,
+    {
+        crate::Spawn::new().run_future(&self.registry, future)
+    }
+
+    /// Withdraws the futures that are not over, as the last worker to leave does.
+    pub fn withdraw_futures(&self) {
+        for future in self.registry.pending.close().iter().filter_map(std::sync::Weak::upgrade) {
+            future.withdraw(crate::task::turn::Reason::ShutDown);
+        }
     }
 
     /// Spawns a task with options.

@@ -1,5 +1,6 @@
 //! The handle of a runtime, and shutting it down.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::task::cancel::{CancelToken, Cancelled};
 use crate::task::frame::Worker;
 use crate::task::priority::Spawn;
 use crate::task::scope::{self, Scope};
-use crate::task::spawn::{spawned, JoinHandle};
-use crate::task::Task;
+use crate::task::spawn::JoinHandle;
+use crate::task::{block_on, spawn};
 use crate::topology::Topology;
 
 /// A set of worker threads and what they share. Dropping it runs what was spawned and joins every thread.
@@ -139,9 +140,37 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (task, handle) = spawned(&self.registry, f);
-        self.registry.submit(Task::Spawned(task));
-        handle
+        spawn::spawn(&self.registry, f)
+    }
+
+    /// [`spawn_future`](crate::spawn_future) on this runtime.
+    pub fn spawn_future<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Spawn::new().run_future(&self.registry, future)
+    }
+
+    /// [`spawn_future_with`](crate::spawn_future_with) on this runtime: a priority, and a token that cancels.
+    pub fn spawn_future_with<F>(&self, options: Spawn, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        options.run_future(&self.registry, future)
+    }
+
+    /// [`block_on`](crate::block_on) on a worker of this runtime, so that what the future spawns runs here.
+    ///
+    /// # Panics
+    /// When the future panics.
+    pub fn block_on<F>(&self, future: F) -> F::Output
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        self.install(|_| block_on::block_on(future))
     }
 
     /// [`spawn_with`](crate::spawn_with) on this runtime: a priority, and a token that cancels.

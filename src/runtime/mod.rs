@@ -16,6 +16,7 @@ mod nest;
 // `pub` in here is for the models alone, as in `crate::deque`.
 #[allow(unreachable_pub)]
 pub(crate) mod once;
+pub(crate) mod pending;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
 #[allow(unsafe_code)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::current::with_current;
 use super::fork;
 use super::mode::Mode;
+use super::pending::Pending;
 use super::tenant::Tenant;
 use super::thread_body::Attendance;
 use super::worker::WorkerThread;
@@ -70,6 +71,10 @@ pub(crate) struct Registry {
     on_panic: Option<PanicHandler>,
     tenant: Option<Tenant>,
     attendance: Attendance,
+    /// Spawned futures that are not over.
+    pub(crate) pending: Pending,
+    /// How many workers have left for good.
+    left: AtomicUsize,
     pub(crate) started: u64,
     /// Which process its threads are in.
     generation: u64,
@@ -114,6 +119,8 @@ impl Registry {
             on_panic: parts.on_panic,
             tenant: parts.tenant,
             attendance: Attendance::default(),
+            pending: Pending::new(),
+            left: AtomicUsize::new(0),
             started: now(),
             generation: fork::generation(),
         };
@@ -172,6 +179,12 @@ impl Registry {
     /// Which threads have come and gone, where others start them.
     pub(crate) fn attendance(&self) -> &Attendance {
         &self.attendance
+    }
+
+    /// A worker leaves for good; true for the last one.
+    pub(super) fn leave(&self) -> bool {
+        // Relaxed: it only counts. What the last worker touches is ordered by turns and locks of its own.
+        self.left.fetch_add(1, Ordering::Relaxed) + 1 == self.peers.len()
     }
 
     /// Whether some queue or ring has a task that an idle worker could take.

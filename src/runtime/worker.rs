@@ -161,13 +161,21 @@ impl WorkerThread {
             sleep.enter_active();
             self.registry.begin_busy(self.index);
             self.run(work);
-            while let Some(work) = self.find_work() {
-                self.run(work);
-            }
+            self.run_all();
             self.registry.end_busy(self.index);
             sleep.leave_active();
         }
+        if self.registry.leave() {
+            self.close();
+        }
         std::mem::forget(guard);
+    }
+
+    /// Runs all that can be found.
+    pub(super) fn run_all(&self) {
+        while let Some(work) = self.find_work() {
+            self.run(work);
+        }
     }
 
     /// Runs what a hungry worker found; it is hungry again before the end of it can be seen.

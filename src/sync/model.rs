@@ -20,6 +20,9 @@ pub(crate) const RING_SLOTS: usize = 2;
 /// Polls before sleeping: the model gains nothing from more.
 pub(crate) const SPINS: u32 = 0;
 
+/// One lock for the list of futures.
+pub(crate) const FUTURE_SHARDS: usize = 1;
+
 /// Whether `UPBEAT_TEST_WEAKEN` names this ordering, fence or step.
 pub(crate) fn is_weakened(name: &str) -> bool {
     static WEAKENED: std::sync::OnceLock<String> = std::sync::OnceLock::new();

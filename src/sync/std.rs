@@ -20,6 +20,9 @@ pub(crate) const RING_SLOTS: usize = 64;
 /// Polls of an idle or waiting worker before it sleeps, about 20 to 50 µs.
 pub(crate) const SPINS: u32 = 400;
 
+/// Locks that the list of a runtime's futures is divided among; a power of two.
+pub(crate) const FUTURE_SHARDS: usize = 16;
+
 /// Only models weaken orderings.
 #[inline(always)]
 pub(crate) const fn is_weakened(_name: &str) -> bool {

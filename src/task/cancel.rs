@@ -9,6 +9,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Weak};
 
 use super::spawn::Spawned;
+use super::turn::Reason;
 use super::unwind::{catch, discard};
 use crate::sync::{left_out, lock, ordering, thread_local, AtomicBool, Mutex};
 
@@ -80,7 +81,7 @@ impl CancelToken {
         };
         for task in tasks.into_iter().filter(|_| !left_out!("cancel_withdraws")) {
             if let Some(task) = task.upgrade() {
-                task.withdraw();
+                task.withdraw(Reason::Cancelled);
             }
         }
     }
@@ -142,7 +143,7 @@ impl CancelToken {
         let mut tasks = lock(&self.0.tasks);
         if self.is_cancelled() && !left_out!("cancel_register_looks") {
             drop(tasks);
-            task.withdraw();
+            task.withdraw(Reason::Cancelled);
             return false;
         }
         if tasks.list.len() >= tasks.prune_at {

@@ -101,6 +101,11 @@ impl Blocking {
         self.changed.notify_all();
     }
 
+    /// Opens it again.
+    pub fn reset(&self) {
+        *lock(&self.done) = false;
+    }
+
     /// Blocks until it is set.
     pub fn wait(&self) {
         let mut done = lock(&self.done);

@@ -1,9 +1,12 @@
 //! Tasks: the closures that workers run, how their results and panics come back, and who waits for them.
 
+pub(crate) mod block_on;
 pub(crate) mod cancel;
 pub(crate) mod context;
 #[allow(unsafe_code)]
 pub(crate) mod frame;
+#[allow(unsafe_code)]
+pub(crate) mod future;
 #[allow(unsafe_code)]
 pub(crate) mod job;
 #[allow(unsafe_code)]
@@ -11,10 +14,12 @@ pub(crate) mod join;
 // `pub` in here is for the models alone, as in `crate::deque`.
 #[allow(unreachable_pub)]
 pub(crate) mod latch;
+mod outcome;
 pub(crate) mod priority;
 #[allow(unsafe_code)]
 pub(crate) mod scope;
 pub(crate) mod spawn;
+pub(crate) mod turn;
 pub(crate) mod unwind;
 mod worker;
 
@@ -33,7 +38,7 @@ pub(crate) enum Then {
 pub(crate) enum Task {
     /// A closure handed in from outside, whose caller is blocked until it is done.
     Install(job::InstallRef),
-    /// A spawned task; running it twice is refused by its own state.
+    /// A spawned closure, or a future that was woken; running either twice is refused by its own state.
     Spawned(Arc<dyn spawn::Spawned>),
     /// A closure that catches its own panics.
     Job(Box<dyn FnOnce(&frame::Worker) + Send>),

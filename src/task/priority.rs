@@ -2,11 +2,12 @@
 //!
 //! Tasks of high priority lie in a queue of their own, one a runtime, which workers look into before all others.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use super::cancel::CancelToken;
 use super::spawn::{spawned, JoinHandle};
-use super::Task;
+use super::{future, Task};
 use crate::runtime::registry::Registry;
 
 /// Which spawned tasks go first.
@@ -39,6 +40,16 @@ pub struct Spawn {
     cancel: Option<CancelToken>,
 }
 
+impl Priority {
+    /// Puts a ticket where tasks of this priority wait.
+    pub(super) fn submit(self, registry: &Arc<Registry>, task: Task) {
+        match self {
+            Self::Normal => registry.submit(task),
+            Self::High => registry.submit_urgent(task),
+        }
+    }
+}
+
 impl Spawn {
     /// As [`spawn`](crate::spawn) does: normal priority, no token.
     pub fn new() -> Self {
@@ -52,7 +63,8 @@ impl Spawn {
     }
 
     /// The token that cancels the task. If it does so before the task begins, the closure is dropped and the handle's `join`
-    /// returns [`Cancelled`](crate::Cancelled) as the payload; a task without a handle is dropped in silence.
+    /// returns [`Cancelled`](crate::Cancelled) as the payload; a task without a handle is dropped in silence. A future is dropped whenever it
+    /// is not being polled, or at the end of the poll.
     pub fn cancel(mut self, token: &CancelToken) -> Self {
         self.cancel = Some(token.clone());
         self
@@ -75,10 +87,16 @@ impl Spawn {
                 (task, handle)
             }
         };
-        match self.priority {
-            Priority::Normal => registry.submit(Task::Spawned(task)),
-            Priority::High => registry.submit_urgent(Task::Spawned(task)),
-        }
+        self.priority.submit(registry, Task::Spawned(task));
         handle
+    }
+
+    /// Spawns `future` on the runtime of `registry`.
+    pub(crate) fn run_future<F>(self, registry: &Arc<Registry>, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        future::spawn(registry, self.priority, self.cancel, future)
     }
 }

@@ -1,12 +1,18 @@
-//! Spawned tasks: public at once, with a handle that can be waited for or dropped.
+//! Spawned closures: public at once, with a handle that can be waited for, awaited, or dropped.
+//!
+//! How the result reaches the handle is in `outcome.rs`; futures are in `future.rs`.
 
 use std::any::type_name;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use super::cancel::{self, Cancelled};
-use super::latch::Blocking;
-use super::unwind::{catch, discard, Payload};
-use super::Then;
+use super::cancel;
+use super::outcome::Completion;
+use super::turn::Reason;
+use super::unwind::{catch, discard};
+use super::{Task, Then};
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
@@ -15,72 +21,38 @@ use crate::sync::{lock, Mutex};
 /// A spawned task, as the queues see it.
 pub(crate) trait Spawned: Send + Sync {
     /// Runs the task unless somebody else has begun it.
-    fn run(&self, thread: &WorkerThread, then: Then);
+    fn run(self: Arc<Self>, thread: &WorkerThread, then: Then);
 
-    /// Drops the task unless somebody has begun it; its handle gets [`Cancelled`].
-    fn withdraw(&self);
+    /// Drops the task unless it has ended or, if it is a closure, begun; its handle gets the reason.
+    fn withdraw(&self, reason: Reason);
 
-    /// Whether the task has begun or was withdrawn, so that to run it does nothing.
+    /// Whether to run the task does nothing any more.
     fn is_spent(&self) -> bool;
 }
 
 /// A spawned task, as its handle sees it.
-trait Awaited<T>: Spawned {
-    fn done(&self) -> &Blocking;
-    fn registry(&self) -> &Arc<Registry>;
-    fn take_result(&self) -> std::thread::Result<T>;
-    fn detach(&self);
-}
+pub(crate) trait Awaited<T>: Send + Sync {
+    fn completion(&self) -> &Completion<T>;
 
-/// Where the result is, or what shall become of it.
-enum Outcome<T> {
-    Pending,
-    /// Nobody will ask.
-    Detached,
-    Ready(std::thread::Result<T>),
-    Delivered,
+    /// Runs the task here and now if it may be run out of its turn and nobody has begun it.
+    fn help(&self, thread: &WorkerThread);
 }
 
 struct Packet<F, T> {
     closure: Mutex<Option<F>>,
-    outcome: Mutex<Outcome<T>>,
-    done: Blocking,
-    registry: Arc<Registry>,
+    completion: Completion<T>,
 }
 
-impl<F, T> Packet<F, T> {
-    /// A panic that nobody will ask about goes to the runtime's handler. To be cancelled is not a panic.
-    fn unhandled(&self, payload: Payload) {
-        if payload.is::<Cancelled>() {
-            return;
-        }
-        self.registry.unhandled_panic(type_name::<F>(), payload);
-    }
-
-    /// Keeps the result for the handle, or disposes of it if there is none any more.
-    fn deliver(&self, result: std::thread::Result<T>) {
-        let unclaimed = {
-            let mut outcome = lock(&self.outcome);
-            match *outcome {
-                Outcome::Detached => Some(result),
-                _ => {
-                    *outcome = Outcome::Ready(result);
-                    None
-                }
-            }
-        };
-        match unclaimed {
-            Some(Err(payload)) => self.unhandled(payload),
-            Some(Ok(value)) => self.drop_unclaimed(value),
-            None => {}
-        }
-    }
-
-    /// Drops a result that nobody takes. A destructor that panics is the task's panic, whoever runs it.
-    fn drop_unclaimed(&self, value: T) {
-        if let Err(payload) = catch(move || drop(value)) {
-            self.unhandled(payload);
-        }
+impl<F, T> Packet<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn run_once(&self, thread: &WorkerThread, then: Then) {
+        let Some(closure) = lock(&self.closure).take() else { return thread.ending(then) };
+        let result = catch(|| thread.enter(|_| closure()));
+        thread.ending(then);
+        self.completion.complete(result);
     }
 }
 
@@ -89,18 +61,14 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    fn run(&self, thread: &WorkerThread, then: Then) {
-        let Some(closure) = lock(&self.closure).take() else { return thread.ending(then) };
-        self.deliver(catch(|| thread.enter(|_| closure())));
-        thread.ending(then);
-        self.done.set();
+    fn run(self: Arc<Self>, thread: &WorkerThread, then: Then) {
+        self.run_once(thread, then);
     }
 
-    fn withdraw(&self) {
+    fn withdraw(&self, reason: Reason) {
         let Some(closure) = lock(&self.closure).take() else { return };
         discard(closure);
-        self.deliver(Err(Box::new(Cancelled)));
-        self.done.set();
+        self.completion.complete(Err(reason.payload()));
     }
 
     fn is_spent(&self) -> bool {
@@ -113,46 +81,32 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    fn done(&self) -> &Blocking {
-        &self.done
+    fn completion(&self) -> &Completion<T> {
+        &self.completion
     }
 
-    fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    fn take_result(&self) -> std::thread::Result<T> {
-        match std::mem::replace(&mut *lock(&self.outcome), Outcome::Delivered) {
-            Outcome::Ready(result) => result,
-            _ => unreachable!("a task is done when its result is ready, and its only handle asks once"),
-        }
-    }
-
-    fn detach(&self) {
-        let late = {
-            let mut outcome = lock(&self.outcome);
-            match *outcome {
-                Outcome::Pending => std::mem::replace(&mut *outcome, Outcome::Detached),
-                _ => std::mem::replace(&mut *outcome, Outcome::Delivered),
-            }
-        };
-        match late {
-            Outcome::Ready(Err(payload)) => self.unhandled(payload),
-            Outcome::Ready(Ok(value)) => self.drop_unclaimed(value),
-            _ => {}
-        }
+    fn help(&self, thread: &WorkerThread) {
+        self.run_once(thread, Then::GoOn);
     }
 }
 
-/// Waits for a spawned task. Dropping the handle detaches the task: it runs all the same.
+/// A spawned task's result, once there is one. Dropping the handle lets the task run on by itself.
 ///
-/// If a detached task panics, the runtime's [`on_panic`](crate::Builder::on_panic) handler gets the payload; without a
+/// The result is waited for in one of two ways. [`join`](Self::join) blocks the thread. Awaiting the handle blocks nobody: it is a
+/// future that wakes any executor, so a service on tokio can hand its heavy work to upbeat and go on serving.
+///
+/// If the task panics and its handle was dropped, the panic goes to [`Builder::on_panic`](crate::Builder::on_panic); without a
 /// handler the process aborts with a message that names the task.
+#[must_use = "dropping a handle detaches its task; say `drop` where that is meant"]
 pub struct JoinHandle<T> {
     task: Option<Arc<dyn Awaited<T>>>,
 }
 
 impl<T> JoinHandle<T> {
+    pub(crate) fn new(task: Arc<dyn Awaited<T>>) -> Self {
+        Self { task: Some(task) }
+    }
+
     /// Waits for the task and returns its result.
     ///
     /// A worker that calls this helps: it runs the task itself if nobody has begun it, else other spawned tasks, which
@@ -165,39 +119,65 @@ impl<T> JoinHandle<T> {
     /// ```
     ///
     /// # Errors
-    /// The payload of the task's panic; [`Cancelled`] when it was cancelled before it began.
+    /// The payload of the task's panic; [`Cancelled`](crate::Cancelled) when it was cancelled before it began, or a future before it
+    /// ended; [`ShutDown`](crate::ShutDown) when the runtime ended while a future was waiting.
     pub fn join(mut self) -> std::thread::Result<T> {
         if let Some(task) = &self.task {
-            task.registry().require_workers();
+            task.completion().registry().require_workers();
         }
-        let Some(task) = self.task.take() else { unreachable!("join consumes the handle") };
+        let Some(task) = self.task.take() else { panic!("the result was taken before") };
+        let completion = task.completion();
         with_current(|worker| match worker {
             Some(worker) => {
                 let thread = worker.thread();
-                if Arc::ptr_eq(thread.registry(), task.registry()) {
-                    cancel::under(None, || task.run(thread, Then::GoOn));
+                if Arc::ptr_eq(thread.registry(), completion.registry()) {
+                    cancel::under(None, || task.help(thread));
                 }
-                thread.wait_running_anything(task.done());
+                thread.wait_running_anything(completion.done());
             }
-            None => task.done().wait(),
+            None => completion.done().wait(),
         });
-        task.take_result()
+        completion.take_result()
     }
 
-    /// Whether the task has finished, so that [`join`](Self::join) will not wait.
+    /// Whether the task has finished, so that neither [`join`](Self::join) nor awaiting will wait.
     pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| !task.registry().is_left_behind() && task.done().is_set())
+        self.task
+            .as_ref()
+            .map(|task| task.completion())
+            .is_none_or(|completion| !completion.registry().is_left_behind() && completion.done().is_set())
+    }
+}
+
+/// Awaiting gives the result, or the payload of the task's panic, without blocking the thread that polls.
+///
+/// Dropping the handle instead, as a timeout or `select!` does, detaches the task: it runs on, and its result is dropped by the
+/// worker that made it.
+///
+/// # Panics
+/// When it is polled again after it gave its result.
+impl<T> Future for JoinHandle<T> {
+    type Output = std::thread::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(task) = &self.task else { panic!("a JoinHandle was polled after it gave its result") };
+        task.completion().registry().require_workers();
+        let polled = task.completion().poll(context);
+        if polled.is_ready() {
+            self.task = None;
+        }
+        polled
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
-            if task.registry().is_left_behind() {
+            if task.completion().registry().is_left_behind() {
                 // Its locks may be held by threads that are not in this process.
                 return std::mem::forget(task);
             }
-            task.detach();
+            task.completion().detach();
         }
     }
 }
@@ -216,9 +196,18 @@ where
 {
     let packet = Arc::new(Packet {
         closure: Mutex::new(Some(closure)),
-        outcome: Mutex::new(Outcome::Pending),
-        done: Blocking::new(),
-        registry: registry.clone(),
+        completion: Completion::new(registry, type_name::<F>()),
     });
-    (packet.clone(), JoinHandle { task: Some(packet) })
+    (packet.clone(), JoinHandle::new(packet))
+}
+
+/// Spawns `closure` on the runtime of `registry`.
+pub(crate) fn spawn<F, T>(registry: &Arc<Registry>, closure: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let (task, handle) = spawned(registry, closure);
+    registry.submit(Task::Spawned(task));
+    handle
 }

@@ -1,14 +1,16 @@
-//! What several test files share: a watchdog against hangs, tests that run in a process of their own, and values whose
-//! destructors are counted or panic.
+//! What several test files share: a watchdog against hangs, tests that run in a process of their own, a future that wakes itself,
+//! and values whose destructors are counted or panic.
 
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+use std::future::{poll_fn, Future};
 use std::io::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{mpsc, Arc};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -112,4 +114,33 @@ impl Meeting {
             thread::yield_now();
         }
     }
+}
+
+/// Counts its drops in a counter that it shares.
+pub(crate) struct SharedCount(pub(crate) Arc<AtomicUsize>);
+
+impl Drop for SharedCount {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        thread::yield_now();
+    }
+}
+
+/// Pending `times` times, and woken by itself each time.
+pub(crate) fn yields(times: usize) -> impl Future<Output = ()> {
+    let mut left = times;
+    poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
