@@ -54,6 +54,7 @@ pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
 pub use task::cancel::{CancelToken, Cancelled};
 pub use task::context::JoinContext;
 pub use task::frame::Worker;
+pub use task::isolate::isolate;
 pub use task::priority::{Priority, Spawn};
 pub use task::scope::Scope;
 pub use task::spawn::JoinHandle;

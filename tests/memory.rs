@@ -86,6 +86,27 @@ fn joined_tasks_leave_nothing_behind() {
     assert!(used < LITTLE, "{used} bytes");
 }
 
+#[test]
+fn isolated_tasks_leave_nothing_behind() {
+    let used = most_used_by("isolated tasks", |_| {
+        for i in 0..ROUNDS / 100 {
+            upbeat::isolate(|| {
+                for j in 0..10 {
+                    let nested = || upbeat::isolate(|| upbeat::spawn(move || j).join().unwrap());
+                    assert_eq!(upbeat::spawn(move || i).join().unwrap() + nested(), i + j);
+                }
+            });
+        }
+        upbeat::isolate(|| {
+            for i in 0..ROUNDS {
+                let nested = || upbeat::isolate(|| upbeat::spawn(move || 1).join().unwrap());
+                assert_eq!(upbeat::spawn(move || i).join().unwrap() + nested(), i + 1);
+            }
+        });
+    });
+    assert!(used < LITTLE, "{used} bytes");
+}
+
 /// What still has to run is not dropped with what is done, and stays in turn.
 #[test]
 fn tasks_that_wait_are_kept_in_order() {

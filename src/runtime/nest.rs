@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::stack;
 use super::worker::{WorkerThread, NAP};
 use crate::sync::thread;
+use crate::task::isolate;
 use crate::task::latch::Blocking;
 use crate::task::Task;
 
@@ -54,7 +55,11 @@ impl WorkerThread {
         if !stack::has_reserve() {
             return None;
         }
-        if self.nested.get() < MOST {
+        let is_bounded = self.nested.get() < MOST;
+        if isolate::current().is_some() {
+            return if is_bounded { self.registry.find_isolated_task() } else { None };
+        }
+        if is_bounded {
             return self.find_task();
         }
         // A worker of another runtime that waits for this one may be what this stack waits for.

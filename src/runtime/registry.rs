@@ -18,6 +18,7 @@ use crate::sleep::Sleep;
 use crate::steal::StealPolicy;
 use crate::sync::{now, ordering, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
+use crate::task::isolate::{self, Region};
 use crate::task::job::InstallJob;
 use crate::task::unwind::{abort, catch, message, AbortOnUnwind, Payload};
 use crate::task::Task;
@@ -42,6 +43,8 @@ pub(crate) struct Peer {
     /// Not 0 while the ring may hold tasks that do not descend from the task that the worker took last: it runs an unrelated
     /// one on top of another, or a stolen one on top of joins that are still open.
     pub(crate) foreign: AtomicUsize,
+    /// How many regions of isolation the worker is in.
+    pub(crate) isolating: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
 }
@@ -103,6 +106,7 @@ impl Registry {
             inbox: Injector::new(),
             serving: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
+            isolating: AtomicUsize::new(0),
             counters: Counters::new(),
             events: Events::new(),
         });
@@ -151,6 +155,12 @@ impl Registry {
 
     /// Makes a task public: in the current worker's own queue if it is one of ours, else in the injector.
     pub(crate) fn submit(self: &Arc<Self>, task: Task) {
+        self.submit_from(isolate::current(), task);
+    }
+
+    /// The same for a task that was created in `region`.
+    pub(crate) fn submit_from(self: &Arc<Self>, region: Option<Arc<Region>>, task: Task) {
+        let task = isolate::enclose(self, region, task);
         self.require_workers();
         with_current(|worker| match worker {
             Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => worker.thread().queue(task),
@@ -161,7 +171,7 @@ impl Registry {
 
     /// Makes a task public that goes before all others.
     pub(crate) fn submit_urgent(&self, task: Task) {
-        self.urgent.push(task);
+        self.urgent.push(isolate::enclose(self, isolate::current(), task));
         self.sleep.wake_one();
     }
 
@@ -234,7 +244,7 @@ impl Registry {
         let reference = unsafe { job.publish() };
         // A worker's wait goes first, and above all bounds of nesting: it may be what a stack of ours waits for.
         let queue = if foreign.is_some() { &self.urgent } else { &self.injector };
-        queue.push(Task::Install(reference));
+        queue.push(isolate::enclose(self, isolate::current(), Task::Install(reference)));
         self.sleep.wake_one();
         match foreign {
             // A worker of another runtime goes on serving that one: two runtimes may wait for each other.

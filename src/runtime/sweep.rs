@@ -30,7 +30,7 @@ impl WorkerThread {
         let mut kept = 0;
         for _ in 0..self.queue.len() {
             let Some(task) = own.steal() else { break };
-            if !task.is_spent() {
+            if !task.retire() {
                 self.queue.push(task);
                 kept += 1;
             }

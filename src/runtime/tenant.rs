@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::worker::{pause, Work, WorkerThread, NAP};
 use crate::sync::SPINS;
+use crate::task::isolate;
 use crate::task::latch::Blocking;
 
 /// Who built the pool, and its rules.
@@ -46,6 +47,10 @@ impl WorkerThread {
         if self.registry.tenant().is_none() && self.registry.peers[self.index].inbox.is_empty() {
             return false;
         }
+        if isolate::current().is_some() {
+            // What is sent here was created outside; it runs when this worker is out again.
+            return false;
+        }
         let sleep = self.registry.sleep();
         sleep.end_hunger();
         let ran = match self.registry.tenant() {
@@ -58,6 +63,9 @@ impl WorkerThread {
 
     /// Runs a public task on top of the present one, if there is any; a part of any join too, `with_joins`.
     pub(crate) fn run_anything(&self, with_joins: bool) -> bool {
+        if isolate::current().is_some() {
+            return self.run_one_nested();
+        }
         // No bound on nesting (`nest.rs`): a job that somebody waits for may be many levels away, as the tenant's users know it.
         if let Some(task) = self.find_task() {
             self.run_nested(task);

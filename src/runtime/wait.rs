@@ -135,15 +135,7 @@ impl WorkerThread {
     /// Runs a public task in the middle of another one. Meanwhile the ring holds what does not descend from that other one, so
     /// its waiters must not steal from here.
     pub(super) fn run_nested(&self, task: Task) {
-        let run = || match task {
-            Task::Install(job) => job.run(self, Then::GoOn),
-            Task::Spawned(task) => task.run(self, Then::GoOn),
-            Task::Job(job) => self.run_job(job, Then::GoOn),
-            Task::Scoped(scope) => {
-                scope.run_one(self, Then::GoOn);
-            }
-        };
-        self.with_foreign(|| cancel::under(None, run));
+        self.with_foreign(|| cancel::under(None, || task.run(self, Then::GoOn)));
     }
 
     /// Runs `run`, which does not unwind, and says meanwhile that the ring holds unrelated tasks.

@@ -12,6 +12,7 @@ use crate::sleep::Woken;
 use crate::steal::Generator;
 use crate::sync::{left_out, now, spin, thread, Local, Ordering, SPINS};
 use crate::task::frame::{Stolen, Worker};
+use crate::task::isolate;
 use crate::task::scope::Shared as ScopeShared;
 use crate::task::unwind::{abort, AbortOnUnwind};
 use crate::task::{Task, Then};
@@ -185,14 +186,11 @@ impl WorkerThread {
         self.yield_if_drawn();
         match work {
             Work::Join(stolen, victim) => self.run_stolen(stolen, victim),
-            Work::Task(Task::Install(job)) => job.run(self, Then::Rest),
-            Work::Task(Task::Spawned(task)) => task.run(self, Then::Rest),
-            Work::Task(Task::Job(job)) => self.run_job(job, Then::Rest),
-            Work::Task(Task::Scoped(scope)) => self.run_scoped(&scope),
+            Work::Task(task) => task.run(self, Then::Rest),
         }
     }
 
-    pub(super) fn run_job(&self, job: crate::embed::Job, then: Then) {
+    pub(crate) fn run_job(&self, job: crate::embed::Job, then: Then) {
         let guard = AbortOnUnwind("a job panicked");
         self.enter(job);
         std::mem::forget(guard);
@@ -214,12 +212,29 @@ impl WorkerThread {
     }
 
     pub(super) fn run_stolen(&self, stolen: Stolen, victim: usize) {
-        if stolen.run(self) {
+        let run = || stolen.run(self);
+        // Relaxed: said before the task was made public.
+        let is_isolated = self.registry.peers[victim].isolating.load(Ordering::Relaxed) > 0;
+        let owner_sleeps = if is_isolated { isolate::within_another(self, run) } else { run() };
+        if owner_sleeps {
             self.registry.sleep().unpark(victim);
         }
     }
 
-    fn run_scoped(&self, scope: &Arc<ScopeShared>) {
+    /// Begins to run in a region of isolation.
+    pub(crate) fn enter_region(&self) {
+        let isolating = &self.registry.peers[self.index].isolating;
+        // Relaxed, as a counter of this thread's alone: who steals what was made public inside has acquired it.
+        isolating.store(isolating.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Ends it. Who stole what was made public inside is done with that.
+    pub(crate) fn leave_region(&self) {
+        let isolating = &self.registry.peers[self.index].isolating;
+        isolating.store(isolating.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn run_scoped(&self, scope: &Arc<ScopeShared>) {
         let serving = &self.registry.peers[self.index].serving;
         // Relaxed: whoever finds a task in our ring has acquired what we wrote before it.
         serving.store(Arc::as_ptr(scope) as usize, Ordering::Relaxed);

@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod frame;
 #[allow(unsafe_code)]
 pub(crate) mod future;
+pub(crate) mod isolate;
 #[allow(unsafe_code)]
 pub(crate) mod job;
 #[allow(unsafe_code)]
@@ -24,6 +25,8 @@ pub(crate) mod unwind;
 mod worker;
 
 use std::sync::Arc;
+
+use crate::runtime::worker::WorkerThread;
 
 /// What a worker does once the task that it runs is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +47,33 @@ pub(crate) enum Task {
     Job(Box<dyn FnOnce(&frame::Worker) + Send>),
     /// One task of a scope waits in the scope's own queue.
     Scoped(Arc<scope::Shared>),
+    /// One task that was created in isolation waits in the queue of its region.
+    Isolated(isolate::Ticket),
 }
 
 impl Task {
-    /// Whether there is nothing left to run: the task has begun elsewhere, or the scope has no task that has not.
-    pub(crate) fn is_spent(&self) -> bool {
+    /// Whether there is nothing left to run, for the task has begun elsewhere, or the scope has none that has not. The caller then drops
+    /// it.
+    pub(crate) fn retire(&self) -> bool {
         match self {
             Self::Install(_) | Self::Job(_) => false,
             Self::Spawned(task) => task.is_spent(),
             Self::Scoped(scope) => scope.is_idle(),
+            Self::Isolated(ticket) => ticket.retire(),
+        }
+    }
+
+    /// Runs the task on `thread`, which goes on as `then` says.
+    pub(crate) fn run(self, thread: &WorkerThread, then: Then) {
+        match self {
+            Self::Install(job) => job.run(thread, then),
+            Self::Spawned(task) => task.run(thread, then),
+            Self::Job(job) => thread.run_job(job, then),
+            Self::Scoped(scope) if then == Then::Rest => thread.run_scoped(&scope),
+            Self::Scoped(scope) => {
+                scope.run_one(thread, then);
+            }
+            Self::Isolated(ticket) => ticket.run(thread, then),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::cancel::{self, CancelToken, Cancelled};
 use super::frame::Worker;
+use super::isolate::{self, Region};
 use super::job::{erase, ErasedClosure};
 use super::latch::Latch;
 use super::unwind::{catch, discard, Payload};
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     registry: Arc<Registry>,
     /// Cancels the tasks that have not begun.
     token: Option<CancelToken>,
+    /// Where its tasks belong.
+    region: Option<Arc<Region>>,
 }
 
 impl Shared {
@@ -146,7 +149,8 @@ impl<'env> Scope<'_, 'env> {
         let closure = unsafe { erase(closure) };
         self.shared.count.add();
         self.shared.queue.push(closure);
-        self.shared.registry.submit(Task::Scoped(self.shared.clone()));
+        let (registry, region) = (&self.shared.registry, self.shared.region.clone());
+        registry.submit_from(region, Task::Scoped(self.shared.clone()));
     }
 }
 
@@ -198,6 +202,7 @@ where
         owner: worker.index(),
         registry: worker.thread().registry().clone(),
         token: token.clone(),
+        region: isolate::current(),
     });
     let scope = Scope { shared: shared.clone(), env: PhantomData };
     let body = || worker.entered(|| f(&scope));

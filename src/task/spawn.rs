@@ -110,7 +110,8 @@ impl<T> JoinHandle<T> {
     /// Waits for the task and returns its result.
     ///
     /// A worker that calls this helps: it runs the task itself if nobody has begun it, else other spawned tasks, which
-    /// may nest on its stack (64 at most, and on Linux only while it has a quarter of its stack left). Hold no lock that those might take.
+    /// may nest on its stack (64 at most, and on Linux only while it has a quarter of its stack left). Hold no lock that
+    /// those might take, or wait in [`isolate`](crate::isolate).
     ///
     /// ```
     /// let runtime = upbeat::Runtime::new().unwrap();
