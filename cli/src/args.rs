@@ -177,8 +177,47 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// The scheduler's rows on one and two workers, answers checked, in interleaved rounds
+    Scheduler(SchedulerArgs),
+    /// The same work on more and more workers: speed-up, efficiency, serial fraction
+    Scaling(ScalingArgs),
     /// Training steps of the character-level GPT: 6 layers, width 384, 6 heads, context 256, vocabulary 65
     TrainGpt(TrainGptArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchedulerArgs {
+    /// Groups of rows [default: all]
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// About the time for each row
+    #[arg(long, value_name = "X", default_value_t = 4.0)]
+    pub(crate) seconds: f64,
+    /// Tiny workloads: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScalingArgs {
+    /// Numbers of workers [default: 1, 2, 4 and so on up to what this process may use]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) workers: Vec<usize>,
+    /// Folder for scaling.md, scaling.csv and scaling.svg
+    #[arg(long, value_name = "FOLDER", default_value = "upbeat-out")]
+    pub(crate) out: PathBuf,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// About the time for each workload
+    #[arg(long, value_name = "X", default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// Tiny workloads: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
 }
 
 #[derive(Debug, Args)]

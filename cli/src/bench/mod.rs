@@ -2,7 +2,10 @@
 //! printed.
 
 mod peak;
+mod progress;
 mod record;
+mod scaling;
+mod scheduler;
 mod train_gpt;
 
 use crate::args::{Bench, BenchArgs};
@@ -10,12 +13,20 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 1] =
-    [("train-gpt", "training steps of the character-level GPT: 6 layers, width 384, context 256")];
+const BENCHES: [(&str, &str); 3] = [
+    (
+        "scheduler",
+        "joins, loops, regions and idle workers, beside rayon and chili if built with --features peers",
+    ),
+    ("scaling", "strong, weak and memory scaling over numbers of workers; writes tables and a picture"),
+    ("train-gpt", "training steps of the character-level GPT: 6 layers, width 384, context 256"),
+];
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> {
     match &args.bench {
+        Some(Bench::Scheduler(args)) => scheduler::run(args, output),
+        Some(Bench::Scaling(args)) => scaling::run(args, output),
         Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),
         None => {
             for (name, what) in BENCHES {

@@ -40,7 +40,7 @@ impl Axes {
 }
 
 /// A step between ticks of 1, 2 or 5 times a power of ten that gives at most `most` of them.
-fn tick(span: f64, most: f64) -> f64 {
+pub(crate) fn tick(span: f64, most: f64) -> f64 {
     let rough = span / most;
     let power = 10f64.powf(rough.log10().floor());
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|&t| t >= rough).unwrap_or(10.0 * power)

@@ -1,0 +1,84 @@
+//! The scheduler's rows: upbeat beside its peers, where the command is built with them, in interleaved rounds.
+
+use std::time::Duration;
+
+use upbeat_benches::affinity::Cpus;
+use upbeat_benches::contenders::Set;
+use upbeat_benches::outcome::Outcome;
+use upbeat_benches::probe::Probe;
+use upbeat_benches::report;
+use upbeat_benches::rounds::{measure, Effort};
+use upbeat_benches::rows::{Bench, Goal, Item, GROUPS};
+
+use super::progress::Progress;
+use super::record::Record;
+use crate::args::SchedulerArgs;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Runs the bench.
+pub(super) fn run(args: &SchedulerArgs, output: &mut Output) -> Result<(), Failure> {
+    let groups: Vec<_> = match args.groups.is_empty() {
+        true => GROUPS.to_vec(),
+        false => args.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?,
+    };
+    if !(0.0..=3600.0).contains(&args.seconds) {
+        return Err(Failure::Input("--seconds must be between 0 and 3600".into()));
+    }
+    let effort = Effort { limit: Duration::from_secs_f64(args.seconds), ..Effort::RECORD };
+    let cpus = Cpus::read();
+    let bench =
+        Bench { one: Set::new(1, &cpus, true)?, two: Set::new(2, &cpus, true)?, cpus, test: args.small };
+    let probe = Probe::new(&bench.cpus);
+    let mut outcomes = Vec::new();
+    let progress = Progress::new();
+    for (i, (name, what, make)) in groups.iter().enumerate() {
+        progress.at(i as f64 / groups.len() as f64, &format!("{name}: {what}"));
+        make(&bench, &mut |item| {
+            let outcome = match item {
+                Item::Row(mut row) => measure(&mut row, &probe, effort),
+                Item::Outcome(outcome) => outcome,
+            };
+            let text = match args.json {
+                true => format!("{}\n", record(&outcome).to_json()),
+                false => format!("{}\n", report::text(&outcome)),
+            };
+            progress.text(output, &text);
+            outcomes.push(outcome);
+        });
+    }
+    drop(progress);
+    bench.cpus.release();
+    if !args.json {
+        output.line(report::summary(&outcomes));
+        if !cfg!(feature = "peers") {
+            output.line("built without peers; --features peers measures rayon and chili beside");
+        }
+    }
+    Ok(())
+}
+
+fn group(name: &str) -> Result<(&'static str, &'static str, upbeat_benches::rows::Make), Failure> {
+    let known = || GROUPS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+    let found = GROUPS.iter().find(|(group, ..)| *group == name);
+    found.copied().ok_or_else(|| Failure::Input(format!("there is no group {name}; there are {}", known())))
+}
+
+/// As every bench says it. A goal that is a share of the sequential time becomes a value.
+fn record(outcome: &Outcome) -> Record {
+    let goal = match outcome.goal {
+        Goal::Peer(most) | Goal::Value(most) => Some(most),
+        Goal::Sequential(most) => outcome.sequential().map(|entry| most * entry.median),
+    };
+    Record {
+        bench: "scheduler",
+        work: format!("{}: {}", outcome.group, outcome.work),
+        unit: outcome.unit,
+        value: outcome.ours().median,
+        limit: outcome.limit,
+        peer: outcome.peer().map(|entry| entry.name),
+        peer_value: outcome.peer().map(|entry| entry.median),
+        goal,
+        met: outcome.met(),
+    }
+}

@@ -1,0 +1,96 @@
+//! The measuring commands: every row runs and is checked, programs can read the lines, files are written, bad input is
+//! refused before anything is measured.
+
+#[expect(dead_code, reason = "trainings are what the other tests share")]
+mod common;
+
+use std::fs;
+
+use common::{run, stderr, Folder};
+use serde_json::Value;
+
+const FIELDS: [&str; 10] =
+    ["bench", "work", "unit", "value", "limit", "peer", "peer_value", "ratio", "goal", "met"];
+
+/// The objects of standard output, one a line.
+fn records(output: &std::process::Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", stderr(output));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], words: &str) {
+    let output = run(arguments);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.starts_with("error: ") && message.contains(words), "{message}");
+    assert!(output.stdout.is_empty(), "nothing was measured");
+}
+
+#[test]
+fn every_row_of_the_scheduler_is_measured_and_its_lines_can_be_read() {
+    let output = run(&["bench", "scheduler", "--small", "--seconds", "0", "--json"]);
+    let records = records(&output);
+    assert!(records.len() > 30, "{} rows", records.len());
+    for record in &records {
+        let object = record.as_object().unwrap();
+        assert_eq!(object.keys().count(), FIELDS.len(), "{record}");
+        assert!(FIELDS.iter().all(|field| object.contains_key(*field)), "{record}");
+        assert_eq!(record["bench"], "scheduler");
+        assert!(record["value"].is_f64() && record["goal"].is_f64(), "{record}");
+        // With a peer there is a ratio to it, but of differences; without one there is none.
+        let (value, peer) = (record["value"].as_f64().unwrap(), record["peer_value"].as_f64());
+        let ratio = peer.map(|peer| value / peer);
+        assert_eq!(record["ratio"].as_f64().map(|r| (r * 1e6) as i64), ratio.map(|r| (r * 1e6) as i64));
+        assert_eq!(record["peer"].is_null(), record["peer_value"].is_null(), "{record}");
+    }
+    for group in ["joins", "trees", "sorts", "regions", "loops", "idle"] {
+        assert!(records.iter().any(|r| r["work"].as_str().unwrap().starts_with(group)), "{group}");
+    }
+}
+
+#[test]
+fn groups_can_be_chosen_and_text_ends_with_a_summary() {
+    let output = run(&["bench", "scheduler", "coarse", "--small", "--seconds", "0"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("coarse: ").count(), 3, "{text}");
+    assert!(text.contains("of 3 goals met"), "{text}");
+    refused(&["bench", "scheduler", "sing"], "there is no group sing; there are joins, trees");
+    refused(&["bench", "scheduler", "--seconds", "nan"], "--seconds");
+}
+
+#[test]
+fn scaling_writes_tables_and_a_picture() {
+    let folder = Folder::new("scaling");
+    let out = folder.path("out/deep");
+    let small = ["--small", "--seconds", "0", "--workers", "2,1", "--out", &out];
+    let output = run(&[&["bench", "scaling"][..], &small].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = fs::read_to_string(folder.path("out/deep/scaling.md")).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.starts_with(&table) && printed.contains("written to"), "{printed}");
+    let csv = fs::read_to_string(folder.path("out/deep/scaling.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let svg = fs::read_to_string(folder.path("out/deep/scaling.svg")).unwrap();
+    for kind in ["strong", "weak", "memory"] {
+        assert!(rows.iter().any(|row| row[0] == kind), "{kind}");
+        assert!(table.contains(&format!("| {kind} |")) && svg.contains(&format!(">{kind}: ")));
+    }
+    assert_eq!(rows.len(), 2 * svg.matches(" workers").count().max(6), "{csv}");
+
+    let records = records(&run(&[&["bench", "scaling", "--json"][..], &small].concat()));
+    assert_eq!(records.len(), rows.len());
+    assert!(records.iter().all(|r| r["bench"] == "scaling" && r["value"].as_f64().unwrap() > 0.0));
+}
+
+#[test]
+fn scaling_refuses_what_cannot_be_measured_or_written() {
+    let folder = Folder::new("scaling-refused");
+    refused(&["bench", "scaling", "--workers", "0,2"], "must not be zero");
+    refused(&["bench", "scaling", "--workers", "two"], "--workers");
+    refused(&["bench", "scaling", "--workers", "2", "--seconds=-1"], "--seconds");
+    let file = folder.path("text.rs");
+    refused(&["bench", "scaling", "--workers", "1", "--small", "--out", &file], "cannot be written");
+}
