@@ -6,10 +6,11 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use support::watched;
-use upbeat::{CancelToken, Runtime, Spawn};
+use upbeat::{CancelToken, JoinHandle, Runtime, Spawn};
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static HIGHEST: AtomicIsize = AtomicIsize::new(0);
@@ -105,6 +106,101 @@ fn isolated_tasks_leave_nothing_behind() {
         });
     });
     assert!(used < LITTLE, "{used} bytes");
+}
+
+/// As above, a million times: what the queue keeps does not grow with the number of tasks.
+#[test]
+fn a_million_tasks_joined_by_one_worker_leave_nothing_behind() {
+    let used = most_used_by("a million tasks", |_| {
+        let sum: u64 = (0..1_000_000u64).map(|i| upbeat::spawn(move || i).join().unwrap()).sum();
+        assert_eq!(sum, 499_999_500_000);
+    });
+    assert!(used < LITTLE, "{used} bytes");
+}
+
+/// Outside threads, and how many tasks each of them spawns: a million together.
+const SPAWNERS: usize = 64;
+const EACH: usize = 15_625;
+
+/// How much memory was in use at most, and how much when the runtime of two workers had ended, while 64 threads ran `spawner`.
+fn used_by_spawners(what: &str, spawner: impl Fn(&Runtime) + Sync) -> (isize, isize) {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    watched(what, || {
+        let before = LIVE.load(Ordering::Relaxed);
+        HIGHEST.store(before, Ordering::Relaxed);
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        std::thread::scope(|threads| {
+            for _ in 0..SPAWNERS {
+                threads.spawn(|| spawner(&runtime));
+            }
+        });
+        runtime.shutdown();
+        (HIGHEST.load(Ordering::Relaxed) - before, LIVE.load(Ordering::Relaxed) - before)
+    })
+}
+
+/// Who keeps a window of handles bounds the memory by it, however many tasks there are.
+#[test]
+fn a_million_tasks_from_64_threads_all_run_in_memory_that_the_handles_bound() {
+    const WINDOW: usize = 32;
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    let (most, left) = used_by_spawners("64 threads that join", |runtime| {
+        let mut window = VecDeque::with_capacity(WINDOW);
+        for i in 0..EACH {
+            if window.len() == WINDOW {
+                let (oldest, handle): (usize, JoinHandle<usize>) = window.pop_front().unwrap();
+                assert_eq!(handle.join().unwrap(), oldest);
+            }
+            window.push_back((
+                i,
+                runtime.spawn(move || {
+                    RAN.fetch_add(1, Ordering::Relaxed);
+                    i
+                }),
+            ));
+        }
+        for (i, handle) in window {
+            assert_eq!(handle.join().unwrap(), i);
+        }
+    });
+    assert_eq!(RAN.load(Ordering::Relaxed), SPAWNERS * EACH);
+    println!("joined: at most {most} bytes, {left} left");
+    assert!(most < 4 * LITTLE, "{most} bytes at most");
+    assert!(left < LITTLE / 16, "{left} bytes left");
+}
+
+/// Who keeps no handle may be faster than the workers; a waiting task costs its packet and its place in the queue, and nothing is left.
+#[test]
+fn a_million_detached_tasks_from_64_threads_all_run_and_leave_nothing() {
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    let (most, left) = used_by_spawners("64 threads that detach", |runtime| {
+        for _ in 0..EACH {
+            drop(runtime.spawn(|| RAN.fetch_add(1, Ordering::Relaxed)));
+        }
+    });
+    assert_eq!(RAN.load(Ordering::Relaxed), SPAWNERS * EACH);
+    println!("detached: at most {most} bytes, {left} left");
+    assert!(most < 256 * (SPAWNERS * EACH) as isize, "{most} bytes at most");
+    assert!(left < LITTLE / 16, "{left} bytes left");
+}
+
+/// The same of futures, each of which is woken from elsewhere once.
+#[test]
+fn futures_from_64_threads_all_end_and_leave_nothing() {
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    let (most, left) = used_by_spawners("64 threads that spawn futures", |runtime| {
+        for _ in 0..EACH / 16 {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let handle =
+                runtime.spawn_future(async { RAN.fetch_add(receiver.await.unwrap(), Ordering::Relaxed) });
+            sender.send(1).unwrap();
+            handle.join().unwrap();
+        }
+    });
+    assert_eq!(RAN.load(Ordering::Relaxed), SPAWNERS * (EACH / 16));
+    println!("futures: at most {most} bytes, {left} left");
+    assert!(most < 4 * LITTLE, "{most} bytes at most");
+    assert!(left < LITTLE / 16, "{left} bytes left");
 }
 
 /// What still has to run is not dropped with what is done, and stays in turn.
