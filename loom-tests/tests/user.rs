@@ -178,6 +178,29 @@ fn the_indices_of_a_loop_are_shared_in_some_runs() {
 }
 
 #[test]
+fn a_future_awaits_a_task_and_is_awaited_itself() {
+    Builder::new().preemption_bound(1).check(|| {
+        let future = upbeat::spawn_future(async { upbeat::spawn(|| 20).await.unwrap() + 1 });
+        assert_eq!(upbeat::block_on(future).unwrap(), 21);
+    });
+}
+
+#[test]
+fn a_cancelled_task_runs_in_some_runs_and_is_dropped_in_others() {
+    let runs = Arc::new(Runs::default());
+    let inner = runs.clone();
+    Builder::new().preemption_bound(1).check(move || {
+        let (token, ran) = (upbeat::CancelToken::new(), Arc::new(Tally::new()));
+        let in_task = ran.clone();
+        let handle = upbeat::spawn_with(upbeat::Spawn::new().cancel(&token), move || in_task.hit());
+        token.cancel();
+        assert_eq!(handle.join().is_ok(), ran.get() == 1);
+        inner.note(ran.get() == 1);
+    });
+    runs.assert_some_but_not_all();
+}
+
+#[test]
 fn a_thread_that_is_no_worker_uses_the_model_s_runtime() {
     Builder::new().preemption_bound(1).check(|| {
         let other =
