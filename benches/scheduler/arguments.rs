@@ -7,7 +7,7 @@ pub(crate) struct Arguments {
     pub(crate) test: bool,
     /// `--list`: say what groups there are.
     pub(crate) list: bool,
-    /// `--quick`: fewer rounds.
+    /// `--quick`: fewer rounds, also of `serial`.
     pub(crate) quick: bool,
     /// `--full`: `serial` up to the largest sizes.
     pub(crate) full: bool,

@@ -1,12 +1,13 @@
-//! Sums of numbers: our loop, and joins, beside the peers' best form, which is rayon's iterator or joins with a grain.
+//! Sums of numbers: our loop beside the peers' best form, which is rayon's iterator or joins with a grain; and joins
+//! beside joins.
 
 use std::hint::black_box;
 
 use super::{Bench, Contender, Goal, Item, Row, With};
+use crate::outcome::WORST_RATIO;
 use crate::timing::repeat;
 
 /// Numbers that a leaf of joins sums.
-#[cfg(feature = "peers")]
 const GRAIN: usize = 1024;
 
 pub(super) fn rows(bench: &Bench, with: With<'_>) {
@@ -16,9 +17,12 @@ pub(super) fn rows(bench: &Bench, with: With<'_>) {
         (bench.size(3000, 10_000_000), Goal::of_table(1.15, 1.80, 2.44)),
     ] {
         let data: Vec<u64> = (0..count).collect();
-        let contenders = sums(bench, &data);
+        let answer = count * (count - 1) / 2;
         let work = format!("sum of {count} numbers");
-        with(Item::Row(Row::of_two("loops", work, count * (count - 1) / 2, goal, contenders)));
+        with(Item::Row(Row::of_two("loops", work, answer, goal, sums(bench, &data))));
+        let work = format!("sum of {count} numbers by joins, {GRAIN} a leaf");
+        let contenders = contenders!(bench.two, sum(black_box(&data), GRAIN));
+        with(Item::Row(Row::of_two("loops", work, answer, Goal::Peer(WORST_RATIO), contenders)));
     }
 }
 

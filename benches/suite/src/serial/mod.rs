@@ -88,6 +88,9 @@ impl Effort {
     /// Enough to tell 5 %.
     pub const MEASURE: Self =
         Self { batch: Duration::from_micros(60), rounds: 15, limit: Duration::from_millis(200), repeats: 3 };
+    /// Enough to see where the bound is broken by far.
+    pub const QUICK: Self =
+        Self { batch: Duration::from_micros(40), rounds: 7, limit: Duration::from_millis(60), repeats: 1 };
 }
 
 /// Runs each body once; for tests.
