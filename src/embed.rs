@@ -124,7 +124,7 @@ impl Pool {
 
     /// Tells the workers to end when nothing is left to run. Nobody may submit anything afterwards.
     pub fn terminate(&self) {
-        self.0.sleep().terminate();
+        self.0.terminate();
     }
 
     /// Waits until each worker's thread has begun.

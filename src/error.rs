@@ -102,3 +102,20 @@ impl fmt::Display for ShutDown {
 }
 
 impl std::error::Error for ShutDown {}
+
+/// A number of workers that a runtime cannot have; from [`Runtime::resize`](crate::Runtime::resize).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResizeError {
+    /// How many were asked for.
+    pub asked: usize,
+    /// How many the runtime was built with.
+    pub most: usize,
+}
+
+impl fmt::Display for ResizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} workers were asked for; this runtime can have from 1 to {}", self.asked, self.most)
+    }
+}
+
+impl std::error::Error for ResizeError {}

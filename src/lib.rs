@@ -47,7 +47,7 @@ mod sync;
 mod task;
 pub mod topology;
 
-pub use error::{BuildError, ShutDown};
+pub use error::{BuildError, ResizeError, ShutDown};
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
 pub use runtime::{Builder, Mode, Pin, Runtime, MAX_WORKERS};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};

@@ -129,9 +129,17 @@ impl Pool {
         options.run(&self.registry, f)
     }
 
+    /// Lets the first `workers` take work.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn resize(&self, workers: usize) {
+        self.registry.resize(workers).expect("a size that the pool can have");
+    }
+
     /// Tells the workers to end when nothing is left.
     pub fn terminate(&self) {
-        self.registry.sleep().terminate();
+        self.registry.terminate();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::builder::Builder;
 use super::current::with_current;
 use super::registry::Registry;
-use crate::error::BuildError;
+use crate::error::{BuildError, ResizeError};
 use crate::observe::{Metrics, Span};
 use crate::sync::{now, thread, Ordering};
 use crate::task::cancel::{CancelToken, Cancelled};
@@ -182,6 +182,30 @@ impl Runtime {
         options.run(&self.registry, f)
     }
 
+    /// Lets the first `workers` workers take work, from 1 to [`num_workers`](Self::num_workers), while the runtime works.
+    ///
+    /// The others finish what they run, however long that takes, and then sleep until the size grows again; what they have queued is
+    /// left to the rest. Their threads stay, and [`num_workers`](Self::num_workers) remains the bound of all workers' numbers.
+    ///
+    /// ```
+    /// let runtime = upbeat::Runtime::builder().workers(4).build()?;
+    /// runtime.resize(1)?;
+    /// assert_eq!((runtime.size(), runtime.num_workers()), (1, 4));
+    /// assert!(runtime.resize(5).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ResizeError`] when `workers` is out of range; nothing changes then.
+    pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+        self.registry.resize(workers)
+    }
+
+    /// How many workers take work: all, unless it was [resized](Self::resize).
+    pub fn size(&self) -> usize {
+        self.registry.roster.size()
+    }
+
     /// How many workers it has.
     pub fn num_workers(&self) -> usize {
         self.registry.peers.len()
@@ -247,7 +271,7 @@ impl Drop for Runtime {
             // The threads are not here to be joined, and one of them may have held a lock.
             return std::mem::forget(std::mem::take(&mut self.threads));
         }
-        self.registry.sleep().terminate();
+        self.registry.terminate();
         let own = with_current(|worker| {
             let Some(thread) = worker.map(Worker::thread) else { return false };
             let own = Arc::ptr_eq(thread.registry(), &self.registry);

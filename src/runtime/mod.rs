@@ -19,6 +19,7 @@ pub(crate) mod once;
 pub(crate) mod pending;
 #[allow(unsafe_code)]
 pub(crate) mod registry;
+mod roster;
 #[allow(unsafe_code)]
 mod stack;
 mod sweep;

@@ -8,6 +8,7 @@ use super::current::with_current;
 use super::fork;
 use super::mode::Mode;
 use super::pending::Pending;
+use super::roster::Roster;
 use super::tenant::Tenant;
 use super::thread_body::Attendance;
 use super::worker::WorkerThread;
@@ -65,6 +66,7 @@ pub(crate) struct Registry {
     pub(crate) injector: Injector<Task>,
     /// What goes first: tasks of high priority, whoever spawned them, and those that workers of other runtimes wait for.
     pub(crate) urgent: Injector<Task>,
+    pub(crate) roster: Roster,
     sleep: Sleep,
     pub(crate) policy: Box<dyn StealPolicy>,
     pub(crate) topology: Topology,
@@ -114,6 +116,7 @@ impl Registry {
             peers: peers.collect(),
             injector: Injector::new(),
             urgent: Injector::new(),
+            roster: Roster::new(workers),
             sleep: Sleep::new(workers),
             policy: parts.policy,
             topology: parts.topology,
@@ -170,8 +173,8 @@ impl Registry {
     }
 
     /// Makes a task public that goes before all others.
-    pub(crate) fn submit_urgent(&self, task: Task) {
-        self.urgent.push(isolate::enclose(self, isolate::current(), task));
+    pub(crate) fn submit_urgent_from(&self, region: Option<Arc<Region>>, task: Task) {
+        self.urgent.push(isolate::enclose(self, region, task));
         self.sleep.wake_one();
     }
 
@@ -179,6 +182,7 @@ impl Registry {
     pub(crate) fn send(&self, index: usize, task: Task) {
         self.peers[index].inbox.push(task);
         self.sleep.wake(index);
+        self.roster.recall();
     }
 
     /// Whose rules hold here instead of our own.

@@ -261,6 +261,9 @@ impl WorkerThread {
 
     /// Something to run from anywhere, for a worker with an empty stack.
     fn find_work(&self) -> Option<Work> {
+        if !self.is_serving() {
+            return self.find_sent();
+        }
         self.find_task().map(Work::Task).or_else(|| self.steal_join())
     }
 
@@ -304,6 +307,7 @@ impl WorkerThread {
     fn next_work(&self) -> Option<Work> {
         let sleep = self.registry.sleep();
         loop {
+            self.attend();
             if let Some(work) = self.find_work() {
                 return Some(work);
             }
@@ -320,7 +324,12 @@ impl WorkerThread {
                 }
             }
             let inbox = &self.registry.peers[self.index].inbox;
-            let has_work = || !inbox.is_empty() || self.registry.has_public_work() || sleep.needs_watcher();
+            let has_work = || {
+                !inbox.is_empty()
+                    || !self.is_serving()
+                    || self.registry.has_public_work()
+                    || sleep.needs_watcher()
+            };
             if sleep.park(self.index, None, has_work) == Woken::Slept {
                 count(&self.registry.peers[self.index].counters.parks, 1);
             }
@@ -334,13 +343,13 @@ impl WorkerThread {
             if let Some(work) = self.find_work() {
                 return Some(work);
             }
-            if !sleep.is_active() {
+            if !sleep.is_active() || !self.is_serving() {
                 return None;
             }
             pause();
         }
         let mut nap = NAP;
-        while sleep.is_active() && !sleep.is_terminating() {
+        while sleep.is_active() && !sleep.is_terminating() && self.is_serving() {
             let inbox = &self.registry.peers[self.index].inbox;
             let has_work = || !inbox.is_empty() || self.registry.has_public_work();
             if sleep.park(self.index, Some(nap), has_work) == Woken::Slept {
@@ -425,7 +434,7 @@ mod tests {
             for _ in 0..100 {
                 assert_eq!(registry.install(|worker| count(worker, 12)), 4096);
             }
-            registry.sleep().terminate();
+            registry.terminate();
         });
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::cancel::{self, CancelToken};
+use super::isolate::{self, Region};
 use super::outcome::Completion;
 use super::priority::Priority;
 use super::spawn::{Awaited, JoinHandle, Spawned};
@@ -59,6 +60,8 @@ struct FutureTask<F: Future> {
     /// Goes before others, and is withdrawn by a token.
     priority: Priority,
     token: Option<CancelToken>,
+    /// Where it was spawned: whoever wakes it, it runs there.
+    region: Option<Arc<Region>>,
     /// How the runtime finds it; empty until it is listed.
     entry: OnceLock<Entry>,
 }
@@ -135,7 +138,7 @@ where
     /// Puts the ticket into a queue; called by who was told to, once for each time that the future begins to be `WOKEN`.
     fn queue(self: &Arc<Self>) {
         let registry = self.completion.registry();
-        self.priority.submit(registry, Task::Spawned(self.clone()));
+        self.priority.submit(registry, self.region.clone(), Task::Spawned(self.clone()));
         // A ticket that comes after the last worker left would keep the registry, which holds the queue, for ever.
         if self.entry.get().is_some_and(|&entry| registry.pending.is_closed(entry)) {
             registry.drop_late_tickets();
@@ -205,6 +208,7 @@ where
         completion: Completion::new(registry, type_name::<F>()),
         priority,
         token,
+        region: isolate::current(),
         entry: OnceLock::new(),
     });
     let weak = Arc::downgrade(&task);

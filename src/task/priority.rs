@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::cancel::CancelToken;
+use super::isolate::{self, Region};
 use super::spawn::{spawned, JoinHandle};
 use super::{future, Task};
 use crate::runtime::registry::Registry;
@@ -41,11 +42,11 @@ pub struct Spawn {
 }
 
 impl Priority {
-    /// Puts a ticket where tasks of this priority wait.
-    pub(super) fn submit(self, registry: &Arc<Registry>, task: Task) {
+    /// Puts a ticket where tasks of this priority wait that were created in `region`.
+    pub(super) fn submit(self, registry: &Arc<Registry>, region: Option<Arc<Region>>, task: Task) {
         match self {
-            Self::Normal => registry.submit(task),
-            Self::High => registry.submit_urgent(task),
+            Self::Normal => registry.submit_from(region, task),
+            Self::High => registry.submit_urgent_from(region, task),
         }
     }
 }
@@ -87,7 +88,7 @@ impl Spawn {
                 (task, handle)
             }
         };
-        self.priority.submit(registry, Task::Spawned(task));
+        self.priority.submit(registry, isolate::current(), Task::Spawned(task));
         handle
     }
 
