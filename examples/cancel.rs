@@ -39,7 +39,7 @@ fn main() {
     assert!(cancelled.iter().all(|outcome| outcome.as_ref().is_err_and(|payload| payload.is::<Cancelled>())));
     println!("{} tasks finished, {} were dropped", finished.len(), cancelled.len());
     assert_eq!(finished.len() + cancelled.len(), 1000);
-    assert!(finished.len() > 10);
+    assert!(!finished.is_empty(), "the one that cancels finishes");
 
     let n = 1_000_003 * 999_983;
     let divisor = any_divisor(n).expect("it is a product");
