@@ -12,10 +12,12 @@ export PATH="$HOME/.cargo/bin:$PATH"
 seconds=${UPBEAT_STRESS_SECONDS:-600}
 target=$(rustc -vV | sed -n 's/^host: //p')
 
-# Every model with more preemptions than the gate has time for.
+# Every model with one preemption more than the gate has time for, and the documentation's examples under loom.
 leg_models() {
-    RUSTFLAGS="--cfg upbeat_loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=3 \
-        cargo test -p upbeat-loom-tests --release --no-fail-fast
+    RUSTFLAGS="--cfg upbeat_loom" CARGO_TARGET_DIR=target/loom UPBEAT_TEST_MORE_PREEMPTIONS=1 \
+        cargo test -p upbeat-loom-tests --release --no-fail-fast || return 1
+    RUSTFLAGS="--cfg upbeat_loom" RUSTDOCFLAGS="--cfg upbeat_loom" CARGO_TARGET_DIR=target/loom \
+        cargo test -p upbeat --release --doc loom
 }
 
 # The tests in the modes for debugging. Those of the runtime have sides that wait for each other, which never-promote cannot run;

@@ -9,13 +9,16 @@ pub use datum::Datum;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Explores `model` with at most `preemptions` preemptions (`LOOM_MAX_PREEMPTIONS`, where set, goes before).
+/// Explores `model` with at most `preemptions` preemptions, and as many more as `UPBEAT_TEST_MORE_PREEMPTIONS` says
+/// (`LOOM_MAX_PREEMPTIONS`, where set, goes before).
 ///
 /// # Panics
 /// When an execution breaks a promise.
 pub fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let more =
+        std::env::var("UPBEAT_TEST_MORE_PREEMPTIONS").map_or(0, |text| text.parse().expect("a number"));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions + more));
     builder.max_branches = 10_000;
     builder.check(model);
 }

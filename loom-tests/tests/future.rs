@@ -245,7 +245,6 @@ fn a_future_that_waits_is_withdrawn_after_its_poll() {
             thread::spawn(move || pool.enter(0, run_something))
         };
         pool.withdraw_futures();
-        assert!(handle.is_finished() || watch.dropped.get() == 0);
         worker.join().unwrap();
         assert!(handle.join().is_err_and(|payload| payload.is::<ShutDown>()));
         watch.assert_over(0..=1);
