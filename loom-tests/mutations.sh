@@ -49,6 +49,8 @@ future_pause            future    polls_on_two_workers_follow_each_other
 future_begin            future    polls_on_two_workers_follow_each_other
 future_withdraw         future    a_future_that_waits_is_withdrawn_after_its_poll
 handle_wakes            future    who_awaits_a_handle_outside_is_woken
+share_front_is_atomic   share     each_index_goes_to_one_of_two
+share_half_is_atomic    share     each_index_goes_to_one_of_two
 terminate_set           shutdown  what_another_thread_spawned_before_runs_too
 retire_passes_on        resize    a_task_for_which_a_retiring_worker_was_woken_runs
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::deque::{OwnerEnd, Ring, Taken};
+pub use crate::par::share::Share;
 pub use crate::runtime::once::Once;
 pub use crate::sleep::{Sleep, Woken};
 pub use crate::sync::thread::{current, park, set_naps, Naps, Thread};

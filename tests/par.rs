@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use support::{message, panic_of, watched, Counted};
+use support::{message, panic_of, watched, Counted, Meeting};
 use upbeat::{par, Runtime};
 
 const WORKERS: [usize; 4] = [1, 2, 3, 8];
@@ -138,7 +138,15 @@ fn a_panic_arrives_and_what_was_made_is_dropped() {
         let runtime = runtime(workers);
         let fails = |i: usize| assert!(i != 777, "index {i}");
         let (made, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let loops: [&(dyn Fn() + Sync); 4] = [
+        let loops: [&(dyn Fn() + Sync); 7] = [
+            &|| par::chunks(&[0; 1000], 1, |i, _| fails(i)),
+            &|| par::chunks_pair_mut(&mut [0; 1000], &[0; 1000], 1, |i, _, _| fails(i)),
+            &|| {
+                par::find_any(0..1000, |i| {
+                    fails(i);
+                    false
+                });
+            },
             &|| par::for_each(0..1000, fails),
             &|| par::chunks_mut(&mut [0; 1000], 1, |i, _| fails(i)),
             &|| par::map_reduce(0..1000, fails, |(), ()| (), || ()),
@@ -155,6 +163,137 @@ fn a_panic_arrives_and_what_was_made_is_dropped() {
         }
         assert_eq!(made.into_inner(), dropped.into_inner());
         runtime.install(|_| par::for_each(0..1000, |_| ()));
+    }
+}
+
+#[test]
+fn chunks_and_pairs_cut_alike() {
+    for workers in WORKERS {
+        let runtime = runtime(workers);
+        for (length, size) in [(0, 3), (1, 3), (3, 3), (10, 3), (1000, 7), (50_001, 64), (100, usize::MAX)] {
+            let from: Vec<usize> = (0..length).collect();
+            let seen: Vec<_> = (0..length).map(|_| AtomicUsize::new(usize::MAX)).collect();
+            let mut to = vec![(usize::MAX, 0); length];
+            runtime.install(|_| {
+                par::chunks(&from, size, |i, chunk| {
+                    assert_eq!(from.chunks(size).nth(i), Some(chunk));
+                    chunk.iter().for_each(|&element| seen[element].store(i, Ordering::Relaxed));
+                });
+                par::chunks_pair_mut(&mut to, &from, size, |i, to, from| {
+                    assert_eq!(to.len(), from.len());
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = (i, *from));
+                });
+            });
+            for (element, to) in to.iter().enumerate() {
+                assert_eq!(*to, (element / size, element));
+                assert_eq!(seen[element].load(Ordering::Relaxed), element / size);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pair_of_slices_must_match() {
+    let payload = panic_of(|| par::chunks_pair_mut(&mut [1, 2], &[1], 1, |_, _, _| ()));
+    assert!(message(payload).contains("the same length"));
+}
+
+#[test]
+fn find_any_finds_what_there_is_and_nothing_else() {
+    for workers in WORKERS {
+        let runtime = runtime(workers);
+        for length in [0usize, 1, 2, 50, 10_000] {
+            for wanted in [0, 1, length / 2, length.saturating_sub(1), length] {
+                let found = runtime.install(|_| par::find_any(3..3 + length, |i| i == 3 + wanted));
+                assert_eq!(found, (wanted < length).then_some(3 + wanted));
+            }
+        }
+        let found = runtime.install(|_| par::find_any(0..10_000, |i| i % 100 == 99));
+        assert!(found.is_some_and(|i| i % 100 == 99), "one of many");
+    }
+}
+
+/// Were it not to stop, it would run for centuries.
+#[test]
+fn a_search_stops_everywhere_once_something_is_found() {
+    watched("an endless search", || {
+        for workers in WORKERS {
+            let runtime = runtime(workers);
+            let found = runtime.install(|_| par::find_any(0..usize::MAX, |i| i == 5_000_000));
+            assert_eq!(found, Some(5_000_000));
+        }
+    });
+}
+
+/// In a range this long a position stands for many indices.
+#[test]
+fn the_upper_half_of_an_endless_range_is_reached_by_a_second_worker() {
+    watched("an endless search", || {
+        let found = runtime(2).install(|_| par::find_any(0..usize::MAX, |i| i > usize::MAX / 4));
+        assert!(found.is_some_and(|i| i > usize::MAX / 4));
+    });
+}
+
+#[test]
+fn chunks_of_a_slice_are_reduced_in_order_and_with_the_same_bits() {
+    for length in [0, 1, 1023, 1025, 5000, 100_000, 1_200_000] {
+        let data: Vec<f64> = (0..length).map(|i| 1.0 / (i as f64 + 1.0)).collect();
+        let sum = |workers| {
+            runtime(workers)
+                .install(|_| par::map_reduce_chunks(&data, |c| c.iter().sum::<f64>(), |a, b| a + b, || 0.0))
+                .to_bits()
+        };
+        let alone = sum(1);
+        for workers in WORKERS {
+            assert_eq!(sum(workers), alone, "{length} numbers on {workers} workers");
+        }
+        let join = |mut a: Vec<f64>, b: Vec<f64>| {
+            a.extend(b);
+            a
+        };
+        let all = runtime(3).install(|_| par::map_reduce_chunks(&data, <[f64]>::to_vec, join, Vec::new));
+        assert!(all == data, "in order");
+    }
+}
+
+/// Coarse items of one leaf are computed side by side, and still combined from left to right.
+#[test]
+fn coarse_items_of_a_small_result_meet_and_are_combined_in_order() {
+    watched("coarse items", || {
+        for _ in 0..50 {
+            let meeting = Meeting::of(2);
+            let text = runtime(2).install(|_| {
+                par::map_reduce(
+                    0..2,
+                    |i| {
+                        meeting.arrive(i);
+                        i as u64 + 1
+                    },
+                    |a, b| a * 10 + b,
+                    || 0,
+                )
+            });
+            assert_eq!(text, 12);
+        }
+        let slow = |i: usize| (0..20_000).fold(i as u64, |x, _| std::hint::black_box(x));
+        let keep = |a: u64, b: u64| a.wrapping_mul(31).wrapping_add(b);
+        let serial = (0..300).map(slow).reduce(keep).unwrap();
+        for workers in WORKERS {
+            assert_eq!(runtime(workers).install(|_| par::map_reduce(0..300, slow, keep, || 0)), serial);
+        }
+    });
+}
+
+#[test]
+fn a_map_of_nothing_but_drops_or_of_no_size_works() {
+    for workers in WORKERS {
+        let runtime = runtime(workers);
+        let dropped = AtomicUsize::new(0);
+        let results = runtime.install(|_| par::map(0..5000, |_| Counted(&dropped)));
+        assert_eq!((results.len(), dropped.load(Ordering::Relaxed)), (5000, 0));
+        drop(results);
+        assert_eq!(dropped.into_inner(), 5000);
+        assert_eq!(runtime.install(|_| par::map(0..70_000, |_| ())).len(), 70_000);
     }
 }
 

@@ -1,10 +1,32 @@
-//! Running a closure for every chunk of a slice, and collecting results.
+//! Running a closure for every chunk of a slice, or of two.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use super::pace::Pace;
-use crate::task::cancel::{self, CancelToken};
+use super::cut::Cut;
+use super::drive::{drive, Loop};
 use crate::task::frame::Worker;
+
+/// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
+/// are idle. `i` counts chunks from 0.
+///
+/// # Panics
+/// When `size` is 0, and when `f` panics.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// let longest = AtomicUsize::new(0);
+/// upbeat::par::chunks(&["to", "steal", "a", "beat"], 2, |_, words| {
+///     longest.fetch_max(words.concat().len(), Ordering::Relaxed);
+/// });
+/// assert_eq!(longest.into_inner(), 7);
+/// ```
+pub fn chunks<T: Sync>(data: &[T], size: usize, f: impl Fn(usize, &[T]) + Sync) {
+    assert!(size > 0, "a chunk must have at least one element");
+    super::for_each(0..data.len().div_ceil(size), |i| {
+        let from = i * size;
+        f(i, &data[from..data.len().min(from.saturating_add(size))]);
+    });
+}
 
 /// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
 /// are idle. `i` counts chunks from 0.
@@ -25,65 +47,71 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
         }
         return;
     }
-    let token = cancel::current();
-    crate::on_current_worker(|worker| run(worker, 0, data, size, &f, token.as_ref()));
+    crate::on_current_worker(|worker| chunks_on(worker, data, size, &f));
 }
 
-fn run<T: Send>(
+/// [`chunks_mut`] on a worker that is at hand.
+pub(super) fn chunks_on<T: Send>(
     worker: &Worker,
-    mut first: usize,
-    mut data: &mut [T],
+    data: &mut [T],
     size: usize,
     f: &(impl Fn(usize, &mut [T]) + Sync),
-    token: Option<&CancelToken>,
 ) {
-    let mut pace = Pace::new(token);
-    while !data.is_empty() {
-        let chunks = data.len().div_ceil(size);
-        if chunks > 1 && (worker.is_asked() || pace.is_coarse()) {
-            if pace.is_coarse() {
-                worker.offer_next();
-            }
-            let (left, right) = data.split_at_mut(chunks / 2 * size);
-            let middle = first + chunks / 2;
-            worker.join(
-                |worker| run(worker, first, left, size, f, token),
-                |worker| run(worker, middle, right, size, f, token),
-            );
-            return;
-        }
-        let now = chunks.min(pace.chunk());
-        let (head, tail) = data.split_at_mut(now.saturating_mul(size).min(data.len()));
-        worker.entered(|| head.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(first + i, chunk)));
-        (first, data) = (first + now, tail);
-        pace.step();
-    }
+    let count = data.len().div_ceil(size);
+    drive(worker, count, &Chunks { data: Cut::new(data), size, f });
 }
 
-/// The results of `f` for every index of `range`, in order.
+/// Calls `f(i, to, from)` for every pair of chunks of `size` elements of two slices of the same length, the last pair maybe
+/// shorter, in parallel when workers are idle. `i` counts pairs from 0.
 ///
 /// # Panics
-/// When `f` panics; results already there are dropped.
+/// When the lengths differ, when `size` is 0, and when `f` panics.
 ///
 /// ```
-/// let squares = upbeat::par::map(0..5, |i| i * i);
-/// assert_eq!(squares, [0, 1, 4, 9, 16]);
+/// let (mut y, x) = ([1.0; 5], [0.0, 1.0, 2.0, 3.0, 4.0]);
+/// upbeat::par::chunks_pair_mut(&mut y, &x, 2, |_, y, x| {
+///     for (y, x) in y.iter_mut().zip(x) {
+///         *y += 2.0 * x;
+///     }
+/// });
+/// assert_eq!(y, [1.0, 3.0, 5.0, 7.0, 9.0]);
 /// ```
-pub fn map<T: Send>(range: Range<usize>, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let mut results = Vec::with_capacity(range.len());
-    // Blocks are collected one by one and then moved together: one copy of the results, and no need to mark which are there.
-    let block = range.len().div_ceil(BLOCKS).max(1);
-    let mut blocks: Vec<Vec<T>> = Vec::new();
-    blocks.resize_with(range.len().div_ceil(block), Vec::new);
-    chunks_mut(&mut blocks, 1, |i, results| {
-        let from = range.start + i * block;
-        results[0] = (from..range.end.min(from.saturating_add(block))).map(&f).collect();
+pub fn chunks_pair_mut<T: Send, U: Sync>(
+    to: &mut [T],
+    from: &[U],
+    size: usize,
+    f: impl Fn(usize, &mut [T], &[U]) + Sync,
+) {
+    assert_eq!(to.len(), from.len(), "the slices of a pair have the same length");
+    chunks_mut(to, size, |i, to| {
+        let start = i * size;
+        f(i, to, &from[start..start + to.len()]);
     });
-    for mut block in blocks {
-        results.append(&mut block);
-    }
-    results
 }
 
-/// Most blocks of a `map`: enough to balance, few enough for their number not to matter.
-const BLOCKS: usize = 1024;
+struct Chunks<'a, T, F> {
+    data: Cut<'a, T>,
+    size: usize,
+    f: &'a F,
+}
+
+impl<T: Send, F: Fn(usize, &mut [T]) + Sync> Loop for Chunks<'_, T, F> {
+    type Part = ();
+
+    fn weight(&self) -> usize {
+        self.size
+    }
+
+    fn begin(&self, _first: usize) {}
+
+    #[inline]
+    fn run(&self, (): &mut (), items: Range<usize>) -> ControlFlow<()> {
+        let end = self.data.len().min(items.end.saturating_mul(self.size));
+        // SAFETY: the driver runs each index once, and no element is in the chunks of two indices.
+        let data = unsafe { self.data.part(items.start * self.size..end) };
+        data.chunks_mut(self.size).enumerate().for_each(|(i, chunk)| (self.f)(items.start + i, chunk));
+        ControlFlow::Continue(())
+    }
+
+    fn merge(&self, (): (), (): ()) {}
+}

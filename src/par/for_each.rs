@@ -1,10 +1,8 @@
 //! Running a closure for every index.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use super::pace::Pace;
-use crate::task::cancel::{self, CancelToken};
-use crate::task::frame::Worker;
+use super::drive::{drive, Loop};
 
 /// Calls `f` for every index of `range`, in parallel when workers are idle.
 ///
@@ -24,25 +22,25 @@ pub fn for_each(range: Range<usize>, f: impl Fn(usize) + Sync) {
         range.for_each(f);
         return;
     }
-    let token = cancel::current();
-    crate::on_current_worker(|worker| run(worker, range, &f, token.as_ref()));
+    let body = Each { first: range.start, f };
+    crate::on_current_worker(|worker| drive(worker, range.len(), &body));
 }
 
-fn run(worker: &Worker, mut range: Range<usize>, f: &(impl Fn(usize) + Sync), token: Option<&CancelToken>) {
-    let mut pace = Pace::new(token);
-    while !range.is_empty() {
-        if range.len() > 1 && (worker.is_asked() || pace.is_coarse()) {
-            if pace.is_coarse() {
-                worker.offer_next();
-            }
-            let middle = range.start + range.len() / 2;
-            let (left, right) = (range.start..middle, middle..range.end);
-            worker.join(|worker| run(worker, left, f, token), |worker| run(worker, right, f, token));
-            return;
-        }
-        let end = range.end.min(range.start.saturating_add(pace.chunk()));
-        worker.entered(|| (range.start..end).for_each(f));
-        range.start = end;
-        pace.step();
+struct Each<F> {
+    first: usize,
+    f: F,
+}
+
+impl<F: Fn(usize) + Sync> Loop for Each<F> {
+    type Part = ();
+
+    fn begin(&self, _first: usize) {}
+
+    #[inline]
+    fn run(&self, (): &mut (), items: Range<usize>) -> ControlFlow<()> {
+        (self.first + items.start..self.first + items.end).for_each(&self.f);
+        ControlFlow::Continue(())
     }
+
+    fn merge(&self, (): (), (): ()) {}
 }

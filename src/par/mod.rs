@@ -1,19 +1,36 @@
-//! Parallel loops that split when an idle worker asks.
+//! Parallel loops that find their own grain, and sorting.
 //!
-//! A loop runs its range in order on one worker, in chunks that grow until one lasts a few microseconds. Between two chunks
-//! it looks whether somebody asked for work; then the rest of the range is halved by a [`join`](crate::Worker::join). So the
-//! grain is found while running, and a loop that nobody helps with is a sequential loop.
+//! A loop runs its range in order on one worker, in chunks that grow until one lasts a few microseconds. What it has not
+//! begun lies in a word from which an idle worker may take the upper half; between two chunks the loop looks whether somebody
+//! asked for work, and shares if what is left is worth it. A loop that nobody helps with is a sequential loop. The protocol and
+//! its numbers are in `README.md` beside this file.
 //!
 //! A loop under a [`CancelToken`](crate::CancelToken) stops between two chunks when that is cancelled.
 //!
 //! Which worker runs which index is not determined. [`map_reduce`] combines in a tree that depends on the range
 //! alone, so its result has the same bits for any number of workers.
 
+#[allow(unsafe_code)]
 mod chunks;
+#[allow(unsafe_code)]
+mod cut;
+mod drive;
+mod find;
 mod for_each;
+#[allow(unsafe_code)]
+mod map;
 mod pace;
 mod reduce;
+// `pub` in here is for the models alone, which reach it through `model` under `--cfg upbeat_loom`.
+#[allow(unreachable_pub)]
+pub(crate) mod share;
+mod site;
+mod sort;
 
-pub use chunks::{chunks_mut, map};
+use chunks::chunks_on;
+pub use chunks::{chunks, chunks_mut, chunks_pair_mut};
+pub use find::find_any;
 pub use for_each::for_each;
-pub use reduce::map_reduce;
+pub use map::map;
+pub use reduce::{map_reduce, map_reduce_chunks};
+pub use sort::{sort, sort_by, sort_by_key, sort_unstable, sort_unstable_by, sort_unstable_by_key};

@@ -1,18 +1,27 @@
 //! Reductions whose result does not depend on who computed what.
+//!
+//! The tree is fixed. Its nodes are forks that nobody sees until a worker asks and what is left is worth sharing, so a thief takes the
+//! biggest subtree that has not begun; subtrees too short to share are computed without forks. Items inside a leaf are combined from left
+//! to right whoever computes them: when they are coarse, idle workers compute them into slots.
 
+use std::array::from_fn;
+use std::mem::needs_drop;
 use std::ops::Range;
 
-use super::pace::Pace;
+use super::chunks_on;
+use super::drive::{offer, under};
+use super::pace::{Lap, Rest};
+use super::site::Site;
+use crate::sync::statistic::{AtomicBool, AtomicU64};
+use crate::sync::Ordering::Relaxed;
 use crate::task::cancel::{self, CancelToken};
 use crate::task::frame::Worker;
 
-/// Most leaves of a tree; ranges up to this have one index a leaf.
-const LEAVES: usize = 4096;
-
 /// Combines `map(i)` for every index of `range`; `identity()` for an empty range.
 ///
-/// The tree is fixed by the length of the range: it is cut into leaves of `length / 4096` indices (at least one),
-/// each combined from left to right, and the leaves are combined in halves. So a floating-point sum has the same
+/// The tree is fixed by the length of the range and the type: the range is cut into leaves, each combined from left to right,
+/// and the leaves are combined in halves. Small plain results (16 bytes at most, nothing to drop) have 512 indices a leaf, and from 32,768
+/// indices on a 64th of them up to 4096; other results have one index a leaf, and at most 4096 leaves. So a floating-point sum has the same
 /// bits for any number of workers, and on every run.
 ///
 /// # Panics
@@ -28,62 +37,301 @@ pub fn map_reduce<T: Send>(
     combine: impl Fn(T, T) -> T + Sync,
     identity: impl Fn() -> T,
 ) -> T {
-    if range.is_empty() {
+    match range.len() {
+        0 => identity(),
+        1 => map(range.start),
+        length => {
+            let leaf = leaf::<T>(length);
+            let tree = Tree {
+                map,
+                combine,
+                range,
+                leaf,
+                weight: 1,
+                slots: is_light::<T>(),
+                token: cancel::current(),
+            };
+            crate::on_current_worker(|worker| tree.begin(worker, 0..length.div_ceil(leaf)))
+        }
+    }
+}
+
+/// Combines `map(chunk)` for consecutive chunks of `data`; `identity()` for no data. For elements so cheap that a loop over a slice
+/// is much faster than one call for each, as in sums.
+///
+/// The chunks and the tree that they are combined in are fixed by the length: a 64th of it, but at least 1024 and at most 16,384 elements
+/// a chunk. So the result has the same bits for any number of workers.
+///
+/// # Panics
+/// When a closure panics.
+///
+/// ```
+/// let data: Vec<u64> = (0..100_000).collect();
+/// let sum = upbeat::par::map_reduce_chunks(&data, |chunk| chunk.iter().sum(), |a: u64, b| a + b, || 0);
+/// assert_eq!(sum, 4_999_950_000);
+/// ```
+pub fn map_reduce_chunks<E: Sync, T: Send>(
+    data: &[E],
+    map: impl Fn(&[E]) -> T + Sync,
+    combine: impl Fn(T, T) -> T + Sync,
+    identity: impl Fn() -> T,
+) -> T {
+    let size = (data.len() / 64).clamp(1024, 16_384);
+    if data.is_empty() {
         return identity();
     }
-    let leaf = range.len().div_ceil(LEAVES);
-    let tree = Tree { map, combine, range: range.clone(), leaf, token: cancel::current() };
-    let leaves = range.len().div_ceil(leaf);
-    if leaves == 1 {
-        return tree.fold(0);
+    if data.len() <= size {
+        return map(data);
     }
-    crate::on_current_worker(|worker| tree.run(worker, 0..leaves, &mut Pace::new(tree.token.as_ref())))
+    let map = |i: usize| map(&data[i * size..data.len().min((i + 1) * size)]);
+    let chunks = data.len().div_ceil(size);
+    let token = cancel::current();
+    let tree = Tree { map, combine, range: 0..chunks, leaf: 1, weight: size, slots: false, token };
+    crate::on_current_worker(|worker| tree.begin(worker, 0..chunks))
+}
+
+/// Most leaves of a tree of results that may be costly to combine.
+const LEAVES: usize = 4096;
+/// Items that are computed into slots at a time.
+const SLOTS: usize = 256;
+/// Items in the second look at the clock.
+const SAMPLE: usize = 16;
+/// An item that takes this long, in ticks (about 50 ns), is worth a slot of its own.
+const COARSE: f32 = 128.0;
+/// One that takes this long, 0.5 to 1 µs, is so from the first look on: a cache miss does not explain it.
+const VERY_COARSE: f64 = 2_000.0;
+
+/// Whether combining costs about nothing, so that a leaf's items may be combined by one worker.
+const fn is_light<T>() -> bool {
+    size_of::<T>() <= 16 && !needs_drop::<T>()
+}
+
+/// Indices of a leaf.
+const fn leaf<T>(length: usize) -> usize {
+    if !is_light::<T>() {
+        return length.div_ceil(LEAVES);
+    }
+    match length / 64 {
+        ..512 => 512,
+        leaf @ 512..4096 => leaf,
+        _ => 4096,
+    }
 }
 
 struct Tree<M, C> {
     map: M,
     combine: C,
     range: Range<usize>,
+    /// Indices of a leaf.
     leaf: usize,
+    /// Elements that an index stands for.
+    weight: usize,
+    /// Whether the items of a leaf may be computed into slots.
+    slots: bool,
+    /// What may stop it between two leaves.
     token: Option<CancelToken>,
 }
 
+/// A subtree that one worker computes from left to right, and how it gets on. What it knows of time are hints.
+struct Stretch {
+    worker: usize,
+    leaves: Range<usize>,
+    site: Site,
+    since: Lap,
+    /// Ticks that a leaf takes; 0 while too little is known.
+    each: AtomicU64,
+    /// Whether items are worth a slot.
+    coarse: AtomicBool,
+}
+
 impl<M, C> Tree<M, C> {
-    /// One leaf, from left to right.
-    fn fold<T>(&self, leaf: usize) -> T
+    /// Elements of `leaves` leaves, about.
+    fn elements(&self, leaves: usize) -> usize {
+        leaves.saturating_mul(self.leaf * self.weight)
+    }
+
+    fn items(&self, leaf: usize) -> Range<usize> {
+        let start = self.range.start + leaf * self.leaf;
+        start..self.range.end.min(start.saturating_add(self.leaf))
+    }
+
+    /// Continues from left to right.
+    #[inline(always)]
+    fn fold<T>(&self, sum: T, items: Range<usize>) -> T
     where
         M: Fn(usize) -> T,
         C: Fn(T, T) -> T,
     {
-        let start = self.range.start + leaf * self.leaf;
-        let end = self.range.end.min(start.saturating_add(self.leaf));
-        (start + 1..end).fold((self.map)(start), |sum, i| (self.combine)(sum, (self.map)(i)))
+        items.fold(sum, |sum, i| (self.combine)(sum, (self.map)(i)))
     }
 
-    /// The leaves in `leaves`, halved down to single ones; on this worker unless somebody asks.
-    fn run<T: Send>(&self, worker: &Worker, leaves: Range<usize>, pace: &mut Pace<'_>) -> T
+    /// A whole leaf.
+    #[inline(always)]
+    fn leaf<T>(&self, leaf: usize) -> T
+    where
+        M: Fn(usize) -> T,
+        C: Fn(T, T) -> T,
+    {
+        let items = self.items(leaf);
+        self.fold((self.map)(items.start), items.start + 1..items.end)
+    }
+
+    /// A subtree that nobody will help with.
+    fn alone<T>(&self, leaves: Range<usize>) -> T
+    where
+        M: Fn(usize) -> T,
+        C: Fn(T, T) -> T,
+    {
+        if leaves.len() == 1 {
+            return self.leaf(leaves.start);
+        }
+        let middle = middle(&leaves);
+        let (left, right) = (self.alone(leaves.start..middle), self.alone(middle..leaves.end));
+        (self.combine)(left, right)
+    }
+}
+
+impl<M, C> Tree<M, C> {
+    /// The leaves in `leaves`, as a stretch of this worker.
+    fn begin<T: Send>(&self, worker: &Worker, leaves: Range<usize>) -> T
+    where
+        M: Fn(usize) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+    {
+        let site = Site::of(Self::begin::<T> as *const ());
+        let each = site.each();
+        let offered = leaves.len() > 1 && site.is_offered(worker, self.elements(leaves.len()));
+        let stretch = Stretch {
+            worker: worker.index(),
+            leaves: leaves.clone(),
+            site,
+            since: Lap::start(),
+            each: AtomicU64::new(0),
+            // A loop that nothing is known of is taken for coarse.
+            coarse: AtomicBool::new(self.slots && each.is_none_or(|each| each >= COARSE)),
+        };
+        self.node(worker, &stretch, leaves, offered)
+    }
+
+    /// A node of a stretch; `offered` if its fork is to be public.
+    fn node<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaves: Range<usize>, offered: bool) -> T
     where
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
     {
         if leaves.len() == 1 {
-            let result = worker.entered(|| self.fold(leaves.start));
-            pace.leaf();
-            return result;
+            return self.watched_leaf(worker, stretch, leaves.start);
         }
-        let middle = leaves.start + leaves.len() / 2;
-        let (left, right) = (leaves.start..middle, middle..leaves.end);
-        let (a, b) = if worker.is_asked() || pace.is_coarse() {
-            if pace.is_coarse() {
-                worker.offer_next();
-            }
-            worker.join(
-                |worker| self.run(worker, left, &mut Pace::new(self.token.as_ref())),
-                |worker| self.run(worker, right, &mut Pace::new(self.token.as_ref())),
-            )
-        } else {
-            (self.run(worker, left, pace), self.run(worker, right, pace))
-        };
-        (self.combine)(a, b)
+        let each = stretch.each.load(Relaxed);
+        if each > 0 && !Rest::of(each as f64, leaves.len()).is_worth_sharing() {
+            return worker.entered(|| self.alone(leaves));
+        }
+        let middle = middle(&leaves);
+        let (first, second) = (leaves.start..middle, middle..leaves.end);
+        let (left, right) = worker.fork(
+            offered,
+            |worker| self.node(worker, stretch, first, false),
+            |worker| {
+                if worker.index() == stretch.worker {
+                    self.node(worker, stretch, second, false)
+                } else {
+                    under(self.token.as_ref(), || self.begin(worker, second))
+                }
+            },
+        );
+        (self.combine)(left, right)
     }
+
+    /// A leaf, after which the rest is shared if that is asked for and worth it.
+    fn watched_leaf<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaf: usize) -> T
+    where
+        M: Fn(usize) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+    {
+        let first = leaf == stretch.leaves.start;
+        let coarse = stretch.coarse.load(Relaxed);
+        let result = if coarse {
+            self.leaf_in_slots(worker, None, self.items(leaf))
+        } else if first {
+            self.first_leaf(worker, stretch, leaf)
+        } else {
+            worker.entered(|| self.leaf(leaf))
+        };
+        if let Some(token) = &self.token {
+            token.check();
+        }
+        if worker.is_asked() || (first && coarse) {
+            self.look_up(worker, stretch, leaf);
+        }
+        result
+    }
+
+    /// Looks at the clock after `leaf`.
+    #[cold]
+    #[inline(never)]
+    fn look_up(&self, worker: &Worker, stretch: &Stretch, leaf: usize) {
+        let done = leaf + 1 - stretch.leaves.start;
+        let took = stretch.since.elapsed();
+        let each = took as f64 / done as f64;
+        let element = (each / self.elements(1) as f64) as f32;
+        if self.elements(done) >= SAMPLE {
+            stretch.each.store((each as u64).max(1), Relaxed);
+            stretch.coarse.store(self.slots && element >= COARSE, Relaxed);
+        }
+        stretch.site.note(element);
+        offer(worker, Rest::of(each, stretch.leaves.end - leaf - 1));
+    }
+
+    /// The first leaf of a stretch, with a look at the clock after one item, after a few, and at the end.
+    fn first_leaf<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaf: usize) -> T
+    where
+        M: Fn(usize) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+    {
+        let items = self.items(leaf);
+        let mut result = worker.entered(|| (self.map)(items.start));
+        let mut each = stretch.since.elapsed() as f64;
+        let mut done = 1;
+        if each < VERY_COARSE && items.len() > 1 {
+            done += SAMPLE.min(items.len() - 1);
+            result = worker.entered(|| self.fold(result, items.start + 1..items.start + done));
+            each = (stretch.since.elapsed() as f64 - each).max(1.0) / (done - 1) as f64;
+        }
+        let element = (each / self.weight as f64) as f32;
+        stretch.site.note(element);
+        let left = (stretch.leaves.end - leaf).saturating_mul(self.leaf) - done.min(self.leaf);
+        offer(worker, Rest::of(each, left));
+        let rest = items.start + done..items.end;
+        if self.slots && element >= COARSE {
+            stretch.coarse.store(true, Relaxed);
+            return self.leaf_in_slots(worker, Some(result), rest);
+        }
+        result = worker.entered(|| self.fold(result, rest));
+        if stretch.leaves.len() > 1 && self.elements(1) >= SAMPLE {
+            stretch.each.store(stretch.since.elapsed(), Relaxed);
+        }
+        result
+    }
+
+    /// Continues from left to right with items that are computed in any order. Not inlined: the slots would be in every node's frame.
+    #[inline(never)]
+    fn leaf_in_slots<T: Send>(&self, worker: &Worker, mut sum: Option<T>, mut items: Range<usize>) -> T
+    where
+        M: Fn(usize) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+    {
+        let mut slots: [Option<T>; SLOTS] = from_fn(|_| None);
+        while !items.is_empty() {
+            let now = &mut slots[..SLOTS.min(items.len())];
+            chunks_on(worker, now, 1, &|i, slot| slot[0] = Some((self.map)(items.start + i)));
+            items.start += now.len();
+            sum = sum.into_iter().chain(now.iter_mut().filter_map(Option::take)).reduce(&self.combine);
+        }
+        let Some(sum) = sum else { unreachable!("a leaf has items, and each has run") };
+        sum
+    }
+}
+
+fn middle(leaves: &Range<usize>) -> usize {
+    leaves.start + leaves.len() / 2
 }

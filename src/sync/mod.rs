@@ -7,6 +7,9 @@
 mod model;
 #[cfg(not(upbeat_loom))]
 mod std;
+#[cfg(not(upbeat_loom))]
+#[allow(unsafe_code)]
+mod ticks;
 #[cfg(upbeat_tsan)]
 mod traced;
 
@@ -14,6 +17,8 @@ mod traced;
 pub(crate) use self::model::*;
 #[cfg(not(upbeat_loom))]
 pub(crate) use self::std::*;
+#[cfg(not(upbeat_loom))]
+pub(crate) use self::ticks::ticks;
 
 /// Atomics that no protocol's correctness rests on: counters, and hints whose old value costs time and nothing else. They are
 /// the same in both twins, so the models spend no steps on them.

@@ -23,6 +23,10 @@ pub(crate) const SPINS: u32 = 400;
 /// Locks that the list of a runtime's futures is divided among; a power of two.
 pub(crate) const FUTURE_SHARDS: usize = 16;
 
+/// What is left of a loop is worth sharing from here on, ticks (3 to 5 µs: to hand half of it over and to wait for it
+/// takes 1 to 2); and how many times longer than the last chunk the next one may be.
+pub(crate) const PACE: (f64, u32) = (10_000.0, 64);
+
 /// Only models weaken orderings.
 #[inline(always)]
 pub(crate) const fn is_weakened(_name: &str) -> bool {

@@ -47,10 +47,22 @@ impl Worker {
         RA: Send,
         RB: Send,
     {
-        let asked = self.is_asked();
+        self.fork(self.is_asked(), a, b)
+    }
+
+    /// [`join`](Self::join) that makes its oldest frames public only if `answer` says so. A loop asks between its chunks instead, so that one
+    /// too short to share is not shared.
+    #[inline(always)]
+    pub(crate) fn fork<A, B, RA, RB>(&self, answer: bool, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce(&Worker) -> RA + Send,
+        B: FnOnce(&Worker) -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
         let frame = Frame::new(self, b);
         let kept = frame.copy_closure();
-        if asked {
+        if answer {
             self.thread().answer(frame.worker());
         }
         let ra = match catch(|| a(frame.worker())) {

@@ -13,6 +13,11 @@ impl Worker {
         self.thread().registry().peers.len()
     }
 
+    /// Makes the oldest half of the private frames public, this one being the newest.
+    pub(crate) fn answer(&self) {
+        self.thread().answer(self);
+    }
+
     /// Makes the next fork public: for work so coarse that to offer it costs nothing.
     pub(crate) fn offer_next(&self) {
         self.thread().offer_next();
