@@ -34,21 +34,31 @@ pub(super) trait Loop: Sync {
     fn merge(&self, left: Self::Part, right: Self::Part) -> Self::Part;
 }
 
+/// Indices that are driven at a time: positions in a share are 32 bits wide. Whoever needs more waits at the end of each block, a
+/// second of work at least.
+const BLOCK: usize = if cfg!(test) { 1000 } else { u32::MAX as usize };
+
 /// Runs `body` for `count` indices, under the token that this thread is under.
 pub(super) fn drive<L: Loop>(worker: &Worker, count: usize, body: &L) -> L::Part {
     let token = cancel::current();
-    // Positions are 32 bits wide; in a longer loop one stands for several indices.
-    let unit = count.div_ceil(u32::MAX as usize).max(1);
-    let job = Job { body, count, unit, token: token.as_ref(), ended: AtomicBool::new(false) };
-    job.stretch(worker, 0..count.div_ceil(unit) as u32, Pace::new(), body.begin(0))
+    let mut part = body.begin(0);
+    let mut first = 0;
+    loop {
+        let length = (count - first).min(BLOCK);
+        let job = Job { body, first, token: token.as_ref(), ended: AtomicBool::new(false) };
+        part = job.stretch(worker, 0..length as u32, Pace::new(), part);
+        first += length;
+        if first == count || job.ended.load(Ordering::Relaxed) {
+            return part;
+        }
+    }
 }
 
-/// A loop that runs.
+/// A block of a loop that runs.
 struct Job<'a, L> {
     body: &'a L,
-    count: usize,
-    /// Indices that one position stands for.
-    unit: usize,
+    /// The index at position 0.
+    first: usize,
     /// What may stop it between two chunks.
     token: Option<&'a CancelToken>,
     /// Nobody needs to begin any more. Relaxed: who learns of it late does needless work.
@@ -59,14 +69,13 @@ impl<L: Loop> Job<'_, L> {
     /// The indices at `positions`.
     #[inline]
     fn items(&self, positions: &Range<u32>) -> Range<usize> {
-        let (first, end) = (positions.start as usize * self.unit, positions.end as usize);
-        first..self.count.min(end.saturating_mul(self.unit))
+        self.first + positions.start as usize..self.first + positions.end as usize
     }
 
     /// The elements there.
     #[inline]
     fn elements(&self, positions: &Range<u32>) -> usize {
-        self.items(positions).len().saturating_mul(self.body.weight())
+        positions.len().saturating_mul(self.body.weight())
     }
 
     #[inline]
@@ -115,7 +124,7 @@ impl<L: Loop> Job<'_, L> {
             }
             let look = pace.step(taken.items.len() as u32, left);
             if look.known {
-                self.site().note((look.each / (self.unit * self.body.weight()) as f64) as f32);
+                self.site().note((look.each / self.body.weight() as f64) as f32);
             }
             if taken.end != end {
                 // Somebody has the upper half, and our frame with it: the rest needs a frame of its own.
@@ -157,5 +166,31 @@ struct EndOnUnwind<'a>(&'a AtomicBool);
 impl Drop for EndOnUnwind<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// In tests a block is short.
+    #[test]
+    fn a_loop_of_many_blocks_runs_each_index_once() {
+        for workers in [1, 3] {
+            let runtime = crate::Runtime::builder().workers(workers).build().unwrap();
+            for count in [999, 1000, 1001, 10_007] {
+                let visits: Vec<_> = (0..count).map(|_| AtomicU32::new(0)).collect();
+                let squares = runtime.install(|_| {
+                    crate::par::for_each(0..count, |i| {
+                        visits[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                    crate::par::map(0..count, |i| i * i)
+                });
+                assert!(visits.iter().all(|visits| visits.load(Ordering::Relaxed) == 1));
+                assert!(squares.into_iter().eq((0..count).map(|i| i * i)));
+                let last = |i| i == count - 1;
+                assert_eq!(runtime.install(|_| crate::par::find_any(0..count, last)), Some(count - 1));
+            }
+        }
     }
 }
