@@ -102,12 +102,13 @@ fn partition<T>(data: &mut [T], first: &impl Fn(&T) -> bool) -> usize {
         end -= if right.count == 0 { BLOCK } else { 0 };
     }
     // The rest, with a block that is not done.
+    let mut split = start;
     for i in start..end {
         let is_first = first(&data[i]);
-        data.swap(start, i);
-        start += usize::from(is_first);
+        data.swap(split, i);
+        split += usize::from(is_first);
     }
-    start
+    split
 }
 
 /// Places in a block, counted from its outer end, of elements that belong to the other side.
