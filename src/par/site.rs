@@ -43,7 +43,7 @@ impl Site {
     /// Nothing: executions of a model must not depend on the ones before.
     #[cfg(upbeat_loom)]
     pub(super) fn each(self) -> Option<f32> {
-        let Self(_) = self;
+        let _ = self.0;
         None
     }
 
