@@ -39,6 +39,7 @@ sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published
 sleep_park_fence        sleep     nobody_sleeps_through_work_that_was_published
 sleep_second_look       sleep     nobody_sleeps_through_work_that_was_published
 sleep_active_fence      sleep     a_watcher_that_leaves_its_seat_sees_who_turns_busy
+broadcast_wake          broadcast a_worker_runs_a_broadcast_once
 once_second_look        once      two_threads_that_use_it_first_make_one
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves

@@ -9,9 +9,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::tenant::Tenant;
+use crate::runtime::visit::{take_seat, with_current_or_seat};
 use crate::steal::Stealing;
 use crate::task::frame::Worker;
 use crate::task::latch::Blocking;
@@ -77,6 +77,13 @@ impl Pool {
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));
         for (index, queue) in queues.into_iter().enumerate() {
+            if index == 0 && config.use_current_thread {
+                if !take_seat(&registry, index, queue) {
+                    return Err(BuildFailure::CurrentThread);
+                }
+                registry.attendance().start();
+                continue;
+            }
             spawn(ThreadBody::new(registry.clone(), index, queue)).map_err(BuildFailure::Spawn)?;
         }
         unless_built.0 = None;
@@ -141,7 +148,7 @@ impl Pool {
 /// Calls `f` with the worker that this thread is, if it is one: the innermost frame of the joins in which it is.
 #[inline(always)]
 pub fn current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
-    with_current(f)
+    with_current_or_seat(f)
 }
 
 /// Runs `f` with `worker` as the one that [`current`] finds.
@@ -191,7 +198,7 @@ impl Done {
 
 /// Waits for `done`. A worker runs anything meanwhile, another thread nothing.
 pub fn wait(done: &Done) {
-    with_current(|worker| match worker {
+    with_current_or_seat(|worker| match worker {
         Some(worker) => worker.thread().wait_as_tenant(&done.0),
         None => done.0.wait(),
     });

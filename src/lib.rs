@@ -179,6 +179,22 @@ where
     })
 }
 
+/// Runs `f` once on each worker of the current runtime; see [`Runtime::broadcast`].
+///
+/// # Panics
+/// When `f` panics, after all have stopped.
+pub fn broadcast<F, R>(f: F) -> Vec<R>
+where
+    F: Fn(&Worker) -> R + Sync,
+    R: Send,
+{
+    let registry = with_current(|worker| worker.map(|worker| worker.thread().registry().clone()));
+    match registry {
+        Some(registry) => runtime::broadcast::broadcast(&registry, &f),
+        None => global().broadcast(f),
+    }
+}
+
 /// What [`yield_now`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Yield {

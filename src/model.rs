@@ -121,6 +121,11 @@ impl Pool {
         }
     }
 
+    /// Runs `f` once on each worker.
+    pub fn broadcast<R: Send>(&self, f: impl Fn(&Worker) -> R + Sync) -> Vec<R> {
+        crate::runtime::broadcast::broadcast(&self.registry, &f)
+    }
+
     /// Spawns a task with options.
     pub fn spawn_with<T: Send + 'static>(
         &self,

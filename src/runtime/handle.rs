@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::broadcast::broadcast;
 use super::builder::Builder;
 use super::current::with_current;
 use super::registry::Registry;
@@ -91,6 +92,28 @@ impl Runtime {
         R: Send,
     {
         self.registry.run_on_worker(f)
+    }
+
+    /// Runs `f` once on each worker, those that sleep as well, and returns the results in the order of the workers' numbers: to set
+    /// up thread-locals, or to collect them.
+    ///
+    /// A worker runs `f` as soon as its own queue is empty, or on top of whatever it waits for; so `f` must take no lock that a task may
+    /// hold across a join. The calling worker runs its own share at once.
+    ///
+    /// # Panics
+    /// When `f` panics, after all have stopped; of several panics that of the lowest worker goes on.
+    ///
+    /// ```
+    /// let runtime = upbeat::Runtime::builder().workers(3).build()?;
+    /// assert_eq!(runtime.broadcast(|worker| worker.index()), [0, 1, 2]);
+    /// # Ok::<(), upbeat::BuildError>(())
+    /// ```
+    pub fn broadcast<F, R>(&self, f: F) -> Vec<R>
+    where
+        F: Fn(&Worker) -> R + Sync,
+        R: Send,
+    {
+        broadcast(&self.registry, &f)
     }
 
     /// [`join`](crate::join) on this runtime.

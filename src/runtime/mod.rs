@@ -1,5 +1,7 @@
 //! Runtimes: building them, the threads they own, and the loop each worker runs.
 
+#[allow(unsafe_code)]
+pub(crate) mod broadcast;
 mod builder;
 #[allow(unsafe_code)]
 pub(crate) mod current;
@@ -25,6 +27,7 @@ mod stack;
 mod sweep;
 pub(crate) mod tenant;
 pub(crate) mod thread_body;
+pub(crate) mod visit;
 #[allow(unsafe_code)]
 mod wait;
 #[allow(unsafe_code)]

@@ -63,6 +63,7 @@ impl WorkerThread {
             return self.find_task();
         }
         // A worker of another runtime that waits for this one may be what this stack waits for.
-        self.registry.urgent.steal()
+        // So may a broadcast, which nobody else can run.
+        self.registry.urgent.steal().or_else(|| self.registry.peers[self.index].inbox.steal())
     }
 }

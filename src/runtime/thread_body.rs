@@ -50,7 +50,7 @@ pub(crate) struct Attendance {
 }
 
 impl Attendance {
-    fn start(&self) {
+    pub(crate) fn start(&self) {
         lock(&self.counts).0 += 1;
         self.changed.notify_all();
     }

@@ -90,8 +90,10 @@ impl Sleep {
     pub fn wake(&self, index: usize) {
         // As in `wake_one`.
         full_fence!("sleep_publish_fence");
-        self.withdraw(index);
-        self.unpark(index);
+        if !left_out!("broadcast_wake") {
+            self.withdraw(index);
+            self.unpark(index);
+        }
     }
 
     /// Puts worker `index` to sleep unless `has_work` after it was announced; for `limit` at most when given.
