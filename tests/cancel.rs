@@ -285,6 +285,29 @@ fn loops_stop_between_chunks() {
     });
 }
 
+/// A loop that was handed over to another thread, or to another runtime's, is under the caller's token all the same.
+#[test]
+fn a_token_goes_with_the_call_to_a_runtime() {
+    watched("a token across threads", || {
+        let (here, there) = (runtime(2), runtime(1));
+        for nested in [false, true] {
+            let token = CancelToken::new();
+            let endless = || {
+                upbeat::par::for_each(0..usize::MAX, |i| {
+                    if i == 10_000 {
+                        token.cancel();
+                    }
+                })
+            };
+            let outcome = token.run(|| match nested {
+                false => here.run_on_worker(|_| endless()),
+                true => here.run_on_worker(|_| there.run_on_worker(|_| endless())),
+            });
+            assert_eq!(outcome, Err(Cancelled));
+        }
+    });
+}
+
 /// The code under a token may wait for a task that is not, run it on its own stack, and must not stop that one's loops.
 #[test]
 fn a_task_without_the_token_is_not_stopped() {

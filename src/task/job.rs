@@ -4,6 +4,7 @@
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
+use super::cancel::{self, CancelToken};
 use super::frame::Worker;
 use super::latch::Blocking;
 use super::unwind::{catch, discard};
@@ -21,6 +22,8 @@ union Content<F, R> {
 pub(crate) struct InstallJob<F, R> {
     content: UnsafeCell<Content<F, R>>,
     done: Arc<Blocking>,
+    /// What the caller is under, and so is the closure.
+    token: Option<CancelToken>,
 }
 
 /// An [`InstallJob`] on its way to a worker.
@@ -39,7 +42,7 @@ where
 {
     pub(crate) fn new(closure: F) -> Self {
         let content = UnsafeCell::new(Content { closure: ManuallyDrop::new(closure) });
-        Self { content, done: Arc::new(Blocking::new()) }
+        Self { content, done: Arc::new(Blocking::new()), token: cancel::current() }
     }
 
     pub(crate) fn done(&self) -> &Blocking {
@@ -66,7 +69,7 @@ where
             let closure = unsafe { &mut (*content).closure };
             // SAFETY: as above.
             let closure = unsafe { ManuallyDrop::take(closure) };
-            let result = catch(move || thread.enter(closure));
+            let result = catch(move || cancel::under(job.token.clone(), || thread.enter(closure)));
             // SAFETY: the closure was moved out; the content is this thread's until `done` is set.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
         });
