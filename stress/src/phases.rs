@@ -4,7 +4,7 @@
 //! A phase builds its runtime, works until `until`, and asserts that each closure ran exactly once: from sums that a lost or
 //! repeated one would change, and from a mark a task.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -16,10 +16,11 @@ use crate::Counts;
 pub type Phase = (&'static str, fn(u64, Instant) -> Counts);
 
 /// All phases. Each takes a seed and the time at which to stop.
-pub const ALL: [Phase; 5] = [
+pub const ALL: [Phase; 6] = [
     ("fine trees, shared on request", trees),
     ("one task at a time, owner against thieves", races),
     ("two tasks at a time, owner against thieves", pairs),
+    ("chains of public tasks, thieves on the one end, the owner on the other", chains),
     ("random trees on four times the cores, forks drawn", oversubscribed),
     ("random trees on four times the cores, all public", all_public),
 ];
@@ -132,6 +133,51 @@ fn pairs(seed: u64, until: Instant) -> Counts {
         assert_eq!(sum, PAIRS as u64 * (2 * PAIRS as u64 - 1), "seed {seed}");
         marks.assert_each_once("pairs");
         joins += 2 * PAIRS as u64;
+    }
+    Counts::of(&runtime, joins)
+}
+
+/// The depth of a chain; less than a ring has room for.
+const CHAIN: usize = 60;
+
+/// Joins nested `depth` deep, all of them public. At the bottom the owner lets thieves take `until` tasks, or as many as they
+/// take in the time of a thousand yields, and then meets them from the other end.
+fn chain(worker: &Worker, marks: &Marks, depth: usize, begun: &AtomicUsize, until: usize) -> u64 {
+    if depth == 0 {
+        for _ in 0..1000 {
+            if begun.load(Ordering::Relaxed) >= until {
+                break;
+            }
+            thread::yield_now();
+        }
+        return 0;
+    }
+    let (inner, outer) = worker.join(
+        |w| chain(w, marks, depth - 1, begun, until),
+        |_| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            marks.mark(depth - 1)
+        },
+    );
+    inner + outer
+}
+
+/// Steals by the million: a thief that gets the processor finds dozens of tasks.
+fn chains(seed: u64, until: Instant) -> Counts {
+    let runtime = runtime(cores() + 1, Mode::AlwaysPromote, seed);
+    let mut generator = Generator::new(seed);
+    let marks = Marks::new(CHAIN);
+    let mut joins = 0;
+    while Instant::now() < until {
+        runtime.install(|worker| {
+            for _ in 0..100 {
+                let (begun, until) = (AtomicUsize::new(0), generator.below(CHAIN + 1));
+                let sum = chain(worker, &marks, CHAIN, &begun, until);
+                assert_eq!(sum, (CHAIN * (CHAIN - 1) / 2) as u64, "seed {seed}");
+                marks.assert_each_once("chains");
+            }
+        });
+        joins += 100 * CHAIN as u64;
     }
     Counts::of(&runtime, joins)
 }
