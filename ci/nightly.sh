@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is too long for the gate, or needs a nightly toolchain: deeper models, modes, sanitizers, panic=abort, stress, sweeps.
+# What is too long for the gate, or needs a nightly toolchain: deeper models, modes, sanitizers, stress, sweeps.
 #
 # Usage: ci/nightly.sh [LEG]...     all legs without an argument; `ci/nightly.sh list` names them
 #
@@ -45,12 +45,6 @@ leg_tsan() {
             "target/tsan/$target/release/upbeat-stress" --joins 20000000 --steals 50000 --seconds "$seconds"
 }
 
-# Fault 9: the runtime without unwinding. Tests of caught panics are not compiled there.
-leg_abort() {
-    CARGO_PROFILE_TEST_PANIC=abort CARGO_PROFILE_DEV_PANIC=abort \
-        cargo +nightly test -Zpanic-abort-tests -p upbeat --lib --tests --target-dir target/abort --no-fail-fast
-}
-
 # 10^9 joins and 10^7 real steals, then random programs.
 leg_stress() {
     cargo run -p upbeat-stress --release -- --seconds "$seconds" &&
@@ -62,7 +56,7 @@ leg_exhaustive() {
     UPBEAT_EXHAUSTIVE=1 cargo test -p upbeat-kernels --release --test math
 }
 
-all=(models modes asan tsan abort stress exhaustive)
+all=(models modes asan tsan stress exhaustive)
 if [ "${1:-}" = list ]; then
     printf '%s\n' "${all[@]}"
     exit 0
