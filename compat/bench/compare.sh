@@ -4,6 +4,8 @@
 #
 #   compare.sh [ROUNDS [ROWS]]      ROWS: only rows whose name contains this
 #
+# FEATURES=--no-default-features leaves gemm, candle and faer out, which take minutes to build.
+#
 # RUN is put before each run, such as RUN="chrt -f 50 taskset -c 0,1".
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,11 +14,11 @@ rows=${2:-}
 target=${CARGO_TARGET_DIR:-$here/target}
 cd "$here"
 patch="patch.crates-io.rayon-core.path=\"$here/../rayon-core\""
-CARGO_TARGET_DIR=$target/original cargo build --quiet --release
+CARGO_TARGET_DIR=$target/original cargo build --quiet --release ${FEATURES:-}
 # The lock file is that of the original; the patched build works on a copy.
 mkdir -p "$target/patched-source"
 cp -R Cargo.toml Cargo.lock src "$target/patched-source"
-(cd "$target/patched-source" && CARGO_TARGET_DIR=$target/patched cargo --config "$patch" build --quiet --release)
+(cd "$target/patched-source" && CARGO_TARGET_DIR=$target/patched cargo --config "$patch" build --quiet --release ${FEATURES:-})
 
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

@@ -3,6 +3,8 @@
 //! Built twice, with rayon-core and with upbeat in its place (`compare.sh`), since one program can link only one of them. Each row checks its
 //! answer once, then prints its name and the median time of a call in ns. An argument chooses rows by a part of their names.
 
+#[cfg(feature = "products")]
+#[allow(unsafe_code)]
 mod products;
 mod rayon_calls;
 
@@ -48,5 +50,6 @@ fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let rows = Rows { filter };
     rayon_calls::run(&rows);
+    #[cfg(feature = "products")]
     products::run(&rows);
 }

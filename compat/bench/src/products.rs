@@ -21,7 +21,10 @@ fn expected(n: usize, i: usize, j: usize) -> f64 {
 fn check(name: &str, n: usize, at: impl Fn(usize, usize) -> f64) {
     for (i, j) in [(0, 0), (n / 2, n - 1), (n - 1, n / 3)] {
         let (is, should) = (at(i, j), expected(n, i, j));
-        assert!((is - should).abs() < 1e-3 * (n as f64).sqrt(), "{name} {n}: {is} at ({i}, {j}), not {should}");
+        assert!(
+            (is - should).abs() < 1e-3 * (n as f64).sqrt(),
+            "{name} {n}: {is} at ({i}, {j}), not {should}"
+        );
     }
 }
 
@@ -60,7 +63,6 @@ pub(crate) fn run(rows: &Rows) {
 }
 
 /// `c = a * b`, row-major.
-#[allow(unsafe_code)]
 fn gemm_product(n: usize, c: &mut [f32], a: &[f32], b: &[f32]) {
     let row = n as isize;
     assert!([c.len(), a.len(), b.len()] == [n * n; 3]);
