@@ -40,27 +40,35 @@ fn main() -> ExitCode {
     let bench = Bench { one: set(1), two: set(2), cpus: cpus.clone(), test: arguments.test };
     println!("upbeat {}, {} CPUs", env!("CARGO_PKG_VERSION"), cpus.count());
 
-    let outcomes = rows(&bench, &arguments);
+    let outcomes = match rows(&bench, &arguments) {
+        Ok(outcomes) => outcomes,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            return ExitCode::FAILURE;
+        }
+    };
     if !outcomes.is_empty() {
         println!("\n{}", report::summary(&outcomes));
     }
     if arguments.takes("serial") {
         serial::run(&bench.two.upbeat, &arguments);
     }
-    for (path, text) in
-        [(&arguments.svg, picture::ratios(&outcomes)), (&arguments.markdown, report::markdown(&outcomes))]
-    {
-        if let Some(path) = path {
-            if let Err(error) = std::fs::write(path, text) {
-                eprintln!("error: {path} cannot be written: {error}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
     ExitCode::SUCCESS
 }
 
-fn rows(bench: &Bench, arguments: &Arguments) -> Vec<Outcome> {
+/// Writes what was asked for, after every group, so that a run that is cut short leaves what it has.
+fn write(outcomes: &[Outcome], arguments: &Arguments) -> Result<(), String> {
+    let files =
+        [(&arguments.svg, picture::ratios(outcomes)), (&arguments.markdown, report::markdown(outcomes))];
+    for (path, text) in files {
+        if let Some(path) = path {
+            std::fs::write(path, text).map_err(|error| format!("{path} cannot be written: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn rows(bench: &Bench, arguments: &Arguments) -> Result<Vec<Outcome>, String> {
     let probe = Probe::new(&bench.cpus);
     let effort = if arguments.quick { Effort::QUICK } else { Effort::RECORD };
     let mut outcomes = Vec::new();
@@ -80,6 +88,7 @@ fn rows(bench: &Bench, arguments: &Arguments) -> Vec<Outcome> {
             }
         });
         assert!(items > 0, "the group {group} has rows");
+        write(&outcomes, arguments)?;
     }
-    outcomes
+    Ok(outcomes)
 }

@@ -7,9 +7,9 @@ use crate::outcome::Outcome;
 use crate::report::quantity;
 use crate::rows::Kind;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 900.0;
 /// Left end of the plot, after the names of the rows.
-const LEFT: f64 = 330.0;
+const LEFT: f64 = 370.0;
 const RIGHT: f64 = 90.0;
 const TOP: f64 = 74.0;
 const ROW: f64 = 20.0;
