@@ -73,6 +73,7 @@ impl Pool {
             seed: 0x5eed,
             mode: Mode::OnRequest,
             on_panic: None,
+            inheritance: None,
             tenant: Some(Tenant { newest_first: config.newest_first, data: config.tenant }),
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));

@@ -110,6 +110,7 @@ fn run(workers: usize, f: &impl Fn()) {
         seed: 1,
         // Which side of a join is stolen shall depend on the interleaving and on no heuristic.
         mode: Mode::AlwaysPromote,
+        inheritance: None,
         on_panic: Some(Box::new(move |payload| {
             let mut first = kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match *first {

@@ -39,6 +39,7 @@ impl Pool {
             seed: 1,
             mode: Mode::OnRequest,
             on_panic: None,
+            inheritance: None,
             tenant: None,
         })
     }

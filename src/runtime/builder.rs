@@ -11,6 +11,7 @@ use super::worker::WorkerThread;
 use crate::error::BuildError;
 use crate::steal::Stealing;
 use crate::sync::{lock, thread, wait, Condvar, Mutex};
+use crate::task::inherit::Inheritance;
 use crate::task::unwind::{abort, catch, discard};
 use crate::topology::{affinity, machine, Topology};
 
@@ -60,6 +61,7 @@ pub struct Builder {
     on_start: Option<Hook>,
     on_exit: Option<Hook>,
     on_panic: Option<PanicHandler>,
+    inheritance: Option<Inheritance>,
 }
 
 impl Default for Builder {
@@ -76,6 +78,7 @@ impl Default for Builder {
             on_start: None,
             on_exit: None,
             on_panic: None,
+            inheritance: None,
         }
     }
 }
@@ -155,6 +158,34 @@ impl Builder {
         self
     }
 
+    /// A context that tasks inherit from whoever makes them, such as a span of `tracing`. `capture` is called where a task is spawned,
+    /// added to a scope, or installed from outside; `enter` wherever it then runs. It must call what it is given, once, and may set
+    /// something up before and take it down afterwards; that may unwind.
+    ///
+    /// A future has its context in each poll. A part of a join, a loop or a scope's body that another worker takes over has the
+    /// context of the task that it is a part of; what that task has entered by itself since it began is not carried along. Joins that
+    /// nobody steals from pay nothing for this.
+    ///
+    /// ```
+    /// use tracing::Span;
+    ///
+    /// let runtime = upbeat::Runtime::builder()
+    ///     .task_context(Span::current, |span, run| span.in_scope(run))
+    ///     .build()?;
+    /// let request = tracing::info_span!("request");
+    /// let inside = request.in_scope(|| runtime.spawn(|| Span::current().id())).join();
+    /// assert_eq!(inside.unwrap(), request.id());
+    /// # Ok::<(), upbeat::BuildError>(())
+    /// ```
+    pub fn task_context<C: Send + Sync + 'static>(
+        mut self,
+        capture: impl Fn() -> C + Send + Sync + 'static,
+        enter: impl Fn(&C, &mut dyn FnMut()) + Send + Sync + 'static,
+    ) -> Self {
+        self.inheritance = Some(Inheritance::new(capture, enter));
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -195,6 +226,7 @@ impl Builder {
             seed,
             mode,
             on_panic: self.on_panic,
+            inheritance: self.inheritance,
             tenant: None,
         });
         let mut runtime = Runtime::new_with(registry.clone());

@@ -19,6 +19,7 @@ use crate::sleep::Sleep;
 use crate::steal::StealPolicy;
 use crate::sync::{now, ordering, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
+use crate::task::inherit::{Entered, Inheritance};
 use crate::task::isolate::{self, Region};
 use crate::task::job::InstallJob;
 use crate::task::unwind::{abort, catch, message, AbortOnUnwind, Payload};
@@ -46,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) foreign: AtomicUsize,
     /// How many regions of isolation the worker is in.
     pub(crate) isolating: AtomicUsize,
+    /// Contexts of the tasks that are open on the worker's stack.
+    pub(crate) entered: Entered,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
 }
@@ -74,6 +77,7 @@ pub(crate) struct Registry {
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
     on_panic: Option<PanicHandler>,
+    pub(crate) inheritance: Option<Inheritance>,
     tenant: Option<Tenant>,
     attendance: Attendance,
     /// Spawned futures that are not over.
@@ -93,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
     pub(crate) on_panic: Option<PanicHandler>,
+    pub(crate) inheritance: Option<Inheritance>,
     pub(crate) tenant: Option<Tenant>,
 }
 
@@ -109,6 +114,7 @@ impl Registry {
             serving: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
             isolating: AtomicUsize::new(0),
+            entered: Entered::default(),
             counters: Counters::new(),
             events: Events::new(),
         });
@@ -124,6 +130,7 @@ impl Registry {
             seed: parts.seed,
             mode: parts.mode,
             on_panic: parts.on_panic,
+            inheritance: parts.inheritance,
             tenant: parts.tenant,
             attendance: Attendance::default(),
             pending: Pending::new(),
@@ -241,7 +248,7 @@ impl Registry {
         R: Send,
     {
         self.require_workers();
-        let job = InstallJob::new(f);
+        let job = InstallJob::new(self.inherit(f));
         // The job's frame is public until `done`: nothing between may unwind out of here.
         let guard = AbortOnUnwind("waiting for an installed task failed");
         // SAFETY: this frame stays until `done` is set, and the injector hands the reference to one worker, once.

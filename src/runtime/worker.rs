@@ -12,6 +12,7 @@ use crate::sleep::Woken;
 use crate::steal::Generator;
 use crate::sync::{left_out, now, spin, thread, Local, Ordering, SPINS};
 use crate::task::frame::{Stolen, Worker};
+use crate::task::inherit::Captured;
 use crate::task::isolate;
 use crate::task::scope::Shared as ScopeShared;
 use crate::task::unwind::{abort, AbortOnUnwind};
@@ -32,6 +33,9 @@ pub(crate) struct WorkerThread {
     pub(super) until_sweep: Cell<usize>,
     /// Unrelated tasks on this worker's stack, each in the middle of the one below.
     pub(super) nested: Cell<u32>,
+    /// Which of its contexts the task that runs has, and the one of a stolen task that is about to run.
+    pub(crate) place: Cell<u32>,
+    pub(crate) received: Cell<Option<Captured>>,
     /// When this worker last woke another one, ns.
     last_wake: Cell<u64>,
     thief: RefCell<Thief>,
@@ -56,6 +60,8 @@ impl WorkerThread {
             queue,
             until_sweep: Cell::new(Self::FIRST_SWEEP),
             nested: Cell::new(0),
+            place: Cell::new(0),
+            received: Cell::new(None),
             last_wake: Cell::new(0),
             thief: RefCell::new(Thief { generator, order }),
             levels,
@@ -91,9 +97,10 @@ impl WorkerThread {
         let mode = self.registry.mode;
         let random = |bound| self.thief.borrow_mut().generator.below(bound);
         let exposed = mode.exposed(private, random).min(self.ring.room());
+        let place = self.place();
         let oldest = chain[private - exposed..private].iter().rev();
         // SAFETY: the frames of the chain are private and alive: we are inside all of them.
-        self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame) }));
+        self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame, place) }));
         // More are hungry than there is on offer: the next fork is offered at once as well, for it may be the last one for a
         // long time. Deeper than a tree with a leaf for each worker, work is too fine for that.
         let sleep = self.registry.sleep();
@@ -212,6 +219,7 @@ impl WorkerThread {
     }
 
     pub(super) fn run_stolen(&self, stolen: Stolen, victim: usize) {
+        self.receive(victim, stolen.place());
         let run = || stolen.run(self);
         // Relaxed: said before the task was made public.
         let is_isolated = self.registry.peers[victim].isolating.load(Ordering::Relaxed) > 0;
@@ -417,6 +425,7 @@ mod tests {
             seed: 1,
             mode: crate::Mode::OnRequest,
             on_panic: None,
+            inheritance: None,
             tenant: None,
         });
         std::thread::scope(|threads| {

@@ -38,6 +38,8 @@ pub struct Worker {
     execute: Cell<Option<Execute>>,
     /// Written when the frame is published.
     latch: UnsafeCell<MaybeUninit<Latch>>,
+    /// Which of the worker's contexts the task runs in (`inherit.rs`). Written when the frame is published.
+    place: Cell<MaybeUninit<u32>>,
 }
 
 /// The frame around this one while this one is private; how to run it once it is public.
@@ -54,7 +56,13 @@ impl Worker {
     /// `ring` and its owner, a `WorkerThread`, outlive the result and belong to the calling thread.
     pub(crate) unsafe fn root(ring: *const Ring<Worker>) -> Self {
         let latch = UnsafeCell::new(MaybeUninit::uninit());
-        Self { ring, link: Cell::new(Link { parent: null() }), execute: Cell::new(None), latch }
+        Self {
+            ring,
+            link: Cell::new(Link { parent: null() }),
+            execute: Cell::new(None),
+            latch,
+            place: Cell::new(MaybeUninit::uninit()),
+        }
     }
 
     #[inline(always)]
@@ -96,15 +104,16 @@ impl Worker {
         into.len()
     }
 
-    /// Makes a private frame ready for thieves, who see it once the ring has it.
+    /// Makes a private frame ready for thieves, who see it once the ring has it. Its context is at `place`.
     ///
     /// # Safety
     /// `frame` came from [`private_chain`](Self::private_chain) of a live frame and is private.
-    pub(crate) unsafe fn publish(frame: *const Worker) -> *mut Worker {
+    pub(crate) unsafe fn publish(frame: *const Worker, place: u32) -> *mut Worker {
         // SAFETY: the chain's frames are alive.
         let worker = unsafe { &*frame };
         let Some(execute) = worker.execute.take() else { unreachable!("a private frame has its function") };
         worker.link.set(Link { execute });
+        worker.place.set(MaybeUninit::new(place));
         worker.latch.with_mut(|latch| {
             // SAFETY: nobody else knows of the frame yet.
             unsafe { (*latch).write(Latch::new()) };
@@ -149,6 +158,7 @@ where
                 link: Cell::new(Link { parent }),
                 execute: Cell::new(Some(Self::execute)),
                 latch: UnsafeCell::new(MaybeUninit::uninit()),
+                place: Cell::new(MaybeUninit::uninit()),
             },
             content: UnsafeCell::new(Content { closure: ManuallyDrop::new(closure) }),
         }
@@ -225,7 +235,7 @@ where
         let frame = unsafe { &*frame.cast::<Self>() };
         // SAFETY: the CAS made the task ours, and a task is taken once.
         let closure = unsafe { frame.take_closure() };
-        let result = catch(move || thread.enter(closure));
+        let result = catch(move || thread.enter_stolen(closure));
         frame.content.with_mut(|content| {
             // SAFETY: the content is ours until the latch is set, and the closure was moved out.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
@@ -262,6 +272,14 @@ impl Stolen {
     /// `frame` came from a successful `Ring::steal`, of a ring that holds live published frames only.
     pub(crate) unsafe fn new(frame: *const Worker) -> Self {
         Self(frame)
+    }
+
+    /// Which of its owner's contexts it runs in.
+    pub(crate) fn place(&self) -> u32 {
+        // SAFETY: the frame is alive: its owner waits for the latch, which `run` sets.
+        let worker = unsafe { &*self.0 };
+        // SAFETY: publishing wrote it.
+        unsafe { worker.place.get().assume_init() }
     }
 
     /// Runs the task, after which the worker rests; true when its owner sleeps and must be woken.

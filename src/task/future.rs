@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::cancel::{self, CancelToken};
+use super::inherit::Captured;
 use super::isolate::{self, Region};
 use super::outcome::Completion;
 use super::priority::Priority;
@@ -62,6 +63,8 @@ struct FutureTask<F: Future> {
     token: Option<CancelToken>,
     /// Where it was spawned: whoever wakes it, it runs there.
     region: Option<Arc<Region>>,
+    /// What each poll runs in.
+    context: Option<Captured>,
     /// How the runtime finds it; empty until it is listed.
     entry: OnceLock<Entry>,
 }
@@ -93,6 +96,7 @@ where
         let mut context = Context::from_waker(&waker);
         // SAFETY: `begin` gave the turn to us, and the place is inside an `Arc` for as long as it lives.
         let poll = || thread.enter(|_| unsafe { self.place.poll(&mut context) });
+        let poll = || thread.within(self.context.as_ref(), poll);
         let polled = catch(|| cancel::under(self.token.clone(), poll));
         let result = match polled {
             Ok(Poll::Ready(value)) => Ok(value),
@@ -209,6 +213,7 @@ where
         priority,
         token,
         region: isolate::current(),
+        context: registry.capture(),
         entry: OnceLock::new(),
     });
     let weak = Arc::downgrade(&task);

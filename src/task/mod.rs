@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod frame;
 #[allow(unsafe_code)]
 pub(crate) mod future;
+pub(crate) mod inherit;
 pub(crate) mod isolate;
 #[allow(unsafe_code)]
 pub(crate) mod job;

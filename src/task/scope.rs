@@ -140,10 +140,11 @@ impl<'env> Scope<'_, 'env> {
     /// assert_eq!(parts, [1, 2, 3, 4]);
     /// ```
     pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
+        let registry = &self.shared.registry;
         let scope = Scope { shared: self.shared.clone(), env: PhantomData };
         let closure: Box<dyn FnOnce(&Worker) + Send + 'env> = match self.shared.token.clone() {
-            None => Box::new(move |_| f(&scope)),
-            Some(token) => Box::new(move |_| token.begin(move || f(&scope))),
+            None => Box::new(registry.inherit(move |_| f(&scope))),
+            Some(token) => Box::new(registry.inherit(move |_| token.begin(move || f(&scope)))),
         };
         // SAFETY: `run` below returns only when every counted closure has run, and `'env` outlives that call.
         let closure = unsafe { erase(closure) };

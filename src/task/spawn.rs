@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::cancel;
+use super::inherit::Captured;
 use super::outcome::Completion;
 use super::turn::Reason;
 use super::unwind::{catch, discard};
@@ -41,6 +42,7 @@ pub(crate) trait Awaited<T>: Send + Sync {
 struct Packet<F, T> {
     closure: Mutex<Option<F>>,
     completion: Completion<T>,
+    context: Option<Captured>,
 }
 
 impl<F, T> Packet<F, T>
@@ -50,7 +52,8 @@ where
 {
     fn run_once(&self, thread: &WorkerThread, then: Then) {
         let Some(closure) = lock(&self.closure).take() else { return thread.ending(then) };
-        let result = catch(|| thread.enter(|_| closure()));
+        let run = || thread.enter(|_| closure());
+        let result = catch(|| thread.within(self.context.as_ref(), run));
         thread.ending(then);
         self.completion.complete(result);
     }
@@ -198,6 +201,7 @@ where
     let packet = Arc::new(Packet {
         closure: Mutex::new(Some(closure)),
         completion: Completion::new(registry, type_name::<F>()),
+        context: registry.capture(),
     });
     (packet.clone(), JoinHandle::new(packet))
 }
