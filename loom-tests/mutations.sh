@@ -22,7 +22,7 @@ latch_set               latch     the_frame_may_go_once_the_latch_is_seen_set
 latch_read              latch     the_frame_may_go_once_the_latch_is_seen_set
 latch_last_access       latch     the_frame_may_go_once_the_latch_is_seen_set
 latch_announce_answer   latch     the_waiter_never_sleeps_with_the_latch_set
-latch_runner_set        scope     a_waiter_takes_nothing_that_was_public_below_its_thief_s_scope
+latch_runner_set        scope     a_waiter_takes_nothing_when_its_thief_is_clean_again
 wait_marks_foreign      scope     a_waiter_takes_nothing_that_was_public_below_its_thief_s_scope
 wait_marks_foreign      scope     a_waiter_takes_nothing_when_its_thief_is_clean_again
 wait_clean_first        scope     a_waiter_takes_nothing_when_its_thief_is_clean_again
