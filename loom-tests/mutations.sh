@@ -38,9 +38,13 @@ scope_finish            scope     the_last_to_finish_sets_the_latch_once_and_see
 sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published
 sleep_park_fence        sleep     nobody_sleeps_through_work_that_was_published
 sleep_second_look       sleep     nobody_sleeps_through_work_that_was_published
-sleep_active_fence      sleep     a_watcher_that_leaves_its_seat_sees_who_turns_busy
 broadcast_wake          broadcast a_worker_runs_a_broadcast_once
 once_second_look        once      two_threads_that_use_it_first_make_one
+sleep_active_fence      sleep     a_watcher_that_leaves_sees_who_turns_busy
+seat_claim              sleep     a_seat_has_one_holder_and_passes_on_what_that_one_did
+seat_release            sleep     a_seat_has_one_holder_and_passes_on_what_that_one_did
+seat_grant              sleep     a_seat_has_one_holder_and_passes_on_what_that_one_did
+seat_granted            sleep     a_seat_has_one_holder_and_passes_on_what_that_one_did
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 shutdown_withdraws      future    a_runtime_that_ends_tells_the_handles_of_waiting_futures
@@ -61,7 +65,7 @@ cancel_read             cancel    who_sees_the_token_cancelled_sees_what_came_be
 '
 
 named=$(awk 'NF { print $1 }' <<<"$mutations" | sort -u)
-used=$(grep -rhoE '(ordering|full_fence|left_out)!\("[a-z_]+"' src | sed 's/.*"\(.*\)"/\1/' | sort -u)
+used=$(grep -rhoE '(ordering|full_fence|fence_after_rmw|left_out)!\("[a-z_]+"' src | sed 's/.*"\(.*\)"/\1/' | sort -u)
 if ! diff <(echo "$used") <(echo "$named"); then
     echo 'the names in src (<) and in this list (>) differ' >&2
     exit 1

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runtime::registry::{Parts, Registry};
+use crate::runtime::seat::Seats;
 use crate::runtime::tenant::Tenant;
 use crate::runtime::visit::{take_seat, with_current_or_seat};
 use crate::steal::Stealing;
@@ -77,15 +78,16 @@ impl Pool {
             tenant: Some(Tenant { newest_first: config.newest_first, data: config.tenant }),
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));
-        for (index, queue) in queues.into_iter().enumerate() {
+        let seats = Seats::new(registry.clone(), queues, false);
+        for index in 0..config.workers {
             if index == 0 && config.use_current_thread {
-                if !take_seat(&registry, index, queue) {
+                if !take_seat(&seats, index) {
                     return Err(BuildFailure::CurrentThread);
                 }
                 registry.attendance().start();
                 continue;
             }
-            spawn(ThreadBody::new(registry.clone(), index, queue)).map_err(BuildFailure::Spawn)?;
+            spawn(ThreadBody::new(seats.clone(), index)).map_err(BuildFailure::Spawn)?;
         }
         unless_built.0 = None;
         Ok(Self(registry))

@@ -35,6 +35,7 @@ mod deque;
 #[doc(hidden)]
 pub mod embed;
 mod error;
+mod heartbeat;
 #[cfg(upbeat_loom)]
 pub mod loom;
 mod observe;

@@ -14,19 +14,18 @@ pub use crate::task::scope::Count;
 
 use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
-use crate::runtime::worker::WorkerThread;
+use crate::runtime::search::serve;
+use crate::runtime::seat::Seats;
 use crate::steal::Random;
-use crate::sync::{lock, Local, Mutex};
 use crate::task::frame::Worker;
 use crate::task::unwind::catch;
-use crate::task::Task;
 use crate::topology::Topology;
 use crate::Mode;
 
 /// A runtime whose threads the model makes.
 pub struct Pool {
     registry: Arc<Registry>,
-    queues: Mutex<Vec<Option<Local<Task>>>>,
+    seats: Arc<Seats>,
 }
 
 impl Pool {
@@ -46,30 +45,33 @@ impl Pool {
 
     pub(crate) fn with(parts: Parts) -> Self {
         let (registry, queues) = Registry::new(parts);
-        Self { registry, queues: Mutex::new(queues.into_iter().map(Some).collect()) }
+        let seats = Seats::new(registry.clone(), queues, false);
+        Self { registry, seats }
     }
 
     /// The loop of worker `index`, to be run on a thread of its own, once.
     pub fn serve(&self, index: usize) {
-        self.thread(index).serve();
+        serve(&self.seats, index);
     }
 
     /// Makes this thread worker `index` while `f` runs, once. It does what `f` does and serves nobody else.
     pub fn enter<R>(&self, index: usize, f: impl FnOnce(&Worker) -> R) -> R {
-        let thread = self.thread(index);
-        thread.own_ring();
-        self.registry.sleep().register(index, current());
-        thread.enter(f)
+        self.claim(index);
+        self.seats.enter_claimed(index, f)
+    }
+
+    fn claim(&self, index: usize) {
+        let sleep = self.registry.sleep();
+        sleep.register(index, current());
+        sleep.take_seat(index);
+        sleep.end_hunger();
     }
 
     /// As [`enter`](Self::enter), but as busy as a worker that runs a task. When there is no other worker, this one runs what
     /// `f` leaves behind.
     pub(crate) fn work<R>(&self, index: usize, f: impl FnOnce(&Worker) -> R) -> R {
-        let thread = self.thread(index);
-        thread.own_ring();
         let sleep = self.registry.sleep();
-        sleep.register(index, current());
-        sleep.end_hunger();
+        self.claim(index);
         sleep.enter_active();
         // Nobody looks for interleavings of what came so far, nor of the others' way to sleep.
         let others = self.registry.peers.len() - 1;
@@ -77,29 +79,27 @@ impl Pool {
             loom::thread::yield_now();
         }
         loom::explore();
-        let result = catch(|| thread.enter(f));
-        while others == 0 && thread.run_something() {}
-        sleep.begin_hunger();
-        sleep.leave_active();
-        if sleep.parked() == others && !self.registry.has_public_work() {
+        self.registry.begin_busy(index);
+        let result = catch(|| self.seats.enter_claimed(index, f));
+        self.registry.end_busy(index);
+        if others == 0 {
+            self.seats.enter_claimed(index, |worker| while worker.thread().run_something() {});
+        }
+        sleep.release(index);
+        if sleep.parked() == others && !self.registry.has_public_tasks() {
             // All have gone to sleep and there is nothing to wake them for: no task runs any more.
             loom::stop_exploring();
         }
         result.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    fn thread(&self, index: usize) -> WorkerThread {
-        let queue = lock(&self.queues)[index].take().expect("a worker serves once");
-        WorkerThread::new(self.registry.clone(), index, queue)
+    pub(crate) fn seats(&self) -> &Arc<Seats> {
+        &self.seats
     }
 
     /// Runs `f` on a worker and waits.
     pub fn install<R: Send>(&self, f: impl FnOnce(&Worker) -> R + Send) -> R {
-        self.registry.install(f)
+        self.seats.install(f)
     }
 
     /// Spawns a task.

@@ -152,7 +152,7 @@ fn a_destructor_of_a_thread_local_can_use_a_runtime() {
         let for_thread = sender.clone();
         thread::spawn(move || set(for_thread)).join().unwrap();
         let runtime = runtime(1);
-        runtime.install(|_| set(sender));
+        runtime.run_on_worker(|_| set(sender));
         drop(runtime);
         assert_eq!(receiver.iter().collect::<Vec<_>>(), [42, 42]);
     });

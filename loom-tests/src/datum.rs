@@ -21,6 +21,12 @@ impl Datum {
         self.0.with_mut(|at| unsafe { *at = value });
     }
 
+    /// Reads and writes.
+    pub fn update(&self, change: impl FnOnce(usize) -> usize) {
+        // SAFETY: as for `write`.
+        self.0.with_mut(|at| unsafe { *at = change(*at) });
+    }
+
     /// Reads.
     pub fn read(&self) -> usize {
         // SAFETY: loom has just checked that no other thread writes the cell meanwhile.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 use upbeat::model::{current, Sleep, Woken};
-use upbeat_loom_tests::{check, Tally};
+use upbeat_loom_tests::{check, Datum, Tally};
 
 struct Place {
     sleep: Sleep,
@@ -32,6 +32,7 @@ impl Place {
     /// A worker: takes work until `all` of it is done, by whomever; who does the last of it sends all home.
     fn serve(&self, index: usize, all: usize) {
         self.sleep.register(index, current());
+        self.sleep.wait_for_seat(index, None);
         loop {
             while self.take() {
                 self.done.hit();
@@ -42,7 +43,7 @@ impl Place {
             if self.sleep.is_terminating() {
                 return;
             }
-            self.sleep.park(index, None, || self.work.load(Relaxed) > 0);
+            self.sleep.rest(index, None, || self.work.load(Relaxed) > 0);
         }
     }
 }
@@ -79,109 +80,140 @@ fn two_tasks_and_two_sleepers_leave_nothing_undone() {
     });
 }
 
-/// Sleeps until there is something to watch, and takes the seat.
+/// A worker that has its seat rests until there is something to watch, and watches.
 fn become_watcher(sleep: &Sleep, index: usize) {
-    while !(sleep.is_active() && sleep.try_watch()) {
-        sleep.park(index, None, || sleep.needs_watcher());
+    while !(sleep.others_awake(index) && sleep.try_watch(index)) {
+        sleep.rest(index, None, || sleep.needs_watcher(index));
     }
 }
 
+/// The thread of worker 1, which has its seat from the start.
+fn second(place: &Arc<Place>, f: impl FnOnce(&Sleep) + 'static) -> thread::JoinHandle<()> {
+    let place = place.clone();
+    assert!(place.sleep.try_claim(1));
+    place.sleep.begin_hunger();
+    thread::spawn(move || {
+        place.sleep.register(1, current());
+        f(&place.sleep);
+    })
+}
+
 #[test]
-fn a_watcher_that_leaves_its_seat_sees_who_turns_busy() {
+fn a_watcher_that_leaves_sees_who_turns_busy() {
     check(3, || {
         let place = Place::new(2);
-        let watcher = {
-            let place = place.clone();
-            thread::spawn(move || {
-                place.sleep.register(0, current());
-                assert!(place.sleep.try_watch());
-                // Nobody was busy, so it leaves; and must come back for the one who turns busy meanwhile.
-                place.sleep.stop_watching();
-                become_watcher(&place.sleep, 0);
-            })
-        };
-        place.sleep.enter_active();
+        let watcher = second(&place, |sleep| {
+            assert!(sleep.try_watch(1));
+            // Nobody was busy, so it leaves; and must come back for the caller who enrols meanwhile.
+            sleep.stop_watching(1);
+            become_watcher(sleep, 1);
+        });
+        assert_eq!(place.sleep.claim_for_guest(), Some(0));
+        if !place.sleep.is_watched() {
+            place.sleep.wake_watcher();
+        }
         watcher.join().unwrap();
-        assert!(!place.sleep.needs_watcher());
+        assert!(!place.sleep.needs_watcher(0));
     });
 }
 
 #[test]
-fn who_leaves_the_seat_to_work_passes_it_on() {
+fn who_leaves_the_watch_to_work_passes_it_on() {
     check(3, || {
         let place = Place::new(2);
-        place.sleep.enter_active();
-        assert!(place.sleep.try_watch());
-        let other = {
-            let place = place.clone();
-            thread::spawn(move || {
-                place.sleep.register(0, current());
-                become_watcher(&place.sleep, 0);
-            })
-        };
-        place.sleep.stop_watching();
+        assert!(place.sleep.try_claim(0) && place.sleep.try_watch(0));
+        let other = second(&place, |sleep| become_watcher(sleep, 1));
+        place.sleep.stop_watching(0);
         place.sleep.enter_active();
         other.join().unwrap();
-        assert!(!place.sleep.needs_watcher());
+        assert!(!place.sleep.needs_watcher(0));
     });
 }
 
 #[test]
-fn two_who_turn_busy_at_once_are_watched() {
-    check(2, || {
-        let place = Place::new(3);
-        let idle = {
-            let place = place.clone();
-            thread::spawn(move || {
-                place.sleep.register(0, current());
-                become_watcher(&place.sleep, 0);
-            })
-        };
-        let other = {
-            let place = place.clone();
-            thread::spawn(move || place.sleep.enter_active())
-        };
-        place.sleep.enter_active();
-        other.join().unwrap();
-        idle.join().unwrap();
-    });
-}
-
-#[test]
-fn only_one_takes_the_seat() {
+fn only_one_watches() {
     check(3, || {
         let place = Place::new(2);
         let other = {
             let place = place.clone();
-            thread::spawn(move || place.sleep.try_watch())
+            thread::spawn(move || place.sleep.try_watch(1))
         };
-        let mine = place.sleep.try_watch();
+        let mine = place.sleep.try_watch(0);
         assert_ne!(mine, other.join().unwrap());
+    });
+}
+
+/// What a seat's holder owns is used by one at a time: a caller that comes while the thread goes to sleep, and the thread itself.
+#[test]
+fn a_seat_has_one_holder_and_passes_on_what_that_one_did() {
+    check(3, || {
+        let place = Place::new(1);
+        let datum = Arc::new(Datum::new(0));
+        assert!(place.sleep.try_claim(0));
+        let thread = {
+            let (place, datum) = (place.clone(), datum.clone());
+            thread::spawn(move || {
+                place.sleep.register(0, current());
+                place.sleep.begin_hunger();
+                datum.update(|value| value + 1);
+                place.sleep.rest(0, None, || false);
+                datum.update(|value| value + 1);
+            })
+        };
+        let mut guests = 0;
+        while guests < 1 {
+            if place.sleep.claim_for_guest().is_some() {
+                datum.update(|value| value + 1);
+                guests += 1;
+                place.sleep.release(0);
+            } else {
+                thread::yield_now();
+            }
+        }
+        while !place.sleep.wake_one() {
+            thread::yield_now();
+        }
+        thread.join().unwrap();
+        assert_eq!(datum.read(), 3);
+    });
+}
+
+/// Fault 32: the caller finds no free seat, hands over, and the guest that had it leaves.
+#[test]
+fn work_that_came_while_no_seat_was_free_is_found_by_who_frees_one() {
+    check(3, || {
+        let place = Place::new(1);
+        assert_eq!(place.sleep.claim_for_guest(), Some(0));
+        let thread = worker(&place, 0, 1);
+        let publisher = {
+            let place = place.clone();
+            thread::spawn(move || place.publish())
+        };
+        place.sleep.release(0);
+        if place.work.load(Relaxed) > 0 {
+            place.sleep.wake_one();
+        }
+        publisher.join().unwrap();
+        thread.join().unwrap();
+        assert_eq!(place.done.get(), 1);
     });
 }
 
 #[test]
 fn a_sleeper_returns_only_when_it_was_meant() {
     check(3, || {
-        let place = Place::new(1);
-        let sleeper = {
-            let place = place.clone();
-            thread::spawn(move || {
-                place.sleep.register(0, current());
-                // A token of an earlier wake-up, as a latch may leave it.
-                place.sleep.unpark(0);
-                let woken = place.sleep.park(0, None, || false);
-                (woken, place.sleep.has_sleepers())
-            })
-        };
-        let woke = loop {
-            if place.sleep.wake_one() {
-                break true;
-            }
+        let place = Place::new(2);
+        let sleeper = second(&place, |sleep| {
+            // A token of an earlier wake-up, as a latch may leave it.
+            sleep.unpark(1);
+            assert_eq!(sleep.rest(1, None, || false), Woken::ByOthers);
+            assert!(!sleep.try_claim(1), "it has its seat");
+        });
+        assert!(place.sleep.try_claim(0));
+        while !place.sleep.wake_one() {
             thread::yield_now();
-        };
-        let (woken, listed) = sleeper.join().unwrap();
-        assert!(woke && woken == Woken::Slept && !listed);
+        }
+        sleeper.join().unwrap();
     });
 }
 
@@ -192,5 +224,18 @@ fn termination_reaches_a_worker_on_its_way_to_sleep() {
         let sleeper = worker(&place, 0, 1);
         place.sleep.terminate();
         sleeper.join().unwrap();
+    });
+}
+
+/// The runtime is dropped by a caller that holds a seat: its thread leaves once the caller has.
+#[test]
+fn termination_waits_for_a_guest() {
+    check(3, || {
+        let place = Place::new(1);
+        assert_eq!(place.sleep.claim_for_guest(), Some(0));
+        let thread = worker(&place, 0, 1);
+        place.sleep.terminate();
+        place.sleep.release(0);
+        thread.join().unwrap();
     });
 }

@@ -116,9 +116,10 @@ impl<T> Ring<T> {
         self.steal_if(|| true)
     }
 
-    /// Whether a thief would find something now.
-    pub fn has_public(&self) -> bool {
-        self.top.0.load(Ordering::Relaxed) < self.bottom.0.load(Ordering::Relaxed)
+    /// The index of the task that a thief would find now: another one means another task.
+    pub fn oldest(&self) -> Option<u64> {
+        let top = self.top.0.load(Ordering::Relaxed);
+        (top < self.bottom.0.load(Ordering::Relaxed)).then_some(top)
     }
 
     /// Asks the owner to make its oldest tasks public at its next fork.
@@ -210,6 +211,16 @@ impl<T> OwnerEnd<T> {
         let bottom = self.bottom.get() - 1;
         // Only the owner writes slots, so this is exact.
         let misplaced = !ptr::eq(self.ring.slots[(bottom & MASK) as usize].load(Ordering::Relaxed), expected);
+        // The last task is taken as a thief takes it: cheaper than a fence, and index `bottom` is used up, as below.
+        if self.ring.top.0.load(Ordering::Relaxed) == bottom && !misplaced {
+            let won = self
+                .ring
+                .top
+                .0
+                .compare_exchange(bottom, bottom + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+            return if won { Taken::Back } else { Taken::Stolen };
+        }
         // Release: a thief may meet `bottom` for the first time here, and this store must show what `offer` showed.
         self.ring.bottom.0.store(bottom, ordering!("ring_pop_lower", Release));
         // Pairs with the thief's fence: it sees the lower `bottom`, or we see its `top`.

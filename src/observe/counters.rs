@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::observe::clock::Reader;
 use crate::sync::statistic::AtomicU64;
 use crate::sync::Ordering;
 use crate::topology::Distance;
@@ -15,6 +16,7 @@ pub(crate) struct Counters {
     pub(crate) steals: [AtomicU64; Distance::ALL.len()],
     pub(crate) failed_steals: AtomicU64,
     pub(crate) parks: AtomicU64,
+    /// Ticks, as are all times here.
     pub(crate) busy: AtomicU64,
     /// When the current busy stretch began, 0 while idle.
     pub(crate) busy_since: AtomicU64,
@@ -33,7 +35,7 @@ impl Counters {
         }
     }
 
-    pub(crate) fn read(&self, now: u64) -> WorkerMetrics {
+    pub(crate) fn read(&self, now: u64, reader: &Reader) -> WorkerMetrics {
         let since = self.busy_since.load(Ordering::Relaxed);
         let running = if since == 0 { 0 } else { now.saturating_sub(since) };
         WorkerMetrics {
@@ -42,7 +44,7 @@ impl Counters {
             steals: std::array::from_fn(|i| self.steals[i].load(Ordering::Relaxed)),
             failed_steals: self.failed_steals.load(Ordering::Relaxed),
             parks: self.parks.load(Ordering::Relaxed),
-            busy: Duration::from_nanos(self.busy.load(Ordering::Relaxed) + running),
+            busy: Duration::from_nanos(reader.length(self.busy.load(Ordering::Relaxed) + running)),
         }
     }
 }

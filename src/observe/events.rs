@@ -6,7 +6,7 @@ use crate::sync::{lock, Mutex, Ordering};
 /// Spans a worker keeps; later ones are counted but not kept, so that a long run cannot fill memory.
 const CAPACITY: usize = 1 << 16;
 
-/// One worker's busy spans, in nanoseconds of `sync::now`.
+/// One worker's busy spans, in ticks.
 #[derive(Debug)]
 pub(crate) struct Events {
     recording: AtomicBool,

@@ -1,6 +1,7 @@
 //! What a runtime did: counters, and spans of time that a trace viewer shows.
 
 mod chrome_trace;
+pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod events;
 

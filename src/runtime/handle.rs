@@ -8,9 +8,10 @@ use super::broadcast::broadcast;
 use super::builder::Builder;
 use super::current::with_current;
 use super::registry::Registry;
+use super::seat::Seats;
 use crate::error::{BuildError, ResizeError};
 use crate::observe::{Metrics, Span};
-use crate::sync::{now, thread, Ordering};
+use crate::sync::{thread, ticks, Ordering};
 use crate::task::cancel::{CancelToken, Cancelled};
 use crate::task::frame::Worker;
 use crate::task::priority::Spawn;
@@ -32,7 +33,7 @@ use crate::topology::Topology;
 /// # Ok::<(), upbeat::BuildError>(())
 /// ```
 pub struct Runtime {
-    registry: Arc<Registry>,
+    seats: Arc<Seats>,
     pub(super) threads: Vec<thread::JoinHandle<()>>,
 }
 
@@ -50,18 +51,27 @@ impl Runtime {
         Builder::default()
     }
 
-    pub(super) fn new_with(registry: Arc<Registry>) -> Self {
-        Self { registry, threads: Vec::new() }
+    pub(super) fn new_with(seats: Arc<Seats>) -> Self {
+        Self { seats, threads: Vec::new() }
     }
 
     /// The runtime of a model, whose first worker has no thread in `threads`.
     #[cfg(upbeat_loom)]
-    pub(super) fn in_model(registry: Arc<Registry>, threads: Vec<thread::JoinHandle<()>>) -> Self {
-        Self { registry, threads }
+    pub(super) fn in_model(seats: Arc<Seats>, threads: Vec<thread::JoinHandle<()>>) -> Self {
+        Self { seats, threads }
     }
 
-    /// Runs `f` on a worker of this runtime and waits for it. On one of its own workers `f` runs on the spot; a worker of
-    /// another runtime goes on serving that one meanwhile, so runtimes may install into each other.
+    fn registry(&self) -> &Arc<Registry> {
+        self.seats.registry()
+    }
+
+    /// Runs `f` as a worker of this runtime and waits for it. On one of its own workers `f` runs on the spot. Another thread takes the
+    /// place of a worker that sleeps, so `f` runs on the caller's own thread and stack; when no worker sleeps it is handed over to
+    /// one. A worker of another runtime always hands over and goes on serving that one meanwhile, so runtimes may install into
+    /// each other.
+    ///
+    /// [`run_on_worker`](Self::run_on_worker) never runs on the caller's thread, and neither does this one when
+    /// [`Builder::enrol_callers`] says so.
     ///
     /// # Panics
     /// When `f` panics.
@@ -70,7 +80,7 @@ impl Runtime {
         F: FnOnce(&Worker) -> R + Send,
         R: Send,
     {
-        self.registry.install(f)
+        self.seats.install(f)
     }
 
     /// Runs `f` on a thread of this runtime and waits for it: for work that must not run on the caller's own thread, such as
@@ -91,7 +101,7 @@ impl Runtime {
         F: FnOnce(&Worker) -> R + Send,
         R: Send,
     {
-        self.registry.run_on_worker(f)
+        self.registry().run_on_worker(f)
     }
 
     /// Runs `f` once on each worker, those that sleep as well, and returns the results in the order of the workers' numbers: to set
@@ -113,7 +123,7 @@ impl Runtime {
         F: Fn(&Worker) -> R + Sync,
         R: Send,
     {
-        broadcast(&self.registry, &f)
+        broadcast(self.registry(), &f)
     }
 
     /// [`join`](crate::join) on this runtime.
@@ -163,7 +173,7 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        spawn::spawn(&self.registry, f)
+        spawn::spawn(self.registry(), f)
     }
 
     /// [`spawn_future`](crate::spawn_future) on this runtime.
@@ -172,7 +182,7 @@ impl Runtime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Spawn::new().run_future(&self.registry, future)
+        Spawn::new().run_future(self.registry(), future)
     }
 
     /// [`spawn_future_with`](crate::spawn_future_with) on this runtime: a priority, and a token that cancels.
@@ -181,7 +191,7 @@ impl Runtime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        options.run_future(&self.registry, future)
+        options.run_future(self.registry(), future)
     }
 
     /// [`block_on`](crate::block_on) on a worker of this runtime, so that what the future spawns runs here.
@@ -202,7 +212,7 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        options.run(&self.registry, f)
+        options.run(self.registry(), f)
     }
 
     /// Lets the first `workers` workers take work, from 1 to [`num_workers`](Self::num_workers), while the runtime works.
@@ -221,37 +231,38 @@ impl Runtime {
     /// # Errors
     /// [`ResizeError`] when `workers` is out of range; nothing changes then.
     pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
-        self.registry.resize(workers)
+        self.registry().resize(workers)
     }
 
     /// How many workers take work: all, unless it was [resized](Self::resize).
     pub fn size(&self) -> usize {
-        self.registry.roster.size()
+        self.registry().roster.size()
     }
 
     /// How many workers it has.
     pub fn num_workers(&self) -> usize {
-        self.registry.peers.len()
+        self.registry().peers.len()
     }
 
     /// Where its workers are.
     pub fn topology(&self) -> &Topology {
-        &self.registry.topology
+        &self.registry().topology
     }
 
     /// What it has done so far.
     pub fn metrics(&self) -> Metrics {
-        let now = now();
+        let registry = self.registry();
+        let (reader, now) = (registry.clock.reader(), ticks());
         Metrics {
-            workers: self.registry.peers.iter().map(|peer| peer.counters.read(now)).collect(),
-            uptime: Duration::from_nanos(now.saturating_sub(self.registry.started)),
+            workers: registry.peers.iter().map(|peer| peer.counters.read(now, &reader)).collect(),
+            uptime: registry.clock.elapsed(),
         }
     }
 
     /// Begins to record when each worker is busy (at most 65,536 spans each); see [`stop_trace`](Self::stop_trace).
     pub fn start_trace(&self) {
-        self.registry.require_workers();
-        for peer in &self.registry.peers {
+        self.registry().require_workers();
+        for peer in &self.registry().peers {
             peer.events.start();
         }
     }
@@ -259,17 +270,16 @@ impl Runtime {
     /// The busy spans since [`start_trace`](Self::start_trace), for [`write_chrome_trace`](crate::write_chrome_trace). A
     /// stretch that is still going on counts up to now.
     pub fn stop_trace(&self) -> Vec<Span> {
-        self.registry.require_workers();
-        let now = now();
+        self.registry().require_workers();
+        let (reader, now) = (self.registry().clock.reader(), ticks());
         let span = |row, (from, to): (u64, u64)| Span {
             name: "busy".to_owned(),
             row,
-            start: Duration::from_nanos(from),
-            // The clock may have gone backwards.
-            length: Duration::from_nanos(to.saturating_sub(from)),
+            start: Duration::from_nanos(reader.moment(from)),
+            length: Duration::from_nanos(reader.length(to.saturating_sub(from))),
         };
         let mut spans = Vec::new();
-        for (row, peer) in self.registry.peers.iter().enumerate() {
+        for (row, peer) in self.registry().peers.iter().enumerate() {
             spans.extend(peer.events.stop().into_iter().map(|times| span(row, times)));
             let since = peer.counters.busy_since.load(Ordering::Relaxed);
             if since != 0 && since < now {
@@ -290,14 +300,14 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if self.registry.is_left_behind() {
+        if self.registry().is_left_behind() {
             // The threads are not here to be joined, and one of them may have held a lock.
             return std::mem::forget(std::mem::take(&mut self.threads));
         }
-        self.registry.terminate();
+        self.registry().terminate();
         let own = with_current(|worker| {
             let Some(thread) = worker.map(Worker::thread) else { return false };
-            let own = Arc::ptr_eq(thread.registry(), &self.registry);
+            let own = Arc::ptr_eq(thread.registry(), self.registry());
             if !own {
                 // Our workers may wait for those of the other runtime, of which this is one.
                 thread.wait_for_threads(&self.threads);

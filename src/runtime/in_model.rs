@@ -30,7 +30,7 @@ pub(crate) fn start(pool: &Arc<Pool>, workers: usize) {
         let started = thread::spawn(format!("upbeat-{index}"), 0, move || pool.serve(index));
         started.expect("loom starts every thread")
     };
-    let runtime = Runtime::in_model(pool.registry().clone(), (1..workers).map(helper).collect());
+    let runtime = Runtime::in_model(pool.seats().clone(), (1..workers).map(helper).collect());
     CURRENT.set(Some(ManuallyDrop::new(Arc::new(runtime))));
 }
 

@@ -1,4 +1,4 @@
-//! Runtimes: building them, the threads they own, and the loop each worker runs.
+//! Runtimes: building them, who holds a worker's seat, and the loop each worker runs.
 
 #[allow(unsafe_code)]
 pub(crate) mod broadcast;
@@ -19,9 +19,12 @@ mod nest;
 #[allow(unreachable_pub)]
 pub(crate) mod once;
 pub(crate) mod pending;
-#[allow(unsafe_code)]
 pub(crate) mod registry;
 mod roster;
+#[allow(unsafe_code)]
+pub(crate) mod search;
+#[allow(unsafe_code)]
+pub(crate) mod seat;
 #[allow(unsafe_code)]
 mod stack;
 mod sweep;

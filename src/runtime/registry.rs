@@ -1,6 +1,5 @@
 //! What the workers of one runtime share, and the way in for threads that are not workers.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +10,19 @@ use super::pending::Pending;
 use super::roster::Roster;
 use super::tenant::Tenant;
 use super::thread_body::Attendance;
-use super::worker::WorkerThread;
 use crate::deque::Ring;
-use crate::observe::counters::Counters;
+use crate::heartbeat::rate::Rule;
+use crate::heartbeat::sites::Sites;
+use crate::observe::clock::Clock;
+use crate::observe::counters::{count, Counters};
 use crate::observe::events::Events;
 use crate::sleep::Sleep;
 use crate::steal::StealPolicy;
-use crate::sync::{now, ordering, AtomicUsize, Injector, Local, Ordering, Stealer};
+use crate::sync::{ordering, ticks, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
 use crate::task::inherit::{Entered, Inheritance};
 use crate::task::isolate::{self, Region};
-use crate::task::job::InstallJob;
-use crate::task::unwind::{abort, catch, message, AbortOnUnwind, Payload};
+use crate::task::unwind::{abort, catch, message, Payload};
 use crate::task::Task;
 use crate::topology::Topology;
 
@@ -84,9 +84,12 @@ pub(crate) struct Registry {
     pub(crate) pending: Pending,
     /// How many workers have left for good.
     left: AtomicUsize,
-    pub(crate) started: u64,
     /// Which process its threads are in.
     generation: u64,
+    /// Read when the registry was made.
+    pub(crate) clock: Clock,
+    pub(crate) rule: Rule,
+    pub(crate) sites: Sites,
 }
 
 /// What a registry is made of besides its workers.
@@ -118,6 +121,7 @@ impl Registry {
             counters: Counters::new(),
             events: Events::new(),
         });
+        let clock = Clock::new();
         let registry = Self {
             peers: peers.collect(),
             injector: Injector::new(),
@@ -135,8 +139,10 @@ impl Registry {
             attendance: Attendance::default(),
             pending: Pending::new(),
             left: AtomicUsize::new(0),
-            started: now(),
             generation: fork::generation(),
+            rule: Rule::new(&clock, parts.heartbeat),
+            sites: Sites::new(&clock),
+            clock,
         };
         (Arc::new(registry), queues)
     }
@@ -208,64 +214,26 @@ impl Registry {
         self.left.fetch_add(1, Ordering::Relaxed) + 1 == self.peers.len()
     }
 
-    /// Whether some queue or ring has a task that an idle worker could take.
-    pub(crate) fn has_public_work(&self) -> bool {
-        !self.injector.is_empty()
-            || !self.urgent.is_empty()
-            || self.peers.iter().any(|peer| peer.ring.has_public() || !peer.queue.is_empty())
+    /// Whether some queue has a task. Those in rings are found by who watches.
+    pub(crate) fn has_public_tasks(&self) -> bool {
+        self.has_common_tasks() || self.peers.iter().any(|peer| !peer.queue.is_empty())
     }
 
-    /// Runs `f` on a worker of this runtime and waits for it; on the spot when this thread is one.
-    pub(crate) fn install<F, R>(self: &Arc<Self>, f: F) -> R
-    where
-        F: FnOnce(&Worker) -> R + Send,
-        R: Send,
-    {
-        with_current(|worker| match worker {
-            Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => f(worker),
-            other => {
-                let foreign = other.map(Worker::thread).filter(|thread| !thread.registry().is_left_behind());
-                self.install_from_outside(foreign, f)
-            }
-        })
+    fn has_common_tasks(&self) -> bool {
+        !self.injector.is_empty() || !self.urgent.is_empty()
     }
 
-    /// As `install`, but never on a thread that is no worker's own.
-    pub(crate) fn run_on_worker<F, R>(self: &Arc<Self>, f: F) -> R
-    where
-        F: FnOnce(&Worker) -> R + Send,
-        R: Send,
-    {
-        with_current(|worker| match worker {
-            Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => f(worker),
-            other => self.install_from_outside(other.map(Worker::thread), f),
-        })
+    /// The same of the common queues and one worker's queue.
+    pub(crate) fn has_public_tasks_of(&self, worker: usize) -> bool {
+        self.has_common_tasks() || !self.peers[worker].queue.is_empty()
     }
 
-    fn install_from_outside<F, R>(self: &Arc<Self>, foreign: Option<&WorkerThread>, f: F) -> R
-    where
-        F: FnOnce(&Worker) -> R + Send,
-        R: Send,
-    {
-        self.require_workers();
-        let job = InstallJob::new(self.inherit(f));
-        // The job's frame is public until `done`: nothing between may unwind out of here.
-        let guard = AbortOnUnwind("waiting for an installed task failed");
-        // SAFETY: this frame stays until `done` is set, and the injector hands the reference to one worker, once.
-        let reference = unsafe { job.publish() };
-        // A worker's wait goes first, and above all bounds of nesting: it may be what a stack of ours waits for.
-        let queue = if foreign.is_some() { &self.urgent } else { &self.injector };
-        queue.push(isolate::enclose(self, isolate::current(), Task::Install(reference)));
-        self.sleep.wake_one();
-        match foreign {
-            // A worker of another runtime goes on serving that one: two runtimes may wait for each other.
-            Some(thread) => thread.wait_running_anything(job.done()),
-            None => job.done().wait(),
-        }
-        std::mem::forget(guard);
-        // SAFETY: `done` is set, and the result is taken here only.
-        let result = unsafe { job.take_result() };
-        result.unwrap_or_else(|payload| resume_unwind(payload))
+    /// Whether a worker other than `but` runs a task, and has done so for `ticks`.
+    pub(crate) fn is_anybody_busy_for(&self, ticks: u64, but: usize) -> bool {
+        let now = crate::sync::ticks();
+        let is_long = |since: u64| since != 0 && now.saturating_sub(since) >= ticks;
+        let mut others = self.peers.iter().enumerate().filter(|(index, _)| *index != but);
+        others.any(|(_, peer)| is_long(peer.counters.busy_since.load(Ordering::Relaxed)))
     }
 
     /// A task panicked and nobody will ask for its result.
@@ -283,17 +251,22 @@ impl Registry {
 
     /// Notes a busy stretch that ends now.
     pub(crate) fn end_busy(&self, worker: usize) {
+        self.end_busy_at(worker, ticks());
+    }
+
+    /// Notes a busy stretch that ended at `now`, ticks.
+    pub(crate) fn end_busy_at(&self, worker: usize, now: u64) {
         let counters = &self.peers[worker].counters;
-        let since = counters.busy_since.swap(0, Ordering::Relaxed);
+        let since = counters.busy_since.load(Ordering::Relaxed);
         if since != 0 {
-            let now = now();
-            crate::observe::counters::count(&counters.busy, now.saturating_sub(since));
+            counters.busy_since.store(0, Ordering::Relaxed);
+            count(&counters.busy, now.saturating_sub(since));
             self.peers[worker].events.record(since, now);
         }
     }
 
     /// Notes that a busy stretch begins.
     pub(crate) fn begin_busy(&self, worker: usize) {
-        self.peers[worker].counters.busy_since.store(now().max(1), Ordering::Relaxed);
+        self.peers[worker].counters.busy_since.store(ticks().max(1), Ordering::Relaxed);
     }
 }

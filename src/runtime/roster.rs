@@ -1,7 +1,7 @@
 //! How many workers take work, while the runtime runs: the others are *retired*.
 //!
 //! A worker with a number below the roster's size serves. One above it finishes the task that it runs, finds no more, and waits here
-//! until the size grows or the runtime ends. It is none of the sleepers (`src/sleep`) meanwhile, so nobody wakes it in place of one that
+//! until the size grows or the runtime ends. It keeps its seat (`src/sleep`) meanwhile, so nobody wakes it in place of one that
 //! would work; what it was woken for before it passes on. Tasks that were sent to it by number it still runs. Its queue can be
 //! stolen from like any other. When the runtime ends, all serve. Model: `loom-tests/tests/resize.rs`.
 
@@ -99,9 +99,11 @@ impl WorkerThread {
             sleep.wake_one();
         }
         sleep.end_hunger();
+        sleep.set_absent(self.index, true);
         let inbox = &registry.peers[self.index].inbox;
         let is_retired = || !self.is_serving() && inbox.is_empty() && !sleep.is_terminating();
         registry.roster.wait_while(is_retired);
+        sleep.set_absent(self.index, false);
         sleep.begin_hunger();
     }
 

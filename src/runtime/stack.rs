@@ -97,19 +97,19 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_reserve_is_noticed_before_it_is_used() {
-        fn down(start: usize) -> usize {
+        fn down(start: usize, most: usize) -> usize {
             let page = std::hint::black_box([0u8; 4096]);
-            if !has_reserve() || start - position() > 600 << 10 {
+            if !has_reserve() || start - position() > most {
                 return start - position();
             }
-            let used = down(start);
+            let used = down(start, most);
             used.max(page.len())
         }
+        // The system may give a thread a larger stack than it asked for: one that an ended thread left.
         let thread = std::thread::Builder::new().stack_size(512 << 10);
-        let used = thread.spawn(|| down(position())).unwrap().join().unwrap();
-        assert!(
-            (300 << 10..400 << 10).contains(&used),
-            "{used} of 512 KiB, of which 128 KiB are the reserve"
-        );
+        let body = || (down(position(), 64 << 20), bounds().unwrap().len());
+        let (used, size) = thread.spawn(body).unwrap().join().unwrap();
+        let left = size - used;
+        assert!((size / 4 - (32 << 10)..size / 4 + (64 << 10)).contains(&left), "{left} of {size} are left");
     }
 }

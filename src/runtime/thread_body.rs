@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use super::registry::Registry;
-use super::worker::WorkerThread;
-use crate::sync::{lock, wait, Condvar, Local, Mutex};
-use crate::task::Task;
+use super::search::serve_between;
+use super::seat::Seats;
+use crate::sync::{lock, wait, Condvar, Mutex};
 
 /// The work of one worker's thread, to be run on a thread of its own.
 pub struct ThreadBody {
-    registry: Arc<Registry>,
+    seats: Arc<Seats>,
     index: usize,
-    queue: Option<Local<Task>>,
 }
 
 impl ThreadBody {
-    pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
-        Self { registry, index, queue: Some(queue) }
+    pub(crate) fn new(seats: Arc<Seats>, index: usize) -> Self {
+        Self { seats, index }
     }
 
     /// The worker's number.
@@ -25,20 +23,15 @@ impl ThreadBody {
     }
 
     /// Works until the pool ends. `start` and `exit` are called before and after, as the worker.
-    pub fn run(mut self, start: impl FnOnce(), exit: impl FnOnce()) {
-        let Some(queue) = self.queue.take() else { unreachable!("running consumes the body") };
-        self.registry.attendance().start();
-        let thread = WorkerThread::new(self.registry.clone(), self.index, queue);
-        thread.own_ring();
-        thread.enter(|_| start());
-        thread.serve();
-        thread.enter(|_| exit());
+    pub fn run(self, start: impl FnOnce(), exit: impl FnOnce()) {
+        self.seats.registry().attendance().start();
+        serve_between(&self.seats, self.index, start, exit);
     }
 }
 
 impl Drop for ThreadBody {
     fn drop(&mut self) {
-        self.registry.attendance().stop();
+        self.seats.registry().attendance().stop();
     }
 }
 

@@ -7,11 +7,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::current::with_current;
-use super::registry::Registry;
+use super::seat::Seats;
 use super::worker::WorkerThread;
-use crate::sync::{thread, thread_local, Local};
+use crate::sync::{thread, thread_local};
 use crate::task::frame::Worker;
-use crate::task::Task;
 
 #[cfg(not(upbeat_loom))]
 thread_local! {
@@ -23,17 +22,16 @@ thread_local! {
 }
 
 /// Makes this thread worker `index` for the rest of its life; false when it already is a worker.
-pub(crate) fn take_seat(registry: &Arc<Registry>, index: usize, queue: Local<Task>) -> bool {
+pub(crate) fn take_seat(seats: &Arc<Seats>, index: usize) -> bool {
     if with_current_or_seat(|worker| worker.is_some()) {
         return false;
     }
-    // Leaked with its thread: whoever has an address in the ring may come late.
-    let worker: &'static WorkerThread =
-        Box::leak(Box::new(WorkerThread::new(registry.clone(), index, queue)));
-    worker.own_ring();
-    registry.sleep().register(index, thread::current());
-    registry.sleep().end_hunger();
-    SEAT.with(|seat| seat.set(Some(worker)));
+    let sleep = seats.registry().sleep();
+    sleep.register(index, thread::current());
+    sleep.take_seat(index);
+    sleep.end_hunger();
+    sleep.set_absent(index, true);
+    SEAT.with(|seat| seat.set(Some(seats.keep(index))));
     true
 }
 
@@ -64,6 +62,7 @@ struct Visit(&'static WorkerThread);
 impl Visit {
     fn begin(worker: &'static WorkerThread) -> Self {
         let registry = worker.registry();
+        registry.sleep().set_absent(worker.index(), false);
         registry.sleep().enter_active();
         registry.begin_busy(worker.index());
         worker.offer_next();
@@ -75,6 +74,6 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let registry = self.0.registry();
         registry.end_busy(self.0.index());
-        registry.sleep().leave_active();
+        registry.sleep().set_absent(self.0.index(), true);
     }
 }

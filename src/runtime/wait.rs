@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::stack;
 use super::worker::{pause, Work, WorkerThread, NAP};
+use crate::heartbeat::rate::Verdict;
 use crate::observe::counters::count;
-use crate::sync::{left_out, ordering, thread, Ordering, SPINS};
+use crate::sync::{left_out, ordering, thread, ticks, Ordering, SPINS};
 use crate::task::cancel;
 use crate::task::frame::Stolen;
 use crate::task::latch::Latch;
@@ -17,11 +18,15 @@ impl WorkerThread {
     /// A thief has the task that `latch` belongs to. Until it is done, this worker runs what descends from it, and nothing
     /// else: so its stack stays within the program's own depth, and no lock that its caller holds is met again.
     pub(crate) fn wait_for_thief(&self, latch: &Latch) {
+        let begun = ticks().max(1);
         self.wait(latch, || {
             if !stack::has_reserve() {
                 return None;
             }
             let runner = latch.runner()?;
+            if !self.may_help(runner, begun) {
+                return None;
+            }
             // Until the latch is set, all that is in the thief's ring descends from our task: the ring was empty when it
             // took it, or else it said that it is not clean before it named itself, and says so until it has set the latch. So
             // clean is asked first: a thief that is clean *again* has set the latch, which we then see. Both are read while
@@ -34,7 +39,6 @@ impl WorkerThread {
                 peer.runs_no_foreign_task() && !latch.is_set()
             });
             if task.is_null() {
-                peer.ring.ask();
                 return None;
             }
             // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
@@ -49,6 +53,7 @@ impl WorkerThread {
         let guard = AbortOnUnwind("waiting for a scope failed");
         let address = Arc::as_ptr(scope) as usize;
         while scope.run_one(self, Then::GoOn) {}
+        let begun = ticks().max(1);
         self.wait(scope.latch(), || {
             if !scope.is_idle() {
                 return Some(Work::Task(Task::Scoped(scope.clone())));
@@ -57,14 +62,16 @@ impl WorkerThread {
                 return None;
             }
             self.registry.peers.iter().enumerate().find_map(|(index, peer)| {
-                if index == self.index || peer.serving.load(Ordering::Relaxed) != address {
+                if index == self.index
+                    || peer.serving.load(Ordering::Relaxed) != address
+                    || !self.may_help(index, begun)
+                {
                     return None;
                 }
                 let serves_us =
                     || peer.serving.load(Ordering::Relaxed) == address && peer.runs_no_foreign_task();
                 let task = peer.ring.steal_if(serves_us);
                 if task.is_null() {
-                    peer.ring.ask();
                     return None;
                 }
                 // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
@@ -74,6 +81,21 @@ impl WorkerThread {
         std::mem::forget(guard);
         // Those who ran the tasks have nothing to do now.
         self.offer_to_hungry();
+    }
+
+    /// Whether worker `victim` has shown a task for long enough; asks for one if need be. A waiter that began at `begun` keeps the beat
+    /// like any thief: what takes less than that is done before it could help.
+    fn may_help(&self, victim: usize, begun: u64) -> bool {
+        let peer = &self.registry.peers[victim];
+        let mut thief = self.thief.borrow_mut();
+        match thief.sight(victim).look(ticks(), begun, peer.ring.oldest(), &self.registry.rule) {
+            Verdict::Wait => false,
+            Verdict::Take => true,
+            Verdict::Ask => {
+                peer.ring.ask();
+                false
+            }
+        }
     }
 
     /// Waits for `latch`: runs what `help` finds, else polls a while, else naps.
@@ -110,11 +132,18 @@ impl WorkerThread {
                 polls += 1;
                 pause();
             } else if latch.announce_waiter() {
+                // A guest's thread is known to nobody until it has to be woken.
+                if self.is_guest.get() {
+                    sleep.note_guest(self.index, Some(thread::current()));
+                }
                 thread::park_timeout(nap);
                 nap = (nap * 2).min(NAP * 4);
             }
         }
         sleep.end_hunger();
+        if self.is_guest.get() {
+            sleep.note_guest(self.index, None);
+        }
         self.registry.begin_busy(self.index);
     }
 

@@ -1,64 +1,150 @@
-//! Who sleeps, who watches, and how work wakes them. The protocol is in `README.md` beside this file.
+//! Seats: which workers are awake, who watches, and how work wakes the others. The protocol is in `README.md` beside this file.
 //!
-//! Nothing here is on the path of a join: owners come here from cold code only, sleepers have time.
+//! Each worker index has a *seat*; whoever holds it, the worker's own thread or a caller from outside, is that worker. A seat
+//! is free while its thread sleeps. Nothing here is on the path of a join.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::sync::thread::{park, park_timeout, Thread};
 use crate::sync::{
-    full_fence, left_out, lock, ordering, statistic, AtomicBool, AtomicUsize, Mutex, Ordering,
+    fence, fence_after_rmw, full_fence, left_out, lock, ordering, statistic, ticks, AtomicBool, AtomicU64,
+    AtomicUsize, Mutex, Ordering,
 };
 
-/// Sleeping workers of one runtime, and the watcher's seat.
+const WORD: usize = u64::BITS as usize;
+
+/// The seats of one runtime, and the watcher's office.
 pub struct Sleep {
-    /// Workers that parked and that nobody has chosen to wake yet, the latest last.
-    parked: Mutex<Vec<usize>>,
-    /// How many those are; readable without the lock.
-    sleeping: AtomicUsize,
-    /// Workers that are running a task.
-    active: AtomicUsize,
-    /// Workers that run nothing: they look for work, or wait for a thief or a scope.
+    workers: usize,
+    /// Bit `i % 64` of word `i / 64`: seat `i` is free.
+    free: Vec<AtomicU64>,
+    /// The same for seats whose threads hold them and do nothing, until the runtime's size grows again.
+    absent: Vec<AtomicU64>,
+    /// 1 + the index of the worker that watches the busy ones, awake or napping; 0 when nobody does.
+    watcher: AtomicUsize,
+    /// Workers that hold their seat and run nothing: they look for work, or wait for a thief or a scope.
     hungry: statistic::AtomicUsize,
-    /// Whether some idle worker watches the busy ones.
-    watched: AtomicBool,
     terminate: AtomicBool,
-    threads: Vec<OnceLock<Thread>>,
+    sleepers: Vec<Sleeper>,
+    /// Running mean of the time from a wake-up until the thread runs, ticks.
+    latency: statistic::AtomicU64,
+    #[cfg(upbeat_loom)]
+    parked: Mutex<usize>,
 }
 
-/// Why [`Sleep::park`] returned.
+/// What it takes to wake one worker.
+struct Sleeper {
+    /// The seat was claimed for the thread by somebody else.
+    granted: AtomicBool,
+    /// When, ticks.
+    granted_at: statistic::AtomicU64,
+    thread: OnceLock<Thread>,
+    /// The caller that holds the seat and may be asleep in a wait.
+    guest: Mutex<Option<Thread>>,
+}
+
+/// Why [`Sleep::rest`] returned; the seat is held in each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
     /// There was something to do, so the worker did not sleep.
     NotSlept,
-    /// It slept.
-    Slept,
+    /// Its time was up, or the runtime ends.
+    ByItself,
+    /// Somebody woke it.
+    ByOthers,
 }
 
 impl Sleep {
-    /// For `workers` workers, all awake and hungry.
+    /// For `workers` workers, all asleep.
     pub fn new(workers: usize) -> Self {
+        let words = workers.div_ceil(WORD);
+        let sleeper = || Sleeper {
+            granted: AtomicBool::new(false),
+            granted_at: statistic::AtomicU64::new(0),
+            thread: OnceLock::new(),
+            guest: Mutex::new(None),
+        };
         Self {
-            parked: Mutex::new(Vec::with_capacity(workers)),
-            sleeping: AtomicUsize::new(0),
-            active: AtomicUsize::new(0),
-            hungry: statistic::AtomicUsize::new(workers),
-            watched: AtomicBool::new(false),
+            workers,
+            free: (0..words).map(|word| AtomicU64::new(all_free(workers, word))).collect(),
+            absent: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            watcher: AtomicUsize::new(0),
+            hungry: statistic::AtomicUsize::new(0),
             terminate: AtomicBool::new(false),
-            threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            sleepers: (0..workers).map(|_| sleeper()).collect(),
+            latency: statistic::AtomicU64::new(0),
+            #[cfg(upbeat_loom)]
+            parked: Mutex::new(0),
         }
     }
 
-    /// Tells which thread worker `index` runs on; once, before it parks.
+    /// Tells which thread worker `index` runs on; once, before it waits for its seat.
     pub fn register(&self, index: usize, thread: Thread) {
-        let first = self.threads[index].set(thread).is_ok();
+        let first = self.sleepers[index].thread.set(thread).is_ok();
         debug_assert!(first, "worker {index} registered twice");
+        // Pairs with the fence in `terminate`: it finds the thread to wake, or the thread sees the flag.
+        fence(Ordering::SeqCst);
     }
 
-    /// Wakes worker `index` if it is parked for a latch; harmless otherwise.
-    pub fn unpark(&self, index: usize) {
-        if let Some(thread) = self.threads[index].get() {
-            thread.unpark();
+    /// Claims seat `index` if it is free. What its last holder did is visible then.
+    pub fn try_claim(&self, index: usize) -> bool {
+        let bit = 1 << (index % WORD);
+        let word = &self.free[index / WORD];
+        word.load(Ordering::Relaxed) & bit != 0
+            && word.fetch_and(!bit, ordering!("seat_claim", Acquire)) & bit != 0
+    }
+
+    /// As above, for the seat's own thread, which will be hungry. It is counted first, so that nobody misses it in between.
+    fn try_claim_for_thread(&self, index: usize) -> bool {
+        self.begin_hunger();
+        let claimed = self.try_claim(index);
+        if !claimed {
+            self.end_hunger();
+        }
+        claimed
+    }
+
+    /// Claims a seat for a caller from outside: the lowest free one. A watcher that napped there watches no more.
+    pub fn claim_for_guest(&self) -> Option<usize> {
+        let index = self.claim_any(u64::trailing_zeros, |index| self.try_claim(index), 0..self.free.len())?;
+        if self.watcher.load(Ordering::Relaxed) == index + 1 {
+            self.stop_watching(index);
+        }
+        // Pairs with the fence in `rest`: who leaves the watch sees us here, or we see that nobody watches.
+        fence_after_rmw!("sleep_active_fence");
+        Some(index)
+    }
+
+    fn claim_any(
+        &self,
+        choose: impl Fn(u64) -> u32,
+        claim: impl Fn(usize) -> bool,
+        mut words: impl Iterator<Item = usize>,
+    ) -> Option<usize> {
+        words.find_map(|word| {
+            let mut free = self.free[word].load(Ordering::Relaxed);
+            while free != 0 {
+                let index = word * WORD + choose(free) as usize;
+                if claim(index) {
+                    return Some(index);
+                }
+                free = self.free[word].load(Ordering::Relaxed);
+            }
+            None
+        })
+    }
+
+    /// Gives seat `index` back: what its holder did becomes visible to the next one.
+    ///
+    /// Whoever releases looks afterwards for work that came while no seat was free.
+    pub fn release(&self, index: usize) {
+        self.free[index / WORD].fetch_or(1 << (index % WORD), ordering!("seat_release", Release));
+        // Pairs with the fence in `wake_one`: a publisher sees the free seat, or we see its work.
+        fence_after_rmw!("sleep_park_fence");
+        if self.is_terminating() {
+            // The thread cannot leave before it had its seat.
+            self.unpark_thread(index);
         }
     }
 
@@ -66,20 +152,12 @@ impl Sleep {
     ///
     /// Returns whether a worker was woken.
     pub fn wake_one(&self) -> bool {
-        // Pairs with the fence in `park`: the sleeper sees our work, or we see the sleeper.
+        // Pairs with the fence in `release`: the sleeper sees our work, or we see its free seat.
         full_fence!("sleep_publish_fence");
-        if self.sleeping.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
-        let chosen = {
-            let mut parked = lock(&self.parked);
-            let chosen = parked.pop();
-            self.sleeping.store(parked.len(), Ordering::Relaxed);
-            chosen
-        };
-        match chosen {
+        let highest = |free: u64| WORD as u32 - 1 - free.leading_zeros();
+        match self.claim_any(highest, |index| self.try_claim_for_thread(index), (0..self.free.len()).rev()) {
             Some(index) => {
-                self.unpark(index);
+                self.grant(index);
                 true
             }
             None => false,
@@ -90,83 +168,158 @@ impl Sleep {
     pub fn wake(&self, index: usize) {
         // As in `wake_one`.
         full_fence!("sleep_publish_fence");
-        if !left_out!("broadcast_wake") {
-            self.withdraw(index);
-            self.unpark(index);
+        if left_out!("broadcast_wake") {
+            return;
+        }
+        match self.try_claim_for_thread(index) {
+            true => self.grant(index),
+            false => self.unpark(index),
         }
     }
 
-    /// Puts worker `index` to sleep unless `has_work` after it was announced; for `limit` at most when given.
-    pub fn park(&self, index: usize, limit: Option<Duration>, has_work: impl Fn() -> bool) -> Woken {
-        {
-            let mut parked = lock(&self.parked);
-            parked.push(index);
-            self.sleeping.store(parked.len(), Ordering::Relaxed);
-        }
-        // Pairs with the fence in `wake_one`.
-        full_fence!("sleep_park_fence");
-        if !left_out!("sleep_second_look") && (has_work() || self.is_terminating()) {
-            self.withdraw(index);
-            return Woken::NotSlept;
-        }
-        match limit {
-            Some(limit) => {
-                park_timeout(limit);
-                self.withdraw(index);
+    /// Wakes the watcher if it naps; anybody, if nobody watches.
+    pub fn wake_watcher(&self) {
+        match self.watcher.load(Ordering::Relaxed) {
+            0 => {
+                self.wake_one();
             }
-            // A token left by an earlier wake-up ends a park early; the list says whether this one was meant.
-            None => {
-                while self.is_listed(index) {
-                    park();
+            watcher => {
+                if self.try_claim_for_thread(watcher - 1) {
+                    self.grant(watcher - 1);
                 }
             }
         }
-        Woken::Slept
     }
 
-    fn is_listed(&self, index: usize) -> bool {
-        lock(&self.parked).contains(&index)
+    /// How long it takes from a wake-up until the thread runs, ticks, learned.
+    pub fn wake_latency(&self) -> u64 {
+        self.latency.load(Ordering::Relaxed)
     }
 
-    fn withdraw(&self, index: usize) {
-        let mut parked = lock(&self.parked);
-        parked.retain(|&other| other != index);
-        self.sleeping.store(parked.len(), Ordering::Relaxed);
+    /// Hands seat `index`, which the caller has claimed, to its thread.
+    fn grant(&self, index: usize) {
+        self.sleepers[index].granted_at.store(ticks(), Ordering::Relaxed);
+        // A swap and not a store, for loom's sake: it lets a later swap read what was there before a store.
+        self.sleepers[index].granted.swap(true, ordering!("seat_grant", Release));
+        self.unpark_thread(index);
     }
 
-    /// A worker begins to run tasks. Wakes a watcher for it when nobody watches.
-    pub fn enter_active(&self) {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        // Pairs with `park`: a worker that goes to sleep sees us active, or we see it asleep.
-        full_fence!("sleep_active_fence");
-        if !self.watched.load(Ordering::Relaxed) {
-            self.wake_one();
+    fn unpark_thread(&self, index: usize) {
+        if let Some(thread) = self.sleepers[index].thread.get() {
+            thread.unpark();
         }
     }
 
-    /// It has run out of them.
-    pub fn leave_active(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+    /// Worker `index`, which is hungry, gives up its seat and sleeps, for `limit` at most when given, unless `has_work` after that.
+    /// It has the seat again and is hungry when this returns; a guest may have had it meanwhile.
+    pub fn rest(&self, index: usize, limit: Option<Duration>, has_work: impl Fn() -> bool) -> Woken {
+        self.release(index);
+        if !left_out!("sleep_second_look") && (has_work() || self.is_terminating()) && self.try_claim(index) {
+            return Woken::NotSlept;
+        }
+        // From here on its free seat counts.
+        self.end_hunger();
+        self.wait_for_seat(index, limit)
     }
 
-    /// Whether some worker runs a task and nobody watches: a reason not to sleep.
-    pub fn needs_watcher(&self) -> bool {
-        self.active.load(Ordering::Relaxed) > 0 && !self.watched.load(Ordering::Relaxed)
+    /// Claims the seat for its own thread at once, unless a waker just has.
+    pub fn take_seat(&self, index: usize) {
+        if !self.try_claim_for_thread(index) {
+            self.wait_for_seat(index, None);
+        }
     }
 
-    /// Whether some worker runs a task.
-    pub fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed) > 0
+    /// Sleeps until the seat is granted, or until `limit` has passed and it is free; the worker is hungry then.
+    pub fn wait_for_seat(&self, index: usize, mut limit: Option<Duration>) -> Woken {
+        let granted = &self.sleepers[index].granted;
+        loop {
+            // Whoever claimed the seat for us acquired what its last holder did, and passes that on.
+            if granted.swap(false, ordering!("seat_granted", Acquire)) {
+                let taken = ticks().saturating_sub(self.sleepers[index].granted_at.load(Ordering::Relaxed));
+                let mean = self.latency.load(Ordering::Relaxed);
+                // Moves by an eighth of itself at most per wake-up: one that came late by a whole time slice says little.
+                let taken = taken.min(mean.saturating_mul(2).max(1 << 16));
+                self.latency.store(mean - mean / 8 + taken / 8, Ordering::Relaxed);
+                return Woken::ByOthers;
+            }
+            if self.is_terminating() && self.try_claim_for_thread(index) {
+                return Woken::ByItself;
+            }
+            #[cfg(upbeat_loom)]
+            self.count_parked(1);
+            let nap = limit.take();
+            nap.map_or_else(park, park_timeout);
+            #[cfg(upbeat_loom)]
+            self.count_parked(-1);
+            // A stray token makes a nap shorter, which harms nobody. If a guest has the seat now, or if somebody is just
+            // granting it to us, we wait for that.
+            if nap.is_some() && self.try_claim_for_thread(index) {
+                return Woken::ByItself;
+            }
+        }
     }
 
-    /// Takes the watcher's seat if it is free.
-    pub fn try_watch(&self) -> bool {
-        !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::Relaxed)
+    /// Takes the watcher's office if it is vacant.
+    pub fn try_watch(&self, index: usize) -> bool {
+        self.watcher.load(Ordering::Relaxed) == 0
+            && self.watcher.compare_exchange(0, index + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Leaves the seat; whoever leaves it to work lets the next sleeper take it.
-    pub fn stop_watching(&self) {
-        self.watched.store(false, Ordering::Relaxed);
+    /// Leaves the office, if worker `index` holds it.
+    pub fn stop_watching(&self, index: usize) {
+        // Relaxed: followed by the fence of `rest` where it matters.
+        let _ = self.watcher.compare_exchange(index + 1, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether worker `index` holds the office.
+    pub fn is_watcher(&self, index: usize) -> bool {
+        self.watcher.load(Ordering::Relaxed) == index + 1
+    }
+
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.watcher.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether anybody but worker `index` is awake.
+    pub fn others_awake(&self, index: usize) -> bool {
+        self.free.iter().zip(&self.absent).enumerate().any(|(word, (free, absent))| {
+            let own = if index / WORD == word { 1 << (index % WORD) } else { 0 };
+            let asleep = free.load(Ordering::Relaxed) | absent.load(Ordering::Relaxed);
+            asleep | own != all_free(self.workers, word)
+        })
+    }
+
+    /// Worker `index`, which holds its seat, will not take part for a while, or does again.
+    pub fn set_absent(&self, index: usize, absent: bool) {
+        let (word, bit) = (&self.absent[index / WORD], 1 << (index % WORD));
+        match absent {
+            true => word.fetch_or(bit, Ordering::Relaxed),
+            false => word.fetch_and(!bit, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether somebody but worker `index` is awake and nobody watches: a reason not to sleep.
+    pub fn needs_watcher(&self, index: usize) -> bool {
+        !self.is_watched() && self.others_awake(index)
+    }
+
+    /// Whether any worker sleeps.
+    pub fn has_sleepers(&self) -> bool {
+        self.free.iter().any(|free| free.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Remembers that the caller that holds seat `index` may sleep in a wait.
+    pub fn note_guest(&self, index: usize, guest: Option<Thread>) {
+        *lock(&self.sleepers[index].guest) = guest;
+    }
+
+    /// Wakes whoever holds seat `index` if it sleeps in a wait for a latch; harmless otherwise.
+    pub fn unpark(&self, index: usize) {
+        match &*lock(&self.sleepers[index].guest) {
+            Some(guest) => guest.unpark(),
+            None => self.unpark_thread(index),
+        }
     }
 
     /// A worker has nothing to do. Said before anyone can know that its last task is done, so that whoever waited for that task
@@ -175,46 +328,63 @@ impl Sleep {
         self.hungry.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It has something again.
+    /// It has something again, or sleeps.
     pub fn end_hunger(&self) {
         self.hungry.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many workers have nothing to do.
+    /// How many workers have nothing to do, asleep or awake.
     pub fn hungry(&self) -> usize {
-        self.hungry.load(Ordering::Relaxed)
+        let asleep: u32 = self.free.iter().map(|free| free.load(Ordering::Relaxed).count_ones()).sum();
+        asleep as usize + self.hungry.load(Ordering::Relaxed)
     }
 
     /// Whether any worker has nothing to do.
     pub fn is_hungry(&self) -> bool {
-        self.hungry() > 0
+        self.hungry.load(Ordering::Relaxed) > 0 || self.has_sleepers()
     }
 
-    /// Whether any worker is parked.
-    pub fn has_sleepers(&self) -> bool {
-        self.sleeping.load(Ordering::Relaxed) > 0
+    /// A worker begins to run tasks after it had none. Wakes a watcher for it when nobody watches.
+    pub fn enter_active(&self) {
+        // Pairs with the fence in `release`: who leaves the watch sees us awake, or we see that nobody watches.
+        full_fence!("sleep_active_fence");
+        if !self.is_watched() {
+            self.wake_one();
+        }
     }
 
-    /// How many workers are parked, or on their way there; what they did before is visible.
+    #[cfg(upbeat_loom)]
+    fn count_parked(&self, more: isize) {
+        let mut parked = lock(&self.parked);
+        *parked = parked.wrapping_add_signed(more);
+    }
+
+    /// How many threads sleep for want of a seat, or are on their way there; what they did before is visible.
     #[cfg(upbeat_loom)]
     pub fn parked(&self) -> usize {
-        lock(&self.parked).len()
+        *lock(&self.parked)
     }
 
     /// Tells every worker to leave once there is no work.
     pub fn terminate(&self) {
         self.terminate.store(true, ordering!("terminate_set", Release));
-        // A worker that lists itself after this sees the flag, because the lock orders the two; one that did before is
-        // taken off the list and woken.
-        lock(&self.parked).clear();
-        self.sleeping.store(0, Ordering::Relaxed);
-        for index in 0..self.threads.len() {
-            self.unpark(index);
+        fence(Ordering::SeqCst);
+        // A thread that looked at the flag before it was set finds a token when it parks.
+        for index in 0..self.workers {
+            self.unpark_thread(index);
         }
     }
 
     /// Whether [`terminate`](Self::terminate) was called; if so, what was published before is visible.
     pub fn is_terminating(&self) -> bool {
         self.terminate.load(ordering!("terminate_read", Acquire))
+    }
+}
+
+/// Word `word` of a bitmap of `workers` seats that are all free.
+fn all_free(workers: usize, word: usize) -> u64 {
+    match workers - word * WORD {
+        rest if rest >= WORD => u64::MAX,
+        rest => (1 << rest) - 1,
     }
 }

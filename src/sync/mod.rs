@@ -57,6 +57,16 @@ macro_rules! full_fence {
     };
 }
 
+/// [`full_fence`] for a place where an atomic read-modify-write has just been made, which on x86 is a full barrier by itself: there
+/// only the compiler has to be told.
+macro_rules! fence_after_rmw {
+    ($name:literal) => {
+        if !$crate::sync::is_weakened($name) {
+            $crate::sync::barrier_after_rmw()
+        }
+    };
+}
+
 /// Whether the model runs with this step of a protocol left out. `false`, a constant, outside the models.
 macro_rules! left_out {
     ($name:literal) => {
@@ -64,4 +74,4 @@ macro_rules! left_out {
     };
 }
 
-pub(crate) use {full_fence, left_out, ordering};
+pub(crate) use {fence_after_rmw, full_fence, left_out, ordering};

@@ -21,6 +21,13 @@ pub(crate) const RING_SLOTS: usize = 2;
 pub(crate) const SPINS: u32 = 0;
 /// Without time every rest of a loop is worth sharing, and no chunk grows.
 pub(crate) const PACE: (f64, u32) = (0.0, 1);
+/// Whether time passes.
+pub(crate) const HAS_TIME: bool = false;
+
+/// Loom knows no barrier but the fence.
+pub(crate) fn barrier_after_rmw() {
+    fence(Ordering::SeqCst);
+}
 
 /// One lock for the list of futures.
 pub(crate) const FUTURE_SHARDS: usize = 1;

@@ -17,8 +17,21 @@ use std::time::Instant;
 
 /// Slots of a worker's ring; a power of two.
 pub(crate) const RING_SLOTS: usize = 64;
-/// Polls of an idle or waiting worker before it sleeps, about 20 to 50 µs.
+/// Polls of a waiting worker before it sleeps, about 20 to 50 µs.
 pub(crate) const SPINS: u32 = 400;
+/// Whether time passes. In a model it does not.
+pub(crate) const HAS_TIME: bool = true;
+
+/// A full fence for code that has just made a read-modify-write. On x86 such an instruction is locked, and a locked instruction
+/// orders all accesses before it with all after it (Intel SDM volume 3, 9.2.5; AMD APM volume 2, 7.1).
+#[inline(always)]
+pub(crate) fn barrier_after_rmw() {
+    if cfg!(any(target_arch = "x86_64", target_arch = "x86")) {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
 
 /// Locks that the list of a runtime's futures is divided among; a power of two.
 pub(crate) const FUTURE_SHARDS: usize = 16;

@@ -1,6 +1,7 @@
 //! A clock for deciding how long to go on, read in 10 ns where the system's takes 30.
 //!
-//! It only paces loops. Nothing correct rests on it: it may differ between processors, stand still or go back.
+//! It paces loops and thieves and times what workers do (`observe/clock.rs` measures its rate). Nothing correct rests on it: it may
+//! differ between processors, stand still or go back.
 
 /// Ticks of a processor's counter: 0.25 to 1 ns each.
 #[cfg(target_arch = "x86_64")]

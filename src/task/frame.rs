@@ -88,6 +88,12 @@ impl Worker {
         self.execute.get().is_some()
     }
 
+    /// Whether this is the end of a chain: what a task starts with.
+    pub(crate) fn is_root(&self) -> bool {
+        // SAFETY: both fields are as wide as a pointer and always written; null is neither a frame nor a function.
+        !self.is_private() && unsafe { self.link.get().parent }.is_null()
+    }
+
     /// The chain of private frames from this one outwards, the newest first, as far as `into` has room. Returns their number.
     pub(crate) fn private_chain(&self, into: &mut [*const Worker]) -> usize {
         let mut frame: *const Worker = self;

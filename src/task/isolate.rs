@@ -138,6 +138,14 @@ pub(crate) fn within_another<R>(thread: &WorkerThread, f: impl FnOnce() -> R) ->
     within(Region::new(), Some(thread), f)
 }
 
+/// Runs `f` on `thread`, which the calling thread has just become. If it is in a region, what others steal from it is too.
+pub(crate) fn as_guest<R>(thread: &WorkerThread, f: impl FnOnce() -> R) -> R {
+    match current() {
+        None => f(),
+        Some(region) => within(region, Some(thread), f),
+    }
+}
+
 /// Runs `f` in `region`; `thread` is the worker that this thread is, if it is one.
 fn within<R>(region: Arc<Region>, thread: Option<&WorkerThread>, f: impl FnOnce() -> R) -> R {
     struct Leave<'a>(Option<&'a WorkerThread>, Option<Arc<Region>>);

@@ -67,9 +67,9 @@ impl Worker {
         }
         let ra = match catch(|| a(frame.worker())) {
             Ok(ra) => ra,
-            Err(payload) => left_panicked(&frame, payload),
+            Err(payload) => left_panicked(&frame, self, payload),
         };
-        if frame.worker().is_private() || frame.worker().thread().take_back(frame.worker()) {
+        if frame.worker().is_private() || frame.worker().thread().take_back(frame.worker(), self) {
             // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
             let b = unsafe { frame.take_closure_or(kept) };
             (ra, b(self))
@@ -97,13 +97,13 @@ where
 /// `a` panicked: `b` is withdrawn, or waited for if a thief has it, before the panic goes on.
 #[cold]
 #[inline(never)]
-fn left_panicked<B, RB>(frame: &Frame<B, RB>, payload: Payload) -> !
+fn left_panicked<B, RB>(frame: &Frame<B, RB>, parent: &Worker, payload: Payload) -> !
 where
     B: FnOnce(&Worker) -> RB + Send,
     RB: Send,
 {
     let worker = frame.worker();
-    if worker.is_private() || worker.thread().take_back(worker) {
+    if worker.is_private() || worker.thread().take_back(worker, parent) {
         // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
         withdraw(unsafe { frame.take_closure() });
     } else if !left_out!("join_left_waits") {

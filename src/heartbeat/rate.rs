@@ -1,0 +1,136 @@
+//! The rate rule: when an idle worker asks a busy one for tasks, and when it takes one.
+//!
+//! Pure: times and indices in, a verdict out. A task is taken only after it has been public for a while, so a join that lasts
+//! less than that is never shared; a request that brought no such task is repeated after twice the time.
+
+use std::time::Duration;
+
+use crate::observe::clock::Clock;
+use crate::sync::HAS_TIME;
+
+/// How long a task has been public before it is taken, and how long a task runs before its worker is asked for parts of it.
+/// A steal costs both sides together about half a microsecond.
+const VISIBLE: Duration = Duration::from_micros(2);
+
+/// The rule's times, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) visible: u64,
+    pub(crate) beat: u64,
+}
+
+impl Rule {
+    pub(crate) fn new(clock: &Clock, beat: Duration) -> Self {
+        match HAS_TIME {
+            true => Self { visible: clock.ticks(VISIBLE.min(beat)), beat: clock.ticks(beat) },
+            false => Self { visible: 0, beat: 0 },
+        }
+    }
+}
+
+/// What a thief does about one victim now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Take its oldest public task.
+    Take,
+    /// Ask it to make some public.
+    Ask,
+    /// Look again later.
+    Wait,
+}
+
+/// What a thief remembers of one victim from look to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sight {
+    /// When the task began that the victim was running.
+    since: u64,
+    /// The index of its oldest public task, and when that was seen first.
+    oldest: Option<u64>,
+    seen_at: u64,
+    asked_at: u64,
+    /// How long to wait between two requests.
+    patience: u64,
+}
+
+impl Sight {
+    /// One look at a victim that began its task at `since` (0 for none) and whose oldest public task has index `oldest`.
+    pub(crate) fn look(&mut self, now: u64, since: u64, oldest: Option<u64>, rule: &Rule) -> Verdict {
+        if since != self.since {
+            *self = Self { since, patience: rule.visible, ..Self::default() };
+        }
+        if oldest.is_some() {
+            if self.oldest != oldest {
+                (self.oldest, self.seen_at) = (oldest, now);
+            }
+            return match now.saturating_sub(self.seen_at) >= rule.visible {
+                true => Verdict::Take,
+                false => Verdict::Wait,
+            };
+        }
+        self.oldest = None;
+        let is_young = now.saturating_sub(since) < rule.visible;
+        if since == 0 || is_young || now.saturating_sub(self.asked_at) < self.patience {
+            return Verdict::Wait;
+        }
+        self.asked_at = now;
+        self.patience = (self.patience * 2).min(rule.beat);
+        Verdict::Ask
+    }
+
+    /// A task was taken: the victim's work is worth sharing, so the next request may follow at once.
+    pub(crate) fn took(&mut self) {
+        (self.oldest, self.patience, self.asked_at) = (None, 0, 0);
+    }
+}
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use super::*;
+
+    const RULE: Rule = Rule { visible: 10, beat: 100 };
+
+    #[test]
+    fn a_task_is_taken_once_it_was_visible_for_long_enough() {
+        let mut sight = Sight::default();
+        assert_eq!(sight.look(1000, 900, Some(7), &RULE), Verdict::Wait);
+        assert_eq!(sight.look(1009, 900, Some(7), &RULE), Verdict::Wait);
+        assert_eq!(sight.look(1010, 900, Some(7), &RULE), Verdict::Take);
+    }
+
+    #[test]
+    fn another_task_starts_the_time_anew() {
+        let mut sight = Sight::default();
+        sight.look(1000, 900, Some(7), &RULE);
+        assert_eq!(sight.look(1010, 900, Some(8), &RULE), Verdict::Wait);
+        assert_eq!(sight.look(1020, 900, Some(8), &RULE), Verdict::Take);
+    }
+
+    #[test]
+    fn a_young_region_is_left_alone_and_nobody_asks_the_idle() {
+        let mut sight = Sight::default();
+        assert_eq!(sight.look(1000, 995, None, &RULE), Verdict::Wait);
+        assert_eq!(sight.look(1005, 995, None, &RULE), Verdict::Ask);
+        assert_eq!(sight.look(5000, 0, None, &RULE), Verdict::Wait);
+    }
+
+    #[test]
+    fn requests_in_vain_become_rare_down_to_one_a_beat() {
+        let mut sight = Sight::default();
+        let asked: Vec<u64> =
+            (1000..2000).filter(|&now| sight.look(now, 1, None, &RULE) == Verdict::Ask).collect();
+        let gaps: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(&gaps[..5], [20, 40, 80, 100, 100]);
+        sight.took();
+        assert_eq!(sight.look(2000, 1, None, &RULE), Verdict::Ask);
+    }
+
+    /// Fault 27.
+    #[test]
+    fn a_clock_that_jumps_back_stops_nothing() {
+        let mut sight = Sight::default();
+        sight.look(1_000_000, 900_000, Some(1), &RULE);
+        assert_eq!(sight.look(5, 900_000, Some(1), &RULE), Verdict::Wait);
+        assert_eq!(sight.look(1_000_010, 900_000, Some(1), &RULE), Verdict::Take);
+        assert_eq!(sight.look(5, 900_000, None, &RULE), Verdict::Wait);
+    }
+}

@@ -1,0 +1,288 @@
+//! How a worker without work looks for some: the loop of its thread, and the watch over busy workers.
+//!
+//! The rules are in `src/sleep/README.md` (who is awake) and `src/heartbeat/README.md` (how often work is shared).
+
+use std::time::Duration;
+
+use super::seat::Seats;
+use super::worker::{pause, Work, WorkerThread, NAP};
+use crate::heartbeat::rate::{Sight, Verdict};
+use crate::observe::counters::count;
+use crate::sleep::Woken;
+use crate::steal::Generator;
+use crate::sync::{left_out, thread, ticks, Ordering, HAS_TIME};
+use crate::task::frame::Stolen;
+use crate::task::unwind::AbortOnUnwind;
+use crate::task::Task;
+
+/// How long a watcher polls before it naps, and after a nap that found somebody busy.
+const POLL: Duration = Duration::from_micros(30);
+/// The longest nap while somebody is busy, and while nobody is.
+const LONGEST_NAP: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(4)];
+/// A watcher stays this long after the last work, so that one of many short regions which turns out long is noticed.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// What a worker remembers as a thief.
+pub(crate) struct Thief {
+    generator: Generator,
+    order: Vec<usize>,
+    sights: Vec<Sight>,
+}
+
+impl Thief {
+    /// What it remembers of worker `victim`.
+    pub(super) fn sight(&mut self, victim: usize) -> &mut Sight {
+        &mut self.sights[victim]
+    }
+
+    pub(super) fn generator(&mut self) -> &mut Generator {
+        &mut self.generator
+    }
+
+    pub(super) fn new(seed: u64, workers: usize) -> Self {
+        Self {
+            generator: Generator::new(seed),
+            order: Vec::with_capacity(workers),
+            sights: vec![Sight::default(); workers],
+        }
+    }
+}
+
+/// The loop of worker `index`'s own thread: until the runtime shuts down and nothing is left to run.
+pub(crate) fn serve(seats: &Seats, index: usize) {
+    let sleep = seats.registry().sleep();
+    sleep.register(index, thread::current());
+    sleep.wait_for_seat(index, None);
+    // SAFETY: the seat is ours, and again each time that `rest` returns.
+    unsafe { seats.worker(index) }.serve();
+}
+
+/// As [`serve`], with `start` and `exit` before and after, as the worker.
+pub(crate) fn serve_between(seats: &Seats, index: usize, start: impl FnOnce(), exit: impl FnOnce()) {
+    let sleep = seats.registry().sleep();
+    sleep.register(index, thread::current());
+    sleep.take_seat(index);
+    // SAFETY: as in `serve`.
+    let worker = unsafe { seats.worker(index) };
+    worker.enter(|_| start());
+    worker.serve();
+    worker.enter(|_| exit());
+}
+
+impl WorkerThread {
+    /// The loop, for the seat's own thread, which is hungry.
+    fn serve(&self) {
+        let guard = AbortOnUnwind("a worker's loop failed");
+        let sleep = self.registry.sleep();
+        while let Some(work) = self.next_work() {
+            sleep.enter_active();
+            self.run(work);
+            // While there is more, nobody else need learn that we were without for a moment.
+            self.run_all();
+        }
+        if self.registry.leave() {
+            self.close();
+        }
+        std::mem::forget(guard);
+    }
+
+    pub(super) fn pop_own(&self) -> Option<Task> {
+        self.queue.pop()
+    }
+
+    /// Whether a queue has a task for this worker.
+    fn has_tasks(&self) -> bool {
+        !self.registry.peers[self.index].inbox.is_empty() || self.registry.has_public_tasks()
+    }
+
+    /// A task from the public queues: those that go first, our own, what was sent to us, the injector, the others'.
+    pub(super) fn find_task(&self) -> Option<Task> {
+        let registry = &self.registry;
+        let others = || {
+            let peers = &registry.peers;
+            let mut others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
+            others.find_map(|peer| peer.queue.steal())
+        };
+        let inbox = &registry.peers[self.index].inbox;
+        let own = registry.urgent.steal().or_else(|| self.pop_own()).or_else(|| inbox.steal());
+        own.or_else(|| registry.injector.steal()).or_else(others)
+    }
+
+    /// Something to run from anywhere, for a worker with an empty stack.
+    pub(super) fn find_work(&self) -> Option<Work> {
+        if !self.is_serving() {
+            return self.find_sent();
+        }
+        self.find_task().map(Work::Task).or_else(|| self.steal_join())
+    }
+
+    /// The oldest join task of the first victim that has shown one for long enough; others are asked, as often as the beat allows.
+    pub(super) fn steal_join(&self) -> Option<Work> {
+        let registry = &*self.registry;
+        let counters = &registry.peers[self.index].counters;
+        let mut thief = self.thief.borrow_mut();
+        let Thief { generator, order, sights } = &mut *thief;
+        order.clear();
+        registry.policy.victims(self.index, &registry.topology, generator, order);
+        let now = ticks();
+        for &victim in order.iter() {
+            // A policy may be wrong about its numbers; it may not make us steal from nobody or ourselves.
+            let Some(peer) = registry.peers.get(victim).filter(|_| victim != self.index) else { continue };
+            let sight = &mut sights[victim];
+            let since = peer.counters.busy_since.load(Ordering::Relaxed);
+            match sight.look(now, since, peer.ring.oldest(), &registry.rule) {
+                Verdict::Wait => (),
+                Verdict::Ask => peer.ring.ask(),
+                Verdict::Take => {
+                    let task = peer.ring.steal();
+                    if !task.is_null() {
+                        sight.took();
+                        count(&counters.steals[registry.topology.distance(self.index, victim) as usize], 1);
+                        // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
+                        return Some(Work::Join(unsafe { Stolen::new(task) }, victim));
+                    }
+                }
+            }
+        }
+        count(&counters.failed_steals, 1);
+        None
+    }
+
+    /// Waits for work, hungry; `None` when the runtime shuts down and there is none.
+    fn next_work(&self) -> Option<Work> {
+        let sleep = self.registry.sleep();
+        loop {
+            self.attend();
+            if let Some(work) = self.find_work() {
+                return Some(work);
+            }
+            if sleep.is_terminating() {
+                // What was spawned before the end was told may have come after the look above; now it is visible.
+                return if left_out!("shutdown_last_look") { None } else { self.find_work() };
+            }
+            if sleep.try_watch(self.index) {
+                let work = self.watch();
+                sleep.stop_watching(self.index);
+                if work.is_some() {
+                    return work;
+                }
+            }
+            self.rest(None, || !self.is_serving() || self.has_tasks() || sleep.needs_watcher(self.index));
+        }
+    }
+
+    fn rest(&self, limit: Option<Duration>, has_work: impl Fn() -> bool) -> Woken {
+        let woken = self.registry.sleep().rest(self.index, limit, has_work);
+        if woken != Woken::NotSlept {
+            count(&self.registry.peers[self.index].counters.parks, 1);
+        }
+        woken
+    }
+
+    /// Watches the others: polls for a while, then between naps. `None` when there was nothing for a long time, or when a guest
+    /// took the seat and with it the watch.
+    fn watch(&self) -> Option<Work> {
+        let registry = &*self.registry;
+        let (sleep, clock) = (registry.sleep(), &registry.clock);
+        let mut poll_until = ticks() + clock.ticks(POLL);
+        let mut nap = NAP;
+        let mut idle_since = None;
+        while sleep.is_watcher(self.index) && self.is_serving() {
+            if let Some(work) = self.find_work() {
+                return Some(work);
+            }
+            if sleep.is_terminating() {
+                return None;
+            }
+            let now = ticks();
+            let is_active = sleep.others_awake(self.index);
+            if is_active {
+                idle_since = None;
+            } else if now.saturating_sub(*idle_since.get_or_insert(now)) >= clock.ticks(LINGER) || !HAS_TIME {
+                return None;
+            }
+            if HAS_TIME && now < poll_until {
+                pause();
+                continue;
+            }
+            nap = nap.min(LONGEST_NAP[usize::from(!is_active)]);
+            let woken = self.rest(Some(nap), || self.has_tasks());
+            nap = if woken == Woken::ByOthers { NAP } else { nap * 2 };
+            let is_worth_polling =
+                woken == Woken::ByOthers || registry.is_anybody_busy_for(registry.rule.visible, self.index);
+            poll_until = ticks() + if is_worth_polling { clock.ticks(POLL) } else { 0 };
+        }
+        None
+    }
+
+    /// One turn of the loop without its sleep.
+    #[cfg(upbeat_loom)]
+    pub(crate) fn run_something(&self) -> bool {
+        self.registry.sleep().begin_hunger();
+        let found = self.find_work().map(|work| self.run(work)).is_some();
+        self.registry.sleep().end_hunger();
+        found
+    }
+
+    /// As above, for joins alone.
+    #[cfg(upbeat_loom)]
+    pub(crate) fn run_stolen_join(&self) -> bool {
+        self.registry.sleep().begin_hunger();
+        let found = self.steal_join().map(|work| self.run(work)).is_some();
+        self.registry.sleep().end_hunger();
+        found
+    }
+}
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::registry::{Parts, Registry};
+    use crate::steal::StealPolicy;
+    use crate::topology::Topology;
+
+    /// Names nobody, itself, and workers that do not exist, besides the one that it should.
+    struct Wrong;
+
+    impl StealPolicy for Wrong {
+        fn victims(&self, thief: usize, topology: &Topology, random: &mut Generator, order: &mut Vec<usize>) {
+            order.extend([usize::MAX, thief, topology.workers(), random.next_u64() as usize, thief]);
+            if random.below(2) == 0 {
+                order.extend([1 - thief, 1 - thief]);
+            }
+        }
+    }
+
+    /// Fault 36.
+    #[test]
+    fn a_policy_may_be_wrong() {
+        let (registry, queues) = Registry::new(Parts {
+            topology: Topology::flat(2),
+            policy: Box::new(Wrong),
+            heartbeat: Duration::from_micros(1),
+            seed: 1,
+            mode: crate::Mode::OnRequest,
+            on_panic: None,
+            inheritance: None,
+            tenant: None,
+        });
+        let seats = Seats::new(registry.clone(), queues, false);
+        std::thread::scope(|threads| {
+            for index in 0..2 {
+                let seats = &seats;
+                threads.spawn(move || serve(seats, index));
+            }
+            fn count(worker: &crate::Worker, depth: u32) -> u64 {
+                if depth == 0 {
+                    return 1;
+                }
+                let (a, b) = worker.join(|w| count(w, depth - 1), |w| count(w, depth - 1));
+                a + b
+            }
+            for _ in 0..100 {
+                assert_eq!(seats.install(|worker| count(worker, 12)), 4096);
+            }
+            registry.terminate();
+        });
+    }
+}
