@@ -85,11 +85,12 @@ impl Pool {
         if others == 0 {
             self.seats.enter_claimed(index, |worker| while worker.thread().run_something() {});
         }
-        sleep.release(index);
+        // The seat stays claimed: no thread is there to be woken for it.
         if sleep.parked() == others && !self.registry.has_public_tasks() {
             // All have gone to sleep and there is nothing to wake them for: no task runs any more.
             loom::stop_exploring();
         }
+        self.seats.leave_claimed(index);
         result.unwrap_or_else(|payload| resume_unwind(payload))
     }
 

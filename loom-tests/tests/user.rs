@@ -245,6 +245,23 @@ fn what_was_spawned_has_run_when_a_run_ends() {
 }
 
 #[test]
+fn a_future_that_still_waits_is_dropped_when_a_run_ends() {
+    for workers in [1, 2] {
+        let (runs, dropped) = (Arc::new(Tally::new()), Arc::new(Tally::new()));
+        let (all_runs, all_dropped) = (runs.clone(), dropped.clone());
+        Builder::new().workers(workers).preemption_bound(1).check(move || {
+            runs.hit();
+            let held = CountedDrop(dropped.clone());
+            drop(upbeat::spawn_future(async move {
+                let _held = held;
+                std::future::pending::<()>().await;
+            }));
+        });
+        assert_eq!(all_dropped.get(), all_runs.get());
+    }
+}
+
+#[test]
 fn a_panic_that_nobody_waits_for_fails_the_model() {
     let message = failure(|| model(|| drop(upbeat::spawn(|| panic!("unheard")))));
     assert_eq!(message, "unheard");

@@ -74,6 +74,15 @@ impl Seats {
         unsafe { self.worker(index) }.enter(f)
     }
 
+    /// The end of a worker whose seat the caller has claimed. As with threads, the last one to leave runs what is left.
+    #[cfg(upbeat_loom)]
+    pub(crate) fn leave_claimed(&self, index: usize) {
+        if self.registry.leave() {
+            // SAFETY: the caller holds the seat.
+            unsafe { self.worker(index) }.close();
+        }
+    }
+
     /// Runs `f` as a worker of this runtime: on the spot when this thread is one or can take a free seat, else handed over.
     pub(crate) fn install<F, R>(&self, f: F) -> R
     where
