@@ -164,6 +164,7 @@ fn a_comparison_that_panics_loses_no_element() {
 }
 
 #[test]
+#[allow(clippy::borrowed_box)] // a comparison of the elements, which are boxes
 fn a_comparison_that_is_no_order_loses_no_element() {
     on_each_runtime(|| {
         for unstable in [false, true] {

@@ -2,7 +2,7 @@
 //!
 //! Before its first item is done a loop knows nothing of its grain: two items may be two nanoseconds or two seconds. So each
 //! thread keeps, in a small table by the address of the loop's compiled code, what the last ones took. It is a hint: a wrong one makes a
-//! loop offer itself an item too late, or for nothing; entries that collide replace each other.
+//! loop offer itself for nothing, or only when somebody asks; entries that collide replace each other.
 
 #[cfg(not(upbeat_loom))]
 use std::cell::Cell;
@@ -69,18 +69,13 @@ impl Site {
         (self.0 >> 4 ^ self.0 >> 10) % REMEMBERED
     }
 
-    /// Whether a loop of `elements` should offer itself before it begins: yes if somebody looks for work and it is worth sharing, or if
-    /// it is worth waking somebody for. A loop that nothing is known of is taken for long: it costs some microseconds, once.
+    /// Whether a loop of `elements` should offer itself before it begins: yes if somebody looks for work, for its first item may be long
+    /// this time and wait for another one; else if it is worth waking somebody for. A loop that nothing is known of is taken for long.
     #[inline]
     pub(super) fn is_offered(self, worker: &Worker, elements: usize) -> bool {
-        let worth = match self.each() {
-            Some(each) => {
-                let rest = Rest::of(f64::from(each), elements);
-                rest.is_worth_waking() || (worker.is_asked() && rest.is_worth_sharing())
-            }
-            None => true,
-        };
-        worth && (worker.is_asked() || ask(worker))
+        let is_worth_waking =
+            || self.each().is_none_or(|each| Rest::of(f64::from(each), elements).is_worth_waking());
+        worker.is_asked() || (is_worth_waking() && ask(worker))
     }
 }
 
