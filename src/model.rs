@@ -14,7 +14,7 @@ pub use crate::task::scope::Count;
 
 use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
-use crate::runtime::search::serve;
+use crate::runtime::search::serve_between;
 use crate::runtime::seat::Seats;
 use crate::steal::Random;
 use crate::task::frame::Worker;
@@ -49,9 +49,9 @@ impl Pool {
         Self { registry, seats }
     }
 
-    /// The loop of worker `index`, to be run on a thread of its own, once.
+    /// The loop of worker `index`, awake from the start, to be run on a thread of its own, once.
     pub fn serve(&self, index: usize) {
-        serve(&self.seats, index);
+        serve_between(&self.seats, index, || (), || ());
     }
 
     /// Makes this thread worker `index` while `f` runs, once. It does what `f` does and serves nobody else.

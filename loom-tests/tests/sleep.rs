@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
-use upbeat::model::{current, Sleep, Woken};
+use upbeat::model::{current, set_naps, Naps, Sleep, Woken};
 use upbeat_loom_tests::{check, Datum, Tally};
 
 struct Place {
@@ -32,7 +32,7 @@ impl Place {
     /// A worker: takes work until `all` of it is done, by whomever; who does the last of it sends all home.
     fn serve(&self, index: usize, all: usize) {
         self.sleep.register(index, current());
-        self.sleep.wait_for_seat(index, None);
+        self.sleep.take_seat(index);
         loop {
             while self.take() {
                 self.done.hit();
@@ -175,6 +175,34 @@ fn a_seat_has_one_holder_and_passes_on_what_that_one_did() {
         }
         thread.join().unwrap();
         assert_eq!(datum.read(), 3);
+    });
+}
+
+/// The same when the thread's nap is over before anybody wakes it: neither side has a fence in between.
+#[test]
+fn a_thread_that_wakes_by_itself_sees_what_a_guest_did() {
+    set_naps(Naps::Over);
+    check(3, || {
+        let place = Place::new(1);
+        let datum = Arc::new(Datum::new(0));
+        let thread = {
+            let (place, datum) = (place.clone(), datum.clone());
+            thread::spawn(move || {
+                place.sleep.register(0, current());
+                place.sleep.take_seat(0);
+                datum.update(|value| value + 1);
+                if place.sleep.rest(0, Some(std::time::Duration::from_micros(1)), || false) == Woken::ByItself
+                {
+                    datum.update(|value| value + 1);
+                }
+            })
+        };
+        if place.sleep.claim_for_guest().is_some() {
+            datum.update(|value| value + 1);
+            place.sleep.release(0);
+            place.sleep.wake_one();
+        }
+        thread.join().unwrap();
     });
 }
 

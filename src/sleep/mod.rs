@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::sync::thread::{park, park_timeout, Thread};
 use crate::sync::{
     fence, fence_after_rmw, full_fence, left_out, lock, ordering, statistic, ticks, AtomicBool, AtomicU64,
-    AtomicUsize, Mutex, Ordering,
+    AtomicUsize, Mutex, Ordering, SEATS_A_WORD,
 };
 
-const WORD: usize = u64::BITS as usize;
+const WORD: usize = SEATS_A_WORD;
 
 /// The seats of one runtime, and the watcher's office.
 pub struct Sleep {
@@ -154,7 +154,7 @@ impl Sleep {
     pub fn wake_one(&self) -> bool {
         // Pairs with the fence in `release`: the sleeper sees our work, or we see its free seat.
         full_fence!("sleep_publish_fence");
-        let highest = |free: u64| WORD as u32 - 1 - free.leading_zeros();
+        let highest = |free: u64| u64::BITS - 1 - free.leading_zeros();
         match self.claim_any(highest, |index| self.try_claim_for_thread(index), (0..self.free.len()).rev()) {
             Some(index) => {
                 self.grant(index);
@@ -200,7 +200,7 @@ impl Sleep {
     fn grant(&self, index: usize) {
         self.sleepers[index].granted_at.store(ticks(), Ordering::Relaxed);
         // A swap and not a store, for loom's sake: it lets a later swap read what was there before a store.
-        self.sleepers[index].granted.swap(true, ordering!("seat_grant", Release));
+        self.sleepers[index].granted.swap(true, Ordering::Release);
         self.unpark_thread(index);
     }
 
@@ -383,8 +383,5 @@ impl Sleep {
 
 /// Word `word` of a bitmap of `workers` seats that are all free.
 fn all_free(workers: usize, word: usize) -> u64 {
-    match workers - word * WORD {
-        rest if rest >= WORD => u64::MAX,
-        rest => (1 << rest) - 1,
-    }
+    u64::MAX >> (u64::BITS as usize - WORD.min(workers - word * WORD))
 }

@@ -21,6 +21,8 @@ pub(crate) const RING_SLOTS: usize = 2;
 pub(crate) const SPINS: u32 = 0;
 /// Without time every rest of a loop is worth sharing, and no chunk grows.
 pub(crate) const PACE: (f64, u32) = (0.0, 1);
+/// One, so that no two seats are ordered by sharing a word, as those of large runtimes are not.
+pub(crate) const SEATS_A_WORD: usize = 1;
 /// Whether time passes.
 pub(crate) const HAS_TIME: bool = false;
 

@@ -19,6 +19,8 @@ use std::time::Instant;
 pub(crate) const RING_SLOTS: usize = 64;
 /// Polls of a waiting worker before it sleeps, about 20 to 50 µs.
 pub(crate) const SPINS: u32 = 400;
+/// Seats that one word of the bitmap of free seats holds.
+pub(crate) const SEATS_A_WORD: usize = 64;
 /// Whether time passes. In a model it does not.
 pub(crate) const HAS_TIME: bool = true;
 
