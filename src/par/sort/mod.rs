@@ -39,7 +39,7 @@ pub fn sort<T: Ord + Send>(data: &mut [T]) {
 /// As [`sort`].
 ///
 /// ```
-/// let mut data = [1.5, -2.0, 0.0];
+/// let mut data = [1.5f64, -2.0, 0.0];
 /// upbeat::par::sort_by(&mut data, |a, b| b.total_cmp(a));
 /// assert_eq!(data, [1.5, 0.0, -2.0]);
 /// ```
