@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{message, panic_of, Meeting};
-use upbeat::{Mode, Runtime};
+use upbeat::Runtime;
 
 const REFUSED: &str = "workers are in the process that called fork()";
 
@@ -123,38 +123,6 @@ fn a_child_is_refused_its_parents_runtime() {
             own.shutdown();
         });
         assert_eq!(status, 0);
-    });
-}
-
-/// Fault 39: a worker that forks. Its child is no worker; coming back into the parent's runtime is refused.
-#[test]
-fn a_worker_may_fork() {
-    alone("a_worker_may_fork", || {
-        for mode in [Mode::OnRequest, Mode::NeverPromote, Mode::AlwaysPromote] {
-            let parents = Runtime::builder().workers(3).mode(mode).build().unwrap();
-            let fork = || in_child(assert_free_functions_work);
-            assert_eq!(parents.install(|_| fork()), 0);
-            assert_eq!(parents.join(fork, fork), (0, 0));
-            assert_eq!(parents.spawn(fork).join().unwrap(), 0);
-            // Around the fork are joins with private and public sides: they are the parent's to run.
-            let nested = parents.install(|worker| {
-                worker.join(|w| w.join(|w| w.join(|_| fork(), |_| 1), |_| fork()), |_| fork())
-            });
-            assert_eq!(nested, (((0, 1), 0), 0));
-            // The child runs its copies of the joins' right sides itself as long as no thief had them.
-            let returned = parents.install(|worker| {
-                // SAFETY: the child only joins and leaves.
-                worker.join(|w| w.join(|_| unsafe { libc::fork() }, |_| 1), |_| 2)
-            });
-            let ((child, one), two) = returned;
-            assert_eq!((one, two), (1, 2));
-            assert_ne!(child, 0, "only the parent comes back to the caller");
-            let mut status = 0;
-            // SAFETY: `status` is an integer to write to.
-            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-            assert!(libc::WIFSIGNALED(status), "{status:#x}");
-            assert_eq!(libc::WTERMSIG(status), libc::SIGABRT, "the child's worker is stopped");
-        }
     });
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sync::{now, ticks, HAS_TIME};
+use crate::sync::statistic::AtomicU64;
+use crate::sync::{now, ticks, Ordering, HAS_TIME};
 
 /// How long the first measurement of the rate takes, ns.
 const CALIBRATION: u64 = 50_000;
@@ -18,11 +19,17 @@ pub(crate) struct Clock {
 impl Clock {
     /// Reads both clocks. The first call in a process takes 50 µs to measure the rate.
     pub(crate) fn new() -> Self {
-        static RATE: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-        let ticks_per_micro = *RATE.get_or_init(|| match HAS_TIME {
-            true => measured(),
-            false => 1,
-        });
+        // Not a `OnceLock`: a child of `fork` would wait for ever for a thread of its parent that was measuring.
+        static RATE: AtomicU64 = AtomicU64::new(0);
+        let ticks_per_micro = match RATE.load(Ordering::Relaxed) {
+            0 if HAS_TIME => {
+                let rate = measured();
+                RATE.store(rate, Ordering::Relaxed);
+                rate
+            }
+            0 => 1,
+            rate => rate,
+        };
         Self { ticks: ticks(), nanos: now(), ticks_per_micro }
     }
 

@@ -104,6 +104,8 @@ impl WorkerThread {
             return;
         }
         self.registry.require_workers_or_abort();
+        // In a child of `fork` the thief is in the parent.
+        self.registry.require_workers_or_abort();
         let sleep = self.registry.sleep();
         self.registry.end_busy(self.index);
         sleep.begin_hunger();
