@@ -17,7 +17,7 @@ pub(crate) fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// From now on children of this process know that they are children.
+/// From now on children of this process know that they are children. Called before a runtime has threads.
 #[cfg(all(target_os = "linux", not(upbeat_loom)))]
 pub(crate) fn watch() {
     extern "C" fn in_child() {
@@ -26,6 +26,7 @@ pub(crate) fn watch() {
     }
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
+        crate::sync::take_first_steal();
         // SAFETY: the handler stores to a static and a thread-local without destructor, which a child may do; the C library
         // forgets it when the code that it is in is unloaded.
         let refused = unsafe { libc::pthread_atfork(None, None, Some(in_child)) } != 0;

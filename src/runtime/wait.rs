@@ -103,7 +103,6 @@ impl WorkerThread {
         if latch.is_set() {
             return;
         }
-        self.registry.require_workers_or_abort();
         // In a child of `fork` the thief is in the parent.
         self.registry.require_workers_or_abort();
         let sleep = self.registry.sleep();

@@ -148,6 +148,12 @@ fn settle<T>(mut steal: impl FnMut() -> deque::Steal<T>) -> Option<T> {
     }
 }
 
+/// The first steal of a process sets up the queues' memory reclamation, under a lock: before there are workers, or a child of `fork`
+/// may find the lock held by a thread that it does not have.
+pub(crate) fn take_first_steal() {
+    let _: Option<()> = Local::new(false).stealer().steal();
+}
+
 impl<T> Local<T> {
     pub(crate) fn new(newest_first: bool) -> Self {
         Self(if newest_first { deque::Worker::new_lifo() } else { deque::Worker::new_fifo() })
