@@ -44,6 +44,12 @@ sleep_active_fence      sleep     a_watcher_that_leaves_sees_who_turns_busy
 seat_claim              sleep     a_thread_that_wakes_by_itself_sees_what_a_guest_did
 seat_release            sleep     a_thread_that_wakes_by_itself_sees_what_a_guest_did
 seat_granted            sleep     a_seat_has_one_holder_and_passes_on_what_that_one_did
+seat_grant              sleep     a_grant_passes_on_what_a_guest_did_just_before_it
+wait_notes_guest_first  seat      a_guest_that_waits_for_its_thief_is_woken_and_so_is_its_worker
+latch_set               seat      a_guest_that_waits_for_its_thief_is_woken_and_so_is_its_worker
+ring_steal_bottom       seat      a_ring_passes_from_a_guest_to_its_thread_under_the_eyes_of_a_thief
+broadcast_wake          seat      a_ring_passes_from_a_guest_to_its_thread_under_the_eyes_of_a_thief
+sleep_publish_fence     seat      a_ring_passes_from_a_guest_to_its_thread_under_the_eyes_of_a_thief
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 shutdown_withdraws      future    a_runtime_that_ends_tells_the_handles_of_waiting_futures

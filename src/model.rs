@@ -14,7 +14,7 @@ pub use crate::task::scope::Count;
 
 use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
-use crate::runtime::search::serve_between;
+use crate::runtime::search::{serve, serve_between};
 use crate::runtime::seat::Seats;
 use crate::steal::Random;
 use crate::task::frame::Worker;
@@ -31,7 +31,16 @@ pub struct Pool {
 impl Pool {
     /// A pool of `workers`, none of which runs yet.
     pub fn new(workers: usize) -> Self {
-        Self::with(Parts {
+        Self::with(Self::parts(workers))
+    }
+
+    /// As above; callers from outside may take the seats of workers that sleep.
+    pub fn with_guests(workers: usize) -> Self {
+        Self::made(Self::parts(workers), true)
+    }
+
+    fn parts(workers: usize) -> Parts {
+        Parts {
             topology: Topology::flat(workers),
             policy: Box::new(Random),
             heartbeat: Duration::from_micros(1),
@@ -40,13 +49,22 @@ impl Pool {
             on_panic: None,
             inheritance: None,
             tenant: None,
-        })
+        }
     }
 
     pub(crate) fn with(parts: Parts) -> Self {
+        Self::made(parts, false)
+    }
+
+    fn made(parts: Parts, enrols: bool) -> Self {
         let (registry, queues) = Registry::new(parts);
-        let seats = Seats::new(registry.clone(), queues, false);
+        let seats = Seats::new(registry.clone(), queues, enrols);
         Self { registry, seats }
+    }
+
+    /// The loop of worker `index` as a runtime's thread runs it: asleep until the seat is granted. Once.
+    pub fn serve_when_woken(&self, index: usize) {
+        serve(&self.seats, index);
     }
 
     /// The loop of worker `index`, awake from the start, to be run on a thread of its own, once.
@@ -101,6 +119,16 @@ impl Pool {
     /// Runs `f` on a worker and waits.
     pub fn install<R: Send>(&self, f: impl FnOnce(&Worker) -> R + Send) -> R {
         self.seats.install(f)
+    }
+
+    /// Runs `f` on a worker's own thread and waits.
+    pub fn run_on_worker<R: Send>(&self, f: impl FnOnce(&Worker) -> R + Send) -> R {
+        self.registry.run_on_worker(f)
+    }
+
+    /// Has `job` run by worker `index` and nobody else.
+    pub fn send(&self, index: usize, job: impl FnOnce(&Worker) + Send + 'static) {
+        self.registry.send(index, crate::task::Task::Job(Box::new(job)));
     }
 
     /// Spawns a task.

@@ -206,6 +206,45 @@ fn a_thread_that_wakes_by_itself_sees_what_a_guest_did() {
     });
 }
 
+/// Who wakes the thread acquires with its claim what a guest has just done, and the grant passes that on to a thread which finds it
+/// before it parks: nothing else orders the two, for the waker's fence came before the claim.
+#[test]
+fn a_grant_passes_on_what_a_guest_did_just_before_it() {
+    check(3, || {
+        let place = Place::new(1);
+        let datum = Arc::new(Datum::new(0));
+        let thread = {
+            let (place, datum) = (place.clone(), datum.clone());
+            assert!(place.sleep.try_claim(0));
+            place.sleep.begin_hunger();
+            thread::spawn(move || {
+                place.sleep.register(0, current());
+                place.sleep.rest(0, None, || false);
+                datum.update(|value| value + 1);
+            })
+        };
+        let guest = {
+            let (place, datum) = (place.clone(), datum.clone());
+            thread::spawn(move || {
+                let enrolled = place.sleep.claim_for_guest().is_some();
+                if enrolled {
+                    datum.update(|value| value + 1);
+                    place.sleep.release(0);
+                }
+                usize::from(enrolled)
+            })
+        };
+        thread::yield_now();
+        let woken = place.sleep.wake_one();
+        let guests = guest.join().unwrap();
+        while !woken && !place.sleep.wake_one() {
+            thread::yield_now();
+        }
+        thread.join().unwrap();
+        assert_eq!(datum.read(), guests + 1);
+    });
+}
+
 /// Fault 32: the caller finds no free seat, hands over, and the guest that had it leaves.
 #[test]
 fn work_that_came_while_no_seat_was_free_is_found_by_who_frees_one() {

@@ -172,7 +172,9 @@ impl WorkerThread {
     }
 
     fn rest(&self, limit: Option<Duration>, has_work: impl Fn() -> bool) -> Woken {
+        self.touch();
         let woken = self.registry.sleep().rest(self.index, limit, has_work);
+        self.touch();
         if woken != Woken::NotSlept {
             count(&self.registry.peers[self.index].counters.parks, 1);
         }

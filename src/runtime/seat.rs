@@ -149,6 +149,7 @@ struct Visit<'a> {
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         let worker = self.worker;
+        worker.touch();
         let (registry, index) = (&*worker.registry, worker.index);
         let sleep = registry.sleep();
         let ended = ticks();

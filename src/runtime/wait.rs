@@ -132,13 +132,25 @@ impl WorkerThread {
             } else if polls < SPINS {
                 polls += 1;
                 pause();
-            } else if latch.announce_waiter() {
-                // A guest's thread is known to nobody until it has to be woken.
-                if self.is_guest.get() {
-                    sleep.note_guest(self.index, Some(thread::current()));
+            } else {
+                // A guest's thread is known to nobody until it may have to be woken; and then before the setter can learn that
+                // somebody sleeps here.
+                let note = || {
+                    if self.is_guest.get() {
+                        sleep.note_guest(self.index, Some(thread::current()));
+                    }
+                };
+                let is_late = left_out!("wait_notes_guest_first");
+                if !is_late {
+                    note();
                 }
-                thread::park_timeout(nap);
-                nap = (nap * 2).min(NAP * 4);
+                if latch.announce_waiter() {
+                    if is_late {
+                        note();
+                    }
+                    thread::park_timeout(nap);
+                    nap = (nap * 2).min(NAP * 4);
+                }
             }
         }
         sleep.end_hunger();

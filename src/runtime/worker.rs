@@ -45,6 +45,8 @@ pub(crate) struct WorkerThread {
     pub(super) is_guest: Cell<bool>,
     /// The depth of a tree with a leaf for each worker.
     levels: usize,
+    #[cfg(upbeat_loom)]
+    held: crate::sync::UnsafeCell<()>,
 }
 
 impl WorkerThread {
@@ -64,7 +66,16 @@ impl WorkerThread {
             thief: RefCell::new(thief),
             is_guest: Cell::new(false),
             levels,
+            #[cfg(upbeat_loom)]
+            held: crate::sync::UnsafeCell::new(()),
         }
+    }
+
+    /// In a model an access by the seat's holder, which loom compares with those of all others; nothing elsewhere.
+    #[inline(always)]
+    pub(super) fn touch(&self) {
+        #[cfg(upbeat_loom)]
+        self.held.with_mut(|_| ());
     }
 
     #[inline(always)]
@@ -157,6 +168,7 @@ impl WorkerThread {
 
     /// Runs `f` at the root of a chain of its own.
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&Worker) -> R) -> R {
+        self.touch();
         // SAFETY: it is this thread's own ring, and `serve`, which we are called from, has made us its owner.
         let root = unsafe { Worker::root(self.ring.ring()) };
         let _guard = AbortInChild(&self.registry);

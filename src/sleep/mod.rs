@@ -199,8 +199,9 @@ impl Sleep {
     /// Hands seat `index`, which the caller has claimed, to its thread.
     fn grant(&self, index: usize) {
         self.sleepers[index].granted_at.store(ticks(), Ordering::Relaxed);
-        // A swap and not a store, for loom's sake: it lets a later swap read what was there before a store.
-        self.sleepers[index].granted.swap(true, Ordering::Release);
+        // Release: what the seat's last holder did, which the claim has acquired. A swap and not a store, for loom's sake: it lets a
+        // later swap read what was there before a store.
+        self.sleepers[index].granted.swap(true, ordering!("seat_grant", Release));
         self.unpark_thread(index);
     }
 
