@@ -219,13 +219,9 @@ impl Registry {
         self.has_common_tasks() || self.peers.iter().any(|peer| !peer.queue.is_empty())
     }
 
-    fn has_common_tasks(&self) -> bool {
+    /// The same of the queues that belong to nobody.
+    pub(super) fn has_common_tasks(&self) -> bool {
         !self.injector.is_empty() || !self.urgent.is_empty()
-    }
-
-    /// The same of the common queues and one worker's queue.
-    pub(crate) fn has_public_tasks_of(&self, worker: usize) -> bool {
-        self.has_common_tasks() || !self.peers[worker].queue.is_empty()
     }
 
     /// Whether a worker other than `but` runs a task, and has done so for `ticks`.

@@ -164,12 +164,15 @@ impl Drop for Visit<'_> {
                 sleep.end_hunger();
             }
         }
+        // Only the seat's holder adds to its queue. Asked before, for others must ask with a fence.
+        let leaves_tasks = worker.queue.len() > 0;
         sleep.release(index);
         // What came while no seat was free, and what the caller left in its queue, needs a worker now; and whoever is busy a watcher.
         // Who is awake without being busy looks around before it sleeps.
         if !registry.peers[index].inbox.is_empty() || !worker.is_serving() {
             sleep.wake(index);
-        } else if registry.has_public_tasks_of(index)
+        } else if leaves_tasks
+            || registry.has_common_tasks()
             || !sleep.is_watched() && registry.is_anybody_busy_for(0, index)
         {
             sleep.wake_one();

@@ -3,7 +3,6 @@
 //! Whoever holds the worker's seat uses it, the worker's own thread or a caller from outside; see `seat`.
 
 use std::cell::{Cell, RefCell};
-use std::ptr::null;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +40,8 @@ pub(crate) struct WorkerThread {
     /// When this worker last woke another one, ticks.
     last_wake: Cell<u64>,
     pub(super) thief: RefCell<Thief>,
+    /// What an answer walks over; kept, for to make room for it costs more than the rest of an answer.
+    chain: RefCell<Vec<*const Worker>>,
     /// The seat is held by a caller from outside.
     pub(super) is_guest: Cell<bool>,
     /// The depth of a tree with a leaf for each worker.
@@ -64,6 +65,7 @@ impl WorkerThread {
             received: Cell::new(None),
             last_wake: Cell::new(0),
             thief: RefCell::new(thief),
+            chain: RefCell::new(Vec::with_capacity(CHAIN)),
             is_guest: Cell::new(false),
             levels,
             #[cfg(upbeat_loom)]
@@ -107,13 +109,14 @@ impl WorkerThread {
             // Nobody is there to take anything; the child runs it all.
             return;
         }
-        let mut chain = [null(); CHAIN];
-        let private = newest.private_chain(&mut chain);
+        let mut chain = self.chain.borrow_mut();
+        newest.private_chain(&mut chain, CHAIN);
+        let private = chain.len();
         let mode = self.registry.mode;
         let random = |bound| self.thief.borrow_mut().generator().below(bound);
         let exposed = mode.exposed(private, random).min(self.ring.room());
         let place = self.place();
-        let oldest = chain[private - exposed..private].iter().rev();
+        let oldest = chain[private - exposed..].iter().rev();
         // SAFETY: the frames of the chain are private and alive: we are inside all of them.
         self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame, place) }));
         // More are hungry than there is on offer: the next fork is offered at once as well, for it may be the last one for a

@@ -94,20 +94,20 @@ impl Worker {
         !self.is_private() && unsafe { self.link.get().parent }.is_null()
     }
 
-    /// The chain of private frames from this one outwards, the newest first, as far as `into` has room. Returns their number.
-    pub(crate) fn private_chain(&self, into: &mut [*const Worker]) -> usize {
+    /// Puts the chain of private frames from this one outwards into `chain`, the newest first, `most` of them at most.
+    pub(crate) fn private_chain(&self, chain: &mut Vec<*const Worker>, most: usize) {
+        chain.clear();
         let mut frame: *const Worker = self;
-        for (count, slot) in into.iter_mut().enumerate() {
+        while chain.len() < most {
             // SAFETY: `self` is alive, and so is every frame around it.
             let worker = unsafe { &*frame };
             if !worker.is_private() {
-                return count;
+                return;
             }
-            *slot = frame;
+            chain.push(frame);
             // SAFETY: a private frame links to its parent.
             frame = unsafe { worker.link.get().parent };
         }
-        into.len()
     }
 
     /// Makes a private frame ready for thieves, who see it once the ring has it. Its context is at `place`.

@@ -58,13 +58,13 @@ macro_rules! join_counted {
 }
 macro_rules! join_upbeat {
     ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {
-        $c.join(|$x| $a, |$y| $b)
+        $c.join(move |$x| $a, move |$y| $b)
     };
 }
 #[cfg(feature = "peers")]
 macro_rules! join_chili {
     ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {
-        $c.join(|$x| $a, |$y| $b)
+        $c.join(move |$x| $a, move |$y| $b)
     };
 }
 #[cfg(feature = "peers")]
@@ -72,11 +72,11 @@ macro_rules! join_rayon {
     ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {{
         let () = $c;
         rayon::join(
-            || {
+            move || {
                 let $x = ();
                 $a
             },
-            || {
+            move || {
                 let $y = ();
                 $b
             },
