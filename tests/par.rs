@@ -3,7 +3,11 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::time::Duration;
+
 use support::{message, panic_of, watched, Counted, Meeting};
 use upbeat::{par, Runtime};
 
@@ -301,4 +305,33 @@ fn a_map_of_nothing_but_drops_or_of_no_size_works() {
 fn a_chunk_of_nothing_is_refused() {
     let payload = panic_of(|| par::chunks_mut(&mut [1, 2], 0, |_, _| ()));
     assert_eq!(message(payload), "a chunk must have at least one element");
+}
+
+/// A loop that was short many times begins alone; one that is long this time is shared all the same.
+#[test]
+fn a_loop_that_was_short_may_be_long_the_next_time() {
+    let seen = Mutex::new(HashSet::new());
+    let run = |item: &(dyn Fn(usize) + Sync)| {
+        upbeat::par::for_each(0..64, item);
+        seen.lock().unwrap().clear();
+        let sum = upbeat::par::map_reduce(0..64, |i| (item(i), i).1, |a, b| a + b, || 0);
+        assert_eq!(sum, 64 * 63 / 2);
+    };
+    let runtime = runtime(2);
+    let is_long = AtomicBool::new(false);
+    let item = |i: usize| {
+        if is_long.load(Ordering::Relaxed) {
+            seen.lock().unwrap().insert(std::thread::current().id());
+            // Long, and it does not end before another thread has come.
+            while i >= 8 && seen.lock().unwrap().len() < 2 {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    };
+    for _ in 0..50 {
+        runtime.install(|_| run(&item));
+    }
+    is_long.store(true, Ordering::Relaxed);
+    watched("a long loop after short ones", || runtime.install(|_| run(&item)));
 }

@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use super::cut::Cut;
-use super::drive::{drive, Loop};
+use super::drive::{drive, drive_on, Loop};
 use crate::task::frame::Worker;
 
 /// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
@@ -47,10 +47,11 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
         }
         return;
     }
-    crate::on_current_worker(|worker| chunks_on(worker, data, size, &f));
+    let count = data.len().div_ceil(size);
+    drive(count, &Chunks { data: Cut::new(data), size, f: &f });
 }
 
-/// [`chunks_mut`] on a worker that is at hand.
+/// [`chunks_mut`] on a worker that is at hand, for chunks that are not short.
 pub(super) fn chunks_on<T: Send>(
     worker: &Worker,
     data: &mut [T],
@@ -58,7 +59,7 @@ pub(super) fn chunks_on<T: Send>(
     f: &(impl Fn(usize, &mut [T]) + Sync),
 ) {
     let count = data.len().div_ceil(size);
-    drive(worker, count, &Chunks { data: Cut::new(data), size, f });
+    drive_on(worker, count, &Chunks { data: Cut::new(data), size, f });
 }
 
 /// Calls `f(i, to, from)` for every pair of chunks of `size` elements of two slices of the same length, the last pair maybe

@@ -7,9 +7,9 @@
 use std::mem::forget;
 use std::ops::{ControlFlow, Range};
 
-use super::pace::{Pace, Rest};
+use super::pace::{Look, Pace, Rest};
 use super::share::Share;
-use super::site::{ask, Site};
+use super::site::{ask, is_alone_allowed, Site};
 use crate::sync::{AtomicBool, Ordering};
 use crate::task::cancel::{self, CancelToken};
 use crate::task::frame::Worker;
@@ -38,14 +38,38 @@ pub(super) trait Loop: Sync {
 /// second of work at least.
 const BLOCK: usize = if cfg!(test) { 1000 } else { u32::MAX as usize };
 
-/// Runs `body` for `count` indices, under the token that this thread is under.
-pub(super) fn drive<L: Loop>(worker: &Worker, count: usize, body: &L) -> L::Part {
+/// Runs `body` for `count` indices, under the token that this thread is under. A loop that was short the last times begins where it is
+/// called, on a worker or not; it is handed to a worker, and shared, when it turns out longer.
+pub(super) fn drive<L: Loop>(count: usize, body: &L) -> L::Part {
     let token = cancel::current();
-    let mut part = body.begin(0);
-    let mut first = 0;
+    let job = Job { body, first: 0, token: token.as_ref(), ended: AtomicBool::new(false) };
+    let (mut first, mut part) = (0, body.begin(0));
+    if job.site().is_short(count.saturating_mul(body.weight())) && is_alone_allowed() {
+        (first, part) = job.begin_alone(count, part);
+        if first == count || job.ended.load(Ordering::Relaxed) {
+            return part;
+        }
+    }
+    crate::on_current_worker(|worker| drive_from(first, part, worker, count, body, token.as_ref()))
+}
+
+/// The same on a worker that is at hand, for a loop that is not short.
+pub(super) fn drive_on<L: Loop>(worker: &Worker, count: usize, body: &L) -> L::Part {
+    drive_from(0, body.begin(0), worker, count, body, cancel::current().as_ref())
+}
+
+/// The indices from `first` on; `part` is of those before.
+fn drive_from<L: Loop>(
+    mut first: usize,
+    mut part: L::Part,
+    worker: &Worker,
+    count: usize,
+    body: &L,
+    token: Option<&CancelToken>,
+) -> L::Part {
     loop {
         let length = (count - first).min(BLOCK);
-        let job = Job { body, first, token: token.as_ref(), ended: AtomicBool::new(false) };
+        let job = Job { body, first, token, ended: AtomicBool::new(false) };
         part = job.stretch(worker, 0..length as u32, Pace::new(), part);
         first += length;
         if first == count || job.ended.load(Ordering::Relaxed) {
@@ -81,6 +105,36 @@ impl<L: Loop> Job<'_, L> {
     #[inline]
     fn site(&self) -> Site {
         Site::of(Self::drain as *const ())
+    }
+
+    /// Runs the first of `count` indices, until all are done or the rest is worth sharing; how many, and what became of them.
+    fn begin_alone(&self, count: usize, mut part: L::Part) -> (usize, L::Part) {
+        let mut pace = Pace::new();
+        let mut done = 0;
+        loop {
+            let chunk = (count - done).min(pace.chunk() as usize);
+            if self.body.run(&mut part, done..done + chunk).is_break() {
+                self.ended.store(true, Ordering::Relaxed);
+            }
+            done += chunk;
+            if done == count || self.ended.load(Ordering::Relaxed) {
+                return (done, part);
+            }
+            if let Some(token) = self.token {
+                token.check();
+            }
+            let look = pace.step(chunk as u32, u32::try_from(count - done).unwrap_or(u32::MAX));
+            if look.known {
+                self.note(&look);
+                if look.rest.is_worth_sharing() {
+                    return (done, part);
+                }
+            }
+        }
+    }
+
+    fn note(&self, look: &Look) {
+        self.site().note((look.each / self.body.weight() as f64) as f32);
     }
 
     fn stretch(&self, worker: &Worker, positions: Range<u32>, pace: Pace, part: L::Part) -> L::Part {
@@ -124,7 +178,7 @@ impl<L: Loop> Job<'_, L> {
             }
             let look = pace.step(taken.items.len() as u32, left);
             if look.known {
-                self.site().note((look.each / self.body.weight() as f64) as f32);
+                self.note(&look);
             }
             if taken.end != end {
                 // Somebody has the upper half, and our frame with it: the rest needs a frame of its own.

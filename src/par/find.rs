@@ -22,7 +22,7 @@ pub fn find_any(mut range: Range<usize>, f: impl Fn(usize) -> bool + Sync) -> Op
         return range.find(|&i| f(i));
     }
     let search = Search { first: range.start, f, found: AtomicUsize::new(NONE) };
-    crate::on_current_worker(|worker| drive(worker, range.len(), &search));
+    drive(range.len(), &search);
     // Whoever wrote it has ended, and the join has made that visible.
     let found = search.found.load(Ordering::Relaxed);
     (found != NONE).then_some(found)

@@ -23,7 +23,7 @@ pub fn for_each(range: Range<usize>, f: impl Fn(usize) + Sync) {
         return;
     }
     let body = Each { first: range.start, f };
-    crate::on_current_worker(|worker| drive(worker, range.len(), &body));
+    drive(range.len(), &body);
 }
 
 struct Each<F> {

@@ -23,7 +23,7 @@ pub fn map<T: Send>(range: Range<usize>, f: impl Fn(usize) -> T + Sync) -> Vec<T
     }
     let mut results = Vec::with_capacity(count);
     let body = Map { results: Cut::new(&mut results.spare_capacity_mut()[..count]), first: range.start, f };
-    let filled = crate::on_current_worker(|worker| drive(worker, count, &body));
+    let filled = drive(count, &body);
     assert_eq!((filled.first, filled.count), (0, count), "a loop that returns has run every index");
     forget(filled);
     // SAFETY: the capacity is `count` at least, and that many were filled from the first on.

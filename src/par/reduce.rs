@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::chunks_on;
 use super::drive::{offer, under};
 use super::pace::{Lap, Rest};
-use super::site::Site;
+use super::site::{is_alone_allowed, Site};
 use crate::sync::statistic::{AtomicBool, AtomicU64};
 use crate::sync::Ordering::Relaxed;
 use crate::task::cancel::{self, CancelToken};
@@ -51,7 +51,7 @@ pub fn map_reduce<T: Send>(
                 slots: is_light::<T>(),
                 token: cancel::current(),
             };
-            crate::on_current_worker(|worker| tree.begin(worker, 0..length.div_ceil(leaf)))
+            tree.reduce(length.div_ceil(leaf))
         }
     }
 }
@@ -87,7 +87,7 @@ pub fn map_reduce_chunks<E: Sync, T: Send>(
     let chunks = data.len().div_ceil(size);
     let token = cancel::current();
     let tree = Tree { map, combine, range: 0..chunks, leaf: 1, weight: size, slots: false, token };
-    crate::on_current_worker(|worker| tree.begin(worker, 0..chunks))
+    tree.reduce(chunks)
 }
 
 /// Most leaves of a tree of results that may be costly to combine.
@@ -165,6 +165,39 @@ impl<M, C> Tree<M, C> {
         items.fold(sum, |sum, i| (self.combine)(sum, (self.map)(i)))
     }
 
+    /// The first item of `leaf` by the clock, and a few more unless that says enough.
+    #[inline(always)]
+    fn sample<T>(&self, leaf: usize, is_enough: impl Fn(f64) -> bool) -> Head<T>
+    where
+        M: Fn(usize) -> T,
+        C: Fn(T, T) -> T,
+    {
+        let items = self.items(leaf);
+        let since = Lap::start();
+        let first = (self.map)(items.start);
+        let each = since.elapsed() as f64;
+        if is_enough(each) || items.len() == 1 {
+            return Head { result: first, items: 1, each };
+        }
+        let more = SAMPLE.min(items.len() - 1);
+        let result = self.fold(first, items.start + 1..items.start + 1 + more);
+        Head { result, items: 1 + more, each: (since.elapsed() as f64 - each).max(1.0) / more as f64 }
+    }
+
+    /// A leaf of which something may be done.
+    #[inline(always)]
+    fn rest_of_leaf<T>(&self, leaf: usize, head: Option<Head<T>>) -> T
+    where
+        M: Fn(usize) -> T,
+        C: Fn(T, T) -> T,
+    {
+        let items = self.items(leaf);
+        match head {
+            Some(head) => self.fold(head.result, items.start + head.items..items.end),
+            None => self.leaf(leaf),
+        }
+    }
+
     /// A whole leaf.
     #[inline(always)]
     fn leaf<T>(&self, leaf: usize) -> T
@@ -176,24 +209,57 @@ impl<M, C> Tree<M, C> {
         self.fold((self.map)(items.start), items.start + 1..items.end)
     }
 
-    /// A subtree that nobody will help with.
-    fn alone<T>(&self, leaves: Range<usize>) -> T
+    /// A subtree that nobody will help with, of whose first leaf something may be done.
+    fn alone<T>(&self, leaves: Range<usize>, head: Option<Head<T>>) -> T
     where
         M: Fn(usize) -> T,
         C: Fn(T, T) -> T,
     {
         if leaves.len() == 1 {
-            return self.leaf(leaves.start);
+            return self.rest_of_leaf(leaves.start, head);
         }
         let middle = middle(&leaves);
-        let (left, right) = (self.alone(leaves.start..middle), self.alone(middle..leaves.end));
+        let (left, right) = (self.alone(leaves.start..middle, head), self.alone(middle..leaves.end, None));
         (self.combine)(left, right)
     }
 }
 
+/// The beginning of a tree's first leaf, computed before it was known whether anybody should help.
+struct Head<T> {
+    result: T,
+    items: usize,
+    /// Ticks that an item took.
+    each: f64,
+}
+
 impl<M, C> Tree<M, C> {
-    /// The leaves in `leaves`, as a stretch of this worker.
-    fn begin<T: Send>(&self, worker: &Worker, leaves: Range<usize>) -> T
+    /// The whole tree. One that was short the last times begins where it is called; it is handed to a worker, and shared, when it
+    /// turns out longer.
+    fn reduce<T: Send>(&self, leaves: usize) -> T
+    where
+        M: Fn(usize) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+    {
+        let site = Site::of(Self::begin::<T> as *const ());
+        let mut head = None;
+        if site.is_short(self.elements(leaves)) && is_alone_allowed() {
+            let count = self.range.len();
+            let sample = self.sample(0, |each| each >= VERY_COARSE || self.is_short(each, count - 1));
+            if self.is_short(sample.each, count - sample.items) {
+                return self.alone(0..leaves, Some(sample));
+            }
+            head = Some(sample);
+        }
+        crate::on_current_worker(|worker| self.begin(worker, 0..leaves, head))
+    }
+
+    /// Whether `items` more, each of which takes `each` ticks, are over before anybody could help.
+    fn is_short(&self, each: f64, items: usize) -> bool {
+        !Rest::of(each, items).is_worth_sharing()
+    }
+
+    /// The leaves in `leaves`, as a stretch of this worker; `head` is what is done of them.
+    fn begin<T: Send>(&self, worker: &Worker, leaves: Range<usize>, head: Option<Head<T>>) -> T
     where
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
@@ -210,32 +276,39 @@ impl<M, C> Tree<M, C> {
             // A loop that nothing is known of is taken for coarse.
             coarse: AtomicBool::new(self.slots && each.is_none_or(|each| each >= COARSE)),
         };
-        self.node(worker, &stretch, leaves, offered)
+        self.node(worker, &stretch, leaves, offered, head)
     }
 
-    /// A node of a stretch; `offered` if its fork is to be public.
-    fn node<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaves: Range<usize>, offered: bool) -> T
+    /// A node of a stretch; `offered` if its fork is to be public, `head` what is done of its first leaf.
+    fn node<T: Send>(
+        &self,
+        worker: &Worker,
+        stretch: &Stretch,
+        leaves: Range<usize>,
+        offered: bool,
+        head: Option<Head<T>>,
+    ) -> T
     where
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
     {
         if leaves.len() == 1 {
-            return self.watched_leaf(worker, stretch, leaves.start);
+            return self.watched_leaf(worker, stretch, leaves.start, head);
         }
         let each = stretch.each.load(Relaxed);
         if each > 0 && !Rest::of(each as f64, leaves.len()).is_worth_sharing() {
-            return worker.entered(|| self.alone(leaves));
+            return worker.entered(|| self.alone(leaves, head));
         }
         let middle = middle(&leaves);
         let (first, second) = (leaves.start..middle, middle..leaves.end);
         let (left, right) = worker.fork(
             offered,
-            |worker| self.node(worker, stretch, first, false),
+            |worker| self.node(worker, stretch, first, false, head),
             |worker| {
                 if worker.index() == stretch.worker {
-                    self.node(worker, stretch, second, false)
+                    self.node(worker, stretch, second, false, None)
                 } else {
-                    under(self.token.as_ref(), || self.begin(worker, second))
+                    under(self.token.as_ref(), || self.begin(worker, second, None))
                 }
             },
         );
@@ -243,7 +316,13 @@ impl<M, C> Tree<M, C> {
     }
 
     /// A leaf, after which the rest is shared if that is asked for and worth it.
-    fn watched_leaf<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaf: usize) -> T
+    fn watched_leaf<T: Send>(
+        &self,
+        worker: &Worker,
+        stretch: &Stretch,
+        leaf: usize,
+        head: Option<Head<T>>,
+    ) -> T
     where
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
@@ -251,9 +330,11 @@ impl<M, C> Tree<M, C> {
         let first = leaf == stretch.leaves.start;
         let coarse = stretch.coarse.load(Relaxed);
         let result = if coarse {
-            self.leaf_in_slots(worker, None, self.items(leaf))
+            let items = self.items(leaf);
+            let (sum, done) = head.map_or((None, 0), |head| (Some(head.result), head.items));
+            self.leaf_in_slots(worker, sum, items.start + done..items.end)
         } else if first {
-            self.first_leaf(worker, stretch, leaf)
+            self.first_leaf(worker, stretch, leaf, head)
         } else {
             worker.entered(|| self.leaf(leaf))
         };
@@ -283,20 +364,14 @@ impl<M, C> Tree<M, C> {
     }
 
     /// The first leaf of a stretch, with a look at the clock after one item, after a few, and at the end.
-    fn first_leaf<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaf: usize) -> T
+    fn first_leaf<T: Send>(&self, worker: &Worker, stretch: &Stretch, leaf: usize, head: Option<Head<T>>) -> T
     where
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
     {
         let items = self.items(leaf);
-        let mut result = worker.entered(|| (self.map)(items.start));
-        let mut each = stretch.since.elapsed() as f64;
-        let mut done = 1;
-        if each < VERY_COARSE && items.len() > 1 {
-            done += SAMPLE.min(items.len() - 1);
-            result = worker.entered(|| self.fold(result, items.start + 1..items.start + done));
-            each = (stretch.since.elapsed() as f64 - each).max(1.0) / (done - 1) as f64;
-        }
+        let sample = || worker.entered(|| self.sample(leaf, |each| each >= VERY_COARSE));
+        let Head { mut result, items: done, each } = head.unwrap_or_else(sample);
         let element = (each / self.weight as f64) as f32;
         stretch.site.note(element);
         let left = (stretch.leaves.end - leaf).saturating_mul(self.leaf) - done.min(self.leaf);

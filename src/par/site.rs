@@ -8,12 +8,16 @@
 use std::cell::Cell;
 
 use super::pace::Rest;
+use crate::runtime::current::with_current;
+use crate::runtime::{global, Mode};
 use crate::task::frame::Worker;
 
 /// One loop in the program's code.
 #[derive(Clone, Copy)]
 pub(super) struct Site(usize);
 
+/// Elements of which the first one is a small part, whatever it takes.
+const MANY: usize = 16;
 /// Loops that a thread remembers.
 #[cfg(not(upbeat_loom))]
 const REMEMBERED: usize = 64;
@@ -69,6 +73,14 @@ impl Site {
         (self.0 >> 4 ^ self.0 >> 10) % REMEMBERED
     }
 
+    /// Whether a loop of `elements` is remembered to be over before anybody could help. Such a loop needs no worker. Not so if it
+    /// has a few only: if these are long this time, to have begun alone costs too much.
+    #[inline]
+    pub(super) fn is_short(self, elements: usize) -> bool {
+        elements >= MANY
+            && self.each().is_some_and(|each| !Rest::of(f64::from(each), elements).is_worth_sharing())
+    }
+
     /// Whether a loop of `elements` should offer itself before it begins: yes if somebody looks for work, for its first item may be long
     /// this time and wait for another one; else if it is worth waking somebody for. A loop that nothing is known of is taken for long.
     #[inline]
@@ -77,6 +89,12 @@ impl Site {
             || self.each().is_none_or(|each| Rest::of(f64::from(each), elements).is_worth_waking());
         worker.is_asked() || (is_worth_waking() && ask(worker))
     }
+}
+
+/// Whether a short loop may be kept from other workers: not in the modes that decide otherwise.
+pub(super) fn is_alone_allowed() -> bool {
+    let mode = with_current(|worker| worker.map(Worker::mode));
+    mode.unwrap_or_else(|| global().mode()) == Mode::OnRequest
 }
 
 /// Asks the worker itself for work; false when there is nobody to share with, and in modes that do not share.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::broadcast::broadcast;
 use super::builder::Builder;
 use super::current::with_current;
+use super::mode::Mode;
 use super::registry::Registry;
 use super::seat::Seats;
 use crate::error::{BuildError, ResizeError};
@@ -59,6 +60,11 @@ impl Runtime {
     #[cfg(upbeat_loom)]
     pub(super) fn in_model(seats: Arc<Seats>, threads: Vec<thread::JoinHandle<()>>) -> Self {
         Self { seats, threads }
+    }
+
+    /// When forks become public.
+    pub(crate) fn mode(&self) -> Mode {
+        self.registry().mode
     }
 
     fn registry(&self) -> &Arc<Registry> {

@@ -1,6 +1,7 @@
 //! What a user can ask a [`Worker`].
 
 use super::frame::Worker;
+use crate::runtime::Mode;
 
 impl Worker {
     /// This worker's number, from 0.
@@ -11,6 +12,11 @@ impl Worker {
     /// How many workers its runtime has.
     pub fn num_workers(&self) -> usize {
         self.thread().registry().peers.len()
+    }
+
+    /// Its runtime's mode.
+    pub(crate) fn mode(&self) -> Mode {
+        self.thread().registry().mode
     }
 
     /// Makes the oldest half of the private frames public, this one being the newest.

@@ -1,5 +1,5 @@
 //! The loops of `upbeat::par` beside plain loops over the same closures, at any length. They make no joins that a user
-//! wrote, so their bound has none.
+//! wrote, so their bound has none. Neither loop knows that its range is that of the data, so both check their indices.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -15,7 +15,8 @@ use crate::workloads::mix;
 pub(super) fn families(full: bool) -> Vec<Family> {
     let sizes = || sizes(if full { 1 << 23 } else { 1 << 18 });
     vec![
-        Family::new("par::map_reduce, sum", sizes(), map_reduce),
+        Family::new("par::map_reduce, one hash", sizes(), map_reduce),
+        Family::new("par::map_reduce_chunks, sum", sizes(), map_reduce_chunks),
         Family::new("par::for_each, one store", sizes(), for_each),
         Family::new("par::map, one hash", sizes(), map),
         Family::new("par::chunks_mut, 64 numbers", sizes(), chunks_mut),
@@ -40,16 +41,26 @@ fn case<'a>(
 }
 
 fn map_reduce(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+    let count = count as usize;
+    let hash = |i: usize| mix(i as u64);
+    let answer = (0..count).map(hash).fold(0, u64::wrapping_add);
+    with(case(
+        count as u64,
+        answer,
+        || (0..black_box(count)).map(hash).fold(0, u64::wrapping_add),
+        || runtime.install(|_| par::map_reduce(0..black_box(count), hash, u64::wrapping_add, || 0)),
+    ));
+}
+
+fn map_reduce_chunks(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let data: Vec<u64> = (0..count).collect();
     let data = || black_box(&data[..]);
+    let sum = |chunk: &[u64]| chunk.iter().sum::<u64>();
     with(case(
         count,
         count * (count - 1) / 2,
-        || data().iter().sum(),
-        || {
-            let data = data();
-            runtime.install(|_| par::map_reduce(0..data.len(), |i| data[i], |a, b| a + b, || 0))
-        },
+        || sum(data()),
+        || runtime.install(|_| par::map_reduce_chunks(data(), sum, |a, b| a + b, || 0)),
     ));
 }
 
@@ -62,13 +73,13 @@ fn for_each(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
         last as u64,
         || {
             let data = data();
-            (0..data.len()).for_each(|i| data[i].store(i as u64, Ordering::Relaxed));
+            (0..black_box(data.len())).for_each(|i| data[i].store(i as u64, Ordering::Relaxed));
             data[last].load(Ordering::Relaxed)
         },
         || {
             let data = data();
             runtime.install(|_| {
-                par::for_each(0..data.len(), |i| data[i].store(i as u64, Ordering::Relaxed));
+                par::for_each(0..black_box(data.len()), move |i| data[i].store(i as u64, Ordering::Relaxed));
             });
             data[last].load(Ordering::Relaxed)
         },
