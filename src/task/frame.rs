@@ -19,8 +19,9 @@ use crate::deque::Ring;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::UnsafeCell;
 
-/// Closures up to this size, bytes, are kept twice by a join; a cache line.
-const COPIED: usize = 64;
+/// Closures up to this size, bytes, are kept twice by a join: what fits a register. A larger copy would be spilled to the stack, and cost
+/// more than reading the frame.
+const COPIED: usize = 8;
 
 /// Runs the task of a published frame on another worker; returns whether the owner sleeps and must be woken.
 type Execute = unsafe fn(*const Worker, &WorkerThread) -> bool;
