@@ -9,6 +9,7 @@ use super::builder::Builder;
 use super::current::with_current;
 use super::mode::Mode;
 use super::registry::Registry;
+use super::report::Report;
 use super::seat::Seats;
 use crate::error::{BuildError, ResizeError};
 use crate::observe::{Metrics, Span};
@@ -329,9 +330,21 @@ impl Drop for Runtime {
     }
 }
 
+/// What each worker does, and since when: for a person who looks at a program that does not go on. Any thread may ask at any time; the
+/// answer is a moment old, and not for programs to read.
+///
+/// ```
+/// let runtime = upbeat::Runtime::builder().workers(1).build()?;
+/// let report = runtime.install(|_| format!("{runtime:?}"));
+/// assert!(report.contains("0: runs a task"), "{report}");
+/// # Ok::<(), upbeat::BuildError>(())
+/// ```
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("workers", &self.num_workers()).finish_non_exhaustive()
+        let registry = self.registry();
+        let mut report = f.debug_struct("Runtime");
+        report.field("size", &self.size()).field("workers", &Report(registry));
+        report.field("has_queued_tasks", &registry.has_public_tasks()).finish()
     }
 }
 

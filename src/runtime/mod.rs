@@ -20,6 +20,7 @@ mod nest;
 pub(crate) mod once;
 pub(crate) mod pending;
 pub(crate) mod registry;
+mod report;
 mod roster;
 #[allow(unsafe_code)]
 pub(crate) mod search;

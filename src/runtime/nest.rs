@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
+use super::report::Awaited;
 use super::stack;
 use super::worker::{WorkerThread, NAP};
-use crate::sync::thread;
+use crate::sync::{thread, ticks};
 use crate::task::isolate;
 use crate::task::latch::Blocking;
 use crate::task::Task;
@@ -21,22 +22,24 @@ const MOST: u32 = 64;
 impl WorkerThread {
     /// Waits for `done` and meanwhile runs public tasks: for waits whose end may depend on one.
     pub(crate) fn wait_running_anything(&self, done: &Blocking) {
-        self.serve_until(|| done.is_set(), |nap| done.wait_briefly(nap));
+        self.serve_until(Awaited::Completion, || done.is_set(), |nap| done.wait_briefly(nap));
     }
 
     /// The same for threads that end.
     pub(crate) fn wait_for_threads(&self, threads: &[thread::JoinHandle<()>]) {
-        self.serve_until(|| threads.iter().all(thread::has_ended), thread::park_timeout);
+        let have_ended = || threads.iter().all(thread::has_ended);
+        self.serve_until(Awaited::Threads, have_ended, thread::park_timeout);
     }
 
-    fn serve_until(&self, is_done: impl Fn() -> bool, sleep: impl Fn(Duration)) {
+    fn serve_until(&self, what: Awaited, is_done: impl Fn() -> bool, sleep: impl Fn(Duration)) {
         self.registry.require_workers_or_abort();
+        let begun = ticks();
         let mut nap = NAP;
         while !is_done() {
             if self.run_one_nested() {
                 nap = NAP;
             } else {
-                sleep(nap);
+                self.registry.peers[self.index].note.during(what, begun, || sleep(nap));
                 nap = (nap * 2).min(NAP * 4);
             }
         }

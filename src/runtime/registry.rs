@@ -7,6 +7,7 @@ use super::current::with_current;
 use super::fork;
 use super::mode::Mode;
 use super::pending::Pending;
+use super::report::Note;
 use super::roster::Roster;
 use super::tenant::Tenant;
 use super::thread_body::Attendance;
@@ -49,6 +50,8 @@ pub(crate) struct Peer {
     pub(crate) isolating: AtomicUsize,
     /// Contexts of the tasks that are open on the worker's stack.
     pub(crate) entered: Entered,
+    /// What the worker waits for, for who looks for a deadlock.
+    pub(crate) note: Note,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
 }
@@ -118,6 +121,7 @@ impl Registry {
             foreign: AtomicUsize::new(0),
             isolating: AtomicUsize::new(0),
             entered: Entered::default(),
+            note: Note::new(),
             counters: Counters::new(),
             events: Events::new(),
         });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::report::Awaited;
 use super::stack;
 use super::worker::{pause, Work, WorkerThread, NAP};
 use crate::heartbeat::rate::Verdict;
@@ -19,7 +20,7 @@ impl WorkerThread {
     /// else: so its stack stays within the program's own depth, and no lock that its caller holds is met again.
     pub(crate) fn wait_for_thief(&self, latch: &Latch) {
         let begun = ticks().max(1);
-        self.wait(latch, || {
+        self.wait(Awaited::Join(None), latch, || {
             if !stack::has_reserve() {
                 return None;
             }
@@ -54,7 +55,7 @@ impl WorkerThread {
         let address = Arc::as_ptr(scope) as usize;
         while scope.run_one(self, Then::GoOn) {}
         let begun = ticks().max(1);
-        self.wait(scope.latch(), || {
+        self.wait(Awaited::Scope, scope.latch(), || {
             if !scope.is_idle() {
                 return Some(Work::Task(Task::Scoped(scope.clone())));
             }
@@ -98,8 +99,8 @@ impl WorkerThread {
         }
     }
 
-    /// Waits for `latch`: runs what `help` finds, else polls a while, else naps.
-    fn wait(&self, latch: &Latch, mut help: impl FnMut() -> Option<Work>) {
+    /// Waits for `latch`, which is set at the end of `what`: runs what `help` finds, else polls a while, else naps.
+    fn wait(&self, what: Awaited, latch: &Latch, mut help: impl FnMut() -> Option<Work>) {
         if latch.is_set() {
             return;
         }
@@ -108,6 +109,7 @@ impl WorkerThread {
         let sleep = self.registry.sleep();
         self.registry.end_busy(self.index);
         sleep.begin_hunger();
+        let begun = ticks();
         let mut polls = 0;
         let mut nap = NAP;
         while !latch.is_set() {
@@ -148,7 +150,8 @@ impl WorkerThread {
                     if is_late {
                         note();
                     }
-                    thread::park_timeout(nap);
+                    let report = &self.registry.peers[self.index].note;
+                    report.during(what.by(latch), begun, || thread::park_timeout(nap));
                     nap = (nap * 2).min(NAP * 4);
                 }
             }

@@ -95,7 +95,12 @@ impl Sleep {
             && word.fetch_and(!bit, ordering!("seat_claim", Acquire)) & bit != 0
     }
 
-    /// As above, for the seat's own thread, which will be hungry. It is counted first, so that nobody misses it in between.
+    /// Whether seat `index` is free now.
+    pub fn is_free(&self, index: usize) -> bool {
+        self.free[index / WORD].load(Ordering::Relaxed) & 1 << (index % WORD) != 0
+    }
+
+    /// As `try_claim`, for the seat's own thread, which will be hungry. It is counted first, so that nobody misses it in between.
     fn try_claim_for_thread(&self, index: usize) -> bool {
         self.begin_hunger();
         let claimed = self.try_claim(index);
