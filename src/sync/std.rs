@@ -1,19 +1,15 @@
 //! The real twin: `std`, and `crossbeam-deque` for queues whose tasks are public at once.
 
 #[cfg(upbeat_tsan)]
-pub(crate) use super::traced::{fence, lock, wait, Condvar, Mutex};
+pub(crate) use super::traced::fence;
 #[cfg(not(upbeat_tsan))]
 pub(crate) use std::sync::atomic::fence;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-pub(crate) use std::sync::OnceLock;
-#[cfg(not(upbeat_tsan))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 pub(crate) use std::thread_local;
 
 use crossbeam_deque as deque;
-#[cfg(not(upbeat_tsan))]
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Slots of a worker's ring; a power of two.
 pub(crate) const RING_SLOTS: usize = 64;
@@ -49,13 +45,11 @@ pub(crate) const fn is_weakened(_name: &str) -> bool {
 }
 
 /// Locks; a poisoned lock is taken all the same, because no code that can panic runs under one.
-#[cfg(not(upbeat_tsan))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Waits on a condition variable, for `limit` at most when one is given.
-#[cfg(not(upbeat_tsan))]
 pub(crate) fn wait<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,

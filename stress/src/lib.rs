@@ -4,6 +4,7 @@
 //! The models in `loom-tests` prove the protocols within their bounds; this looks for what lies outside: compilers, real memory,
 //! preemption. Random programs of joins, scopes, spawned tasks and loops are in `tests/stress.rs` of the root package.
 
+mod outside;
 pub mod phases;
 
 use std::fmt;
@@ -30,7 +31,7 @@ pub struct Counts {
 
 impl Counts {
     /// What `runtime` has done since it was built, with `joins` joins.
-    fn of(runtime: &Runtime, joins: u64) -> Self {
+    pub(crate) fn of(runtime: &Runtime, joins: u64) -> Self {
         let total = runtime.metrics().total();
         Self {
             joins,

@@ -10,26 +10,29 @@ use std::time::Instant;
 
 use upbeat::{Generator, Mode, Runtime, Stealing, Worker};
 
-use crate::Counts;
+use crate::{outside, Counts};
 
 /// A phase, its name first.
 pub type Phase = (&'static str, fn(u64, Instant) -> Counts);
 
 /// All phases. Each takes a seed and the time at which to stop.
-pub const ALL: [Phase; 6] = [
+pub const ALL: [Phase; 9] = [
     ("fine trees, shared on request", trees),
     ("one task at a time, owner against thieves", races),
     ("two tasks at a time, owner against thieves", pairs),
     ("chains of public tasks, thieves on the one end, the owner on the other", chains),
     ("random trees on four times the cores, forks drawn", oversubscribed),
     ("random trees on four times the cores, all public", all_public),
+    ("callers from outside, in seats and handed over", outside::guests),
+    ("scopes of callers from outside", outside::scopes),
+    ("futures that wait for each other, some of them cancelled", outside::futures),
 ];
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(2, usize::from).max(2)
 }
 
-fn runtime(workers: usize, mode: Mode, seed: u64) -> Runtime {
+pub(crate) fn runtime(workers: usize, mode: Mode, seed: u64) -> Runtime {
     let stealing = if seed.is_multiple_of(2) { Stealing::Nearest } else { Stealing::Random };
     let builder = Runtime::builder().workers(workers).mode(mode).stealing(stealing);
     builder.seed(seed).build().unwrap_or_else(|error| panic!("{error}"))
@@ -56,25 +59,25 @@ fn trees(seed: u64, until: Instant) -> Counts {
 }
 
 /// Marks of tasks that must run once each.
-struct Marks(Vec<AtomicU8>);
+pub(crate) struct Marks(Vec<AtomicU8>);
 
 impl Marks {
-    fn new(tasks: usize) -> Self {
+    pub(crate) fn new(tasks: usize) -> Self {
         Self((0..tasks).map(|_| AtomicU8::new(0)).collect())
     }
 
-    fn mark(&self, task: usize) -> u64 {
+    pub(crate) fn mark(&self, task: usize) -> u64 {
         self.0[task].fetch_add(1, Ordering::Relaxed);
         task as u64
     }
 
-    fn assert_each_once(&self, what: &str) {
+    pub(crate) fn assert_each_once(&self, what: &str) {
         let wrong = self.0.iter().position(|mark| mark.swap(0, Ordering::Relaxed) != 1);
         assert_eq!(wrong, None, "{what}: a task that did not run exactly once");
     }
 }
 
-fn spin(rounds: usize) {
+pub(crate) fn spin(rounds: usize) {
     (0..rounds).for_each(|_| std::hint::spin_loop());
 }
 
@@ -183,7 +186,13 @@ fn chains(seed: u64, until: Instant) -> Counts {
 }
 
 /// A tree over the tasks from `first` on, cut at random places; leaves yield at random.
-fn random_tree(worker: &Worker, marks: &Marks, first: usize, tasks: usize, mut generator: Generator) -> u64 {
+pub(crate) fn random_tree(
+    worker: &Worker,
+    marks: &Marks,
+    first: usize,
+    tasks: usize,
+    mut generator: Generator,
+) -> u64 {
     if tasks == 1 {
         if generator.below(256) == 0 {
             thread::yield_now();
