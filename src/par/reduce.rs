@@ -145,9 +145,10 @@ struct Stretch {
 }
 
 impl<M, C> Tree<M, C> {
-    /// Elements of `leaves` leaves, about.
-    fn elements(&self, leaves: usize) -> usize {
-        leaves.saturating_mul(self.leaf * self.weight)
+    /// Elements of `leaves`, about. Counted by their items: the last leaf, which may be the only one, is smaller than the others.
+    fn elements(&self, leaves: &Range<usize>) -> usize {
+        let items = self.items(leaves.end - 1).end - self.items(leaves.start).start;
+        items.saturating_mul(self.weight)
     }
 
     fn items(&self, leaf: usize) -> Range<usize> {
@@ -242,7 +243,7 @@ impl<M, C> Tree<M, C> {
     {
         let site = Site::of(Self::begin::<T> as *const ());
         let mut head = None;
-        if site.is_short(self.elements(leaves)) && is_alone_allowed() {
+        if site.is_short(self.elements(&(0..leaves))) && is_alone_allowed() {
             let count = self.range.len();
             let sample = self.sample(0, |each| each >= VERY_COARSE || self.is_short(each, count - 1));
             if self.is_short(sample.each, count - sample.items) {
@@ -266,7 +267,7 @@ impl<M, C> Tree<M, C> {
     {
         let site = Site::of(Self::begin::<T> as *const ());
         let each = site.each();
-        let offered = leaves.len() > 1 && site.is_offered(worker, self.elements(leaves.len()));
+        let offered = leaves.len() > 1 && site.is_offered(worker, self.elements(&leaves));
         let stretch = Stretch {
             worker: worker.index(),
             leaves: leaves.clone(),
@@ -354,8 +355,9 @@ impl<M, C> Tree<M, C> {
         let done = leaf + 1 - stretch.leaves.start;
         let took = stretch.since.elapsed();
         let each = took as f64 / done as f64;
-        let element = (each / self.elements(1) as f64) as f32;
-        if self.elements(done) >= SAMPLE {
+        let elements = self.elements(&(stretch.leaves.start..leaf + 1));
+        let element = (took as f64 / elements as f64) as f32;
+        if elements >= SAMPLE {
             stretch.each.store((each as u64).max(1), Relaxed);
             stretch.coarse.store(self.slots && element >= COARSE, Relaxed);
         }
@@ -382,7 +384,7 @@ impl<M, C> Tree<M, C> {
             return self.leaf_in_slots(worker, Some(result), rest);
         }
         result = worker.entered(|| self.fold(result, rest));
-        if stretch.leaves.len() > 1 && self.elements(1) >= SAMPLE {
+        if stretch.leaves.len() > 1 && self.elements(&(leaf..leaf + 1)) >= SAMPLE {
             stretch.each.store(stretch.since.elapsed(), Relaxed);
         }
         result
