@@ -35,6 +35,8 @@ impl Worker {
     pub(crate) fn entered<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Restore(*const Worker);
         impl Drop for Restore {
+            // Said, because it is no generic function, so that no other crate could inline it.
+            #[inline]
             fn drop(&mut self) {
                 #[cfg(upbeat_loom)]
                 if crate::sync::unwinds_from_deadlock() {

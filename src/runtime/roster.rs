@@ -14,8 +14,8 @@ use crate::sync::{left_out, lock, wait, AtomicUsize, Condvar, Mutex, Ordering};
 pub(crate) struct Roster {
     most: usize,
     size: AtomicUsize,
-    /// Held while retired workers look whether they may go on, and by who gives them a reason to.
-    changing: Mutex<()>,
+    /// How many retired workers wait. Held while one looks whether it may go on, and by who gives it a reason to.
+    changing: Mutex<usize>,
     changed: Condvar,
 }
 
@@ -25,7 +25,7 @@ impl Roster {
         Self {
             most: workers,
             size: AtomicUsize::new(workers),
-            changing: Mutex::new(()),
+            changing: Mutex::new(0),
             changed: Condvar::new(),
         }
     }
@@ -38,14 +38,19 @@ impl Roster {
 
     /// Has retired workers look whether they have a reason to go on. Call after there is one.
     pub(crate) fn recall(&self) {
-        drop(lock(&self.changing));
-        self.changed.notify_all();
+        // To notify is a system call. A worker that does not wait yet looks under the lock first, and sees the reason.
+        let waiting = *lock(&self.changing);
+        if waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     fn wait_while(&self, is_retired: impl Fn() -> bool) {
         let mut changing = lock(&self.changing);
         while is_retired() {
+            *changing += 1;
             changing = wait(&self.changed, changing, None);
+            *changing -= 1;
         }
     }
 }

@@ -113,6 +113,11 @@ pub(crate) fn current() -> Option<Arc<Region>> {
     CURRENT.try_with(|current| current.borrow().clone()).unwrap_or(None)
 }
 
+/// Whether this thread is in one.
+pub(crate) fn is_inside() -> bool {
+    CURRENT.try_with(|current| current.borrow().is_some()).unwrap_or(false)
+}
+
 /// The task to make public instead of `task`, which is for the runtime of `registry` and was created in `region`: `task` itself, or a
 /// ticket.
 pub(crate) fn enclose(registry: &Registry, region: Option<Arc<Region>>, task: Task) -> Task {

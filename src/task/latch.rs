@@ -80,45 +80,61 @@ impl Default for Latch {
 /// A latch that any thread may block on. Shared by reference count, so setter and waiter may leave in any order.
 #[derive(Debug)]
 pub struct Blocking {
-    done: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    done: bool,
+    /// How many wait: to notify is a system call.
+    waiting: usize,
 }
 
 impl Blocking {
     /// An open latch.
     pub fn new() -> Self {
-        Self { done: Mutex::new(false), changed: Condvar::new() }
+        Self { state: Mutex::new(State::default()), changed: Condvar::new() }
     }
 
     /// Whether it was set.
     pub fn is_set(&self) -> bool {
-        *lock(&self.done)
+        lock(&self.state).done
     }
 
     /// Sets it and wakes every waiter.
     pub fn set(&self) {
-        *lock(&self.done) = true;
-        self.changed.notify_all();
+        let mut state = lock(&self.state);
+        state.done = true;
+        let has_waiters = state.waiting > 0;
+        drop(state);
+        if has_waiters {
+            self.changed.notify_all();
+        }
     }
 
     /// Opens it again.
     pub fn reset(&self) {
-        *lock(&self.done) = false;
+        lock(&self.state).done = false;
     }
 
     /// Blocks until it is set.
     pub fn wait(&self) {
-        let mut done = lock(&self.done);
-        while !*done {
-            done = wait(&self.changed, done, None);
+        let mut state = lock(&self.state);
+        state.waiting += 1;
+        while !state.done {
+            state = wait(&self.changed, state, None);
         }
+        state.waiting -= 1;
     }
 
     /// Blocks until it is set or `limit` has passed, or for no reason at all.
     pub fn wait_briefly(&self, limit: Duration) {
-        let done = lock(&self.done);
-        if !*done {
-            drop(wait(&self.changed, done, Some(limit)));
+        let mut state = lock(&self.state);
+        if !state.done {
+            state.waiting += 1;
+            state = wait(&self.changed, state, Some(limit));
+            state.waiting -= 1;
         }
     }
 }
