@@ -15,7 +15,7 @@ use crate::runtime::tenant::Tenant;
 use crate::runtime::visit::{take_seat, with_current_or_seat};
 use crate::steal::Stealing;
 use crate::task::frame::Worker;
-use crate::task::latch::Blocking;
+use crate::task::latch::{Blocking, Latch};
 use crate::task::Task;
 use crate::topology::{machine, Topology};
 use crate::Mode;
@@ -113,6 +113,11 @@ impl Pool {
         self.0.peers.len()
     }
 
+    /// A number that no other living pool has.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// [`Runtime::run_on_worker`](crate::Runtime::run_on_worker) for this pool.
     pub fn run_on_worker<F, R>(&self, f: F) -> R
     where
@@ -124,7 +129,7 @@ impl Pool {
 
     /// Makes `job` public: in the queue of the current worker if it is one of this pool, else in the injector.
     pub fn submit(&self, job: Job) {
-        self.0.submit(Task::Job(job));
+        self.0.submit_job(job);
     }
 
     /// Has `job` run by worker `index` and by nobody else, once that one's own queue is empty.
@@ -183,26 +188,47 @@ pub fn run_own(worker: &Worker) -> bool {
     worker.thread().run_own()
 }
 
-/// Something that is done once.
-#[derive(Debug, Default)]
-pub struct Done(Blocking);
+/// Something that is done once, and that the thread which made this waits for.
+#[derive(Debug)]
+pub enum Done {
+    /// The thread is this worker of the pool.
+    Worker(usize, Latch),
+    /// It is no worker of the pool. It may go as soon as the latch is set.
+    Other(Arc<Blocking>),
+}
 
 impl Done {
-    /// Not done yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Not done yet, and to be done by a worker of `pool`.
+    pub fn new(pool: &Pool) -> Self {
+        let index = current(|worker| worker.filter(|worker| pool.owns(worker)).map(Worker::index));
+        match index {
+            Some(index) => Self::Worker(index, Latch::new()),
+            None => Self::Other(Arc::default()),
+        }
     }
 
-    /// It is done; everybody who waits goes on.
-    pub fn set(&self) {
-        self.0.set();
+    /// It is done, says `worker`. Who waits may free this before the call returns.
+    pub fn set(&self, worker: &Worker) {
+        match self {
+            Self::Worker(index, latch) => {
+                let index = *index;
+                if latch.set() {
+                    worker.thread().registry().sleep().unpark(index);
+                }
+            }
+            Self::Other(latch) => latch.clone().set(),
+        }
     }
 }
 
-/// Waits for `done`. A worker runs anything meanwhile, another thread nothing.
-pub fn wait(done: &Done) {
-    with_current_or_seat(|worker| match worker {
-        Some(worker) => worker.thread().wait_as_tenant(&done.0),
-        None => done.0.wait(),
+/// Waits for `done`, a thing of `pool`. A worker runs anything meanwhile, another thread nothing.
+pub fn wait(done: &Done, pool: &Pool) {
+    with_current_or_seat(|worker| match (done, worker.map(Worker::thread)) {
+        (Done::Worker(_, latch), Some(thread)) => thread.wait_for_latch_as_tenant(latch),
+        (Done::Worker(..), None) => unreachable!("the thread that made it was a worker"),
+        (Done::Other(latch), Some(thread)) => {
+            thread.wait_as_tenant(|| latch.is_set(), |nap| latch.wait_briefly(nap));
+        }
+        (Done::Other(latch), None) => pool.0.wait_outside(latch),
     });
 }

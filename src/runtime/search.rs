@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::seat::Seats;
-use super::worker::{pause, Work, WorkerThread, NAP};
+use super::worker::{Work, WorkerThread, NAP};
 use crate::heartbeat::rate::{Sight, Verdict};
 use crate::observe::counters::count;
 use crate::sleep::Woken;
@@ -16,7 +16,7 @@ use crate::task::unwind::AbortOnUnwind;
 use crate::task::Task;
 
 /// How long a watcher polls before it naps, and after a nap that found somebody busy.
-const POLL: Duration = Duration::from_micros(30);
+pub(super) const POLL: Duration = Duration::from_micros(30);
 /// The longest nap while somebody is busy, and while nobody is.
 const LONGEST_NAP: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(4)];
 /// A watcher stays this long after the last work, so that one of many short regions which turns out long is noticed.
@@ -166,6 +166,8 @@ impl WorkerThread {
                 if work.is_some() {
                     return work;
                 }
+            } else if let Some(work) = self.linger_as_tenant() {
+                return Some(work);
             }
             self.rest(None, || !self.is_serving() || self.has_tasks() || sleep.needs_watcher(self.index));
         }
@@ -189,6 +191,7 @@ impl WorkerThread {
         let mut poll_until = ticks() + clock.ticks(POLL);
         let mut nap = NAP;
         let mut idle_since = None;
+        let mut activity = 0;
         while sleep.is_watcher(self.index) && self.is_serving() {
             if let Some(work) = self.find_work() {
                 return Some(work);
@@ -204,7 +207,11 @@ impl WorkerThread {
                 return None;
             }
             if HAS_TIME && now < poll_until {
-                pause();
+                self.pause_to_watch();
+                continue;
+            }
+            if self.is_worth_polling_on(&mut activity) {
+                poll_until = now + clock.ticks(POLL);
                 continue;
             }
             nap = nap.min(LONGEST_NAP[usize::from(!is_active)]);

@@ -212,7 +212,7 @@ impl Registry {
         match foreign {
             // A worker of another runtime goes on serving that one: two runtimes may wait for each other.
             Some(thread) => thread.wait_running_anything(job.done()),
-            None => job.done().wait(),
+            None => self.wait_outside(job.done()),
         }
         std::mem::forget(guard);
         // SAFETY: `done` is set, and the result is taken here only.

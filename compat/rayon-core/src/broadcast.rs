@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use upbeat::Worker;
 
 use crate::registry::Registry;
-use crate::scope::Shared;
+use crate::scope::{send, Base};
 
 /// Runs `op` once on each thread of the pool of this thread, or of the global one, and returns the results by the threads' indices.
 ///
@@ -76,15 +76,18 @@ where
     R: Send,
 {
     let results: Vec<_> = (0..registry.num_threads()).map(|_| Mutex::new(None)).collect();
-    Shared::complete(registry.clone(), |shared| {
+    let scope = Base::new(registry.pool().clone());
+    let body = || {
         let (op, results) = (&op, &results);
         for (index, result) in results.iter().enumerate() {
-            shared.send(index, move |worker| {
+            send(&scope, index, move |worker, _| {
                 let value = op(BroadcastContext::of(worker));
                 *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             });
         }
-    });
+    };
+    let sent = scope.run(body);
+    scope.into_result(sent);
     let result = |slot: Mutex<Option<R>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);
     let results = results.into_iter().map(|slot| result(slot).expect("each thread has run it"));
     results.collect()

@@ -174,11 +174,6 @@ impl Registry {
     pub(crate) fn wait_until_stopped(&self) {
         self.pool.wait_until_stopped();
     }
-
-    /// A number that no other living pool has.
-    pub(crate) fn id(&self) -> usize {
-        Arc::as_ptr(&self.state).addr()
-    }
 }
 
 /// Jobs in the order in which they came. A worker's own queue is last in, first out; so a job is put here, and a ticket for the

@@ -1,7 +1,7 @@
 //! Scopes: jobs that may borrow, all of which have ended before the scope returns.
 //!
-//! A scope's jobs lie in the queues of its pool among all others. Whoever waits for a scope runs jobs from there, its own and
-//! others', as the published interface promises by what works with it.
+//! A scope lies in its owner's frame, and its jobs point to it. They lie in the queues of its pool among all others. Whoever waits for a scope
+//! runs jobs from there, its own and others', as the published interface promises by what works with it.
 
 use std::any::Any;
 use std::fmt;
@@ -9,54 +9,77 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use upbeat::embed::{self, Done, Job};
+use upbeat::embed::{self, Done, Job, Pool};
 use upbeat::Worker;
 
 use crate::broadcast::BroadcastContext;
 use crate::registry::{in_worker, Fifo, Registry};
 use crate::unwind::{halt_unwinding, resume_unwinding};
 
-/// What a scope's jobs and its owner share.
-pub(crate) struct Shared<'scope> {
-    registry: Registry,
+/// What the jobs of any kind of scope share with its owner.
+pub(crate) struct Base<'scope> {
+    pool: Pool,
     /// The scope's body and each job that has not ended.
     count: AtomicUsize,
     done: Done,
     /// The first panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// The queues of a `ScopeFifo`, one a thread.
-    fifos: Vec<Fifo>,
     scope: PhantomData<Invariant<'scope>>,
 }
 
 /// Neither longer nor shorter than `'scope`.
 type Invariant<'scope> = fn(&'scope ()) -> &'scope ();
 
-impl<'scope> Shared<'scope> {
-    /// Runs `body`, then waits until all that it has spawned has ended. A panic goes on here.
-    pub(crate) fn complete<R>(registry: Registry, body: impl FnOnce(&Arc<Self>) -> R) -> R {
-        Self::complete_with(registry, 0, body)
+/// A scope that stays where it is until its jobs have ended.
+pub(crate) trait Shared<'scope>: Sync {
+    fn base(&self) -> &Base<'scope>;
+}
+
+/// The address of a scope, for one of its jobs.
+struct Address<S>(*const S);
+
+// SAFETY: it gives shared access to what may be shared.
+unsafe impl<S: Sync> Send for Address<S> {}
+
+impl<S> Address<S> {
+    /// # Safety
+    /// The caller is, or holds, a job of the scope that is counted and has not ended; the result is not used after its end.
+    unsafe fn scope<'a>(&self) -> &'a S {
+        // SAFETY: the scope's owner keeps it in place until each counted job has ended.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<'scope> Base<'scope> {
+    /// For jobs in `pool`; the calling thread will wait for them.
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self {
+            done: Done::new(&pool),
+            pool,
+            count: AtomicUsize::new(1),
+            panic: Mutex::new(None),
+            scope: PhantomData,
+        }
     }
 
-    fn complete_with<R>(registry: Registry, fifos: usize, body: impl FnOnce(&Arc<Self>) -> R) -> R {
-        let shared = Arc::new(Self {
-            registry,
-            count: AtomicUsize::new(1),
-            done: Done::new(),
-            panic: Mutex::new(None),
-            fifos: (0..fifos).map(|_| Fifo::new()).collect(),
-            scope: PhantomData,
-        });
-        let result = halt_unwinding(|| body(&shared));
-        let result = result.map_err(|payload| shared.keep(payload));
-        if !shared.finish() {
-            embed::wait(&shared.done);
+    /// Runs `body`, then waits until all that it has spawned has ended. `None` when it panicked.
+    pub(crate) fn run<R>(&self, body: impl FnOnce() -> R) -> Option<R> {
+        let result = halt_unwinding(body).map_err(|payload| self.keep(payload));
+        // Who is counted alone needs no atomic step to know it: only the counted spawn.
+        let is_last = self.count.load(Ordering::Acquire) == 1;
+        if !is_last && self.count.fetch_sub(1, Ordering::AcqRel) != 1 {
+            embed::wait(&self.done, &self.pool);
         }
-        let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.ok()
+    }
+
+    /// The body's result, once the scope has [run](Self::run); the first panic goes on here.
+    pub(crate) fn into_result<R>(self, result: Option<R>) -> R {
+        let panic = self.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (result, panic) {
-            (Ok(result), None) => result,
+            (Some(result), None) => result,
             (_, Some(payload)) => resume_unwinding(payload),
-            (Err(()), None) => unreachable!("a panic of the body is kept"),
+            (None, None) => unreachable!("a panic of the body is kept"),
         }
     }
 
@@ -75,31 +98,56 @@ impl<'scope> Shared<'scope> {
         }
     }
 
-    /// Somebody counted has ended. True for the last one.
-    fn finish(&self) -> bool {
-        self.count.fetch_sub(1, Ordering::AcqRel) == 1
+    /// A job on `worker` has ended. If it was the last one, the scope may be gone when this returns.
+    fn finish(&self, worker: &Worker) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The owner waits for this, and not for the count, so all is still there.
+            self.done.set(worker);
+        }
     }
+}
 
-    /// A job that runs `f` and is counted.
-    fn job(self: &Arc<Self>, f: impl FnOnce(&Worker) + Send + 'scope) -> Job {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let shared = self.clone();
-        let job = move |worker: &Worker| {
-            if let Err(payload) = halt_unwinding(|| f(worker)) {
-                shared.keep(payload);
-            }
-            if shared.finish() {
-                shared.done.set();
-            }
-        };
-        // SAFETY: the job is counted, so `complete_with` does not return, and `'scope` does not end, before `f` was run and
-        // dropped. Queues run every job: a pool ends only when nobody holds it, and the scope's caller does.
-        unsafe { erase(Box::new(job)) }
-    }
+/// A counted job of `scope` that runs `f`.
+fn job<'scope, S, F>(scope: &S, f: F) -> Job
+where
+    S: Shared<'scope> + 'scope,
+    F: FnOnce(&Worker, &S) + Send + 'scope,
+{
+    scope.base().count.fetch_add(1, Ordering::Relaxed);
+    let address = Address(&raw const *scope);
+    let job = move |worker: &Worker| {
+        let address = address;
+        // SAFETY: this job is counted and ends with `finish`.
+        let scope = unsafe { address.scope() };
+        if let Err(payload) = halt_unwinding(|| f(worker, scope)) {
+            scope.base().keep(payload);
+        }
+        scope.base().finish(worker);
+    };
+    // SAFETY: the job is counted, so `run` does not return, and `'scope` does not end, before `f` was run and dropped. Queues
+    // run every job: a pool ends only when nobody holds it, and the scope's caller does.
+    unsafe { erase(Box::new(job)) }
+}
 
-    /// Has `f` run by thread `index`.
-    pub(crate) fn send(self: &Arc<Self>, index: usize, f: impl FnOnce(&Worker) + Send + 'scope) {
-        self.registry.pool().send(index, self.job(f));
+/// Has `f` run by thread `index` of the scope's pool.
+pub(crate) fn send<'scope, S, F>(scope: &S, index: usize, f: F)
+where
+    S: Shared<'scope> + 'scope,
+    F: FnOnce(&Worker, &S) + Send + 'scope,
+{
+    scope.base().pool.send(index, job(scope, f));
+}
+
+/// Has a copy of `body` run by each thread of the scope's pool.
+fn send_to_all<'scope, S, F>(scope: &S, body: F)
+where
+    S: Shared<'scope> + 'scope,
+    F: Fn(&S, BroadcastContext<'_>) + Send + Sync + 'scope,
+{
+    let body = Arc::new(body);
+    for index in 0..scope.base().pool.num_workers() {
+        let body = body.clone();
+        send(scope, index, move |worker, scope: &S| body(scope, BroadcastContext::of(worker)));
     }
 }
 
@@ -112,19 +160,41 @@ unsafe fn erase<'scope>(job: Box<dyn FnOnce(&Worker) + Send + 'scope>) -> Job {
     unsafe { std::mem::transmute(job) }
 }
 
+impl<'scope> Shared<'scope> for Base<'scope> {
+    fn base(&self) -> &Self {
+        self
+    }
+}
+
 /// A place to spawn jobs that may borrow anything that outlives the scope; see [`scope`].
 pub struct Scope<'scope> {
-    shared: Arc<Shared<'scope>>,
+    base: Base<'scope>,
+}
+
+impl<'scope> Shared<'scope> for Scope<'scope> {
+    fn base(&self) -> &Base<'scope> {
+        &self.base
+    }
 }
 
 /// A [`Scope`] whose jobs run in the order in which they came, as far as one thread's own are concerned; see [`scope_fifo`].
 pub struct ScopeFifo<'scope> {
-    shared: Arc<Shared<'scope>>,
+    base: Base<'scope>,
+    /// A queue for each thread.
+    fifos: Vec<Fifo>,
+}
+
+impl<'scope> Shared<'scope> for ScopeFifo<'scope> {
+    fn base(&self) -> &Base<'scope> {
+        &self.base
+    }
 }
 
 impl<'scope> Scope<'scope> {
-    fn complete<R>(registry: Registry, op: impl FnOnce(&Self) -> R) -> R {
-        Shared::complete(registry, |shared| op(&Self { shared: shared.clone() }))
+    fn complete<R>(pool: Pool, op: impl FnOnce(&Self) -> R) -> R {
+        let scope = Self { base: Base::new(pool) };
+        let result = scope.base.run(|| op(&scope));
+        scope.base.into_result(result)
     }
 
     /// Spawns `body`; it may spawn more.
@@ -132,9 +202,7 @@ impl<'scope> Scope<'scope> {
     where
         BODY: FnOnce(&Scope<'scope>) + Send + 'scope,
     {
-        let scope = Self { shared: self.shared.clone() };
-        let job = self.shared.job(move |_| body(&scope));
-        self.shared.registry.pool().submit(job);
+        self.base.pool.submit(job(self, |_, scope| body(scope)));
     }
 
     /// Spawns `body` on each thread of the pool.
@@ -142,18 +210,16 @@ impl<'scope> Scope<'scope> {
     where
         BODY: Fn(&Scope<'scope>, BroadcastContext<'_>) + Send + Sync + 'scope,
     {
-        let body = Arc::new(body);
-        for index in 0..self.shared.registry.num_threads() {
-            let (scope, body) = (Self { shared: self.shared.clone() }, body.clone());
-            self.shared.send(index, move |worker| body(&scope, BroadcastContext::of(worker)));
-        }
+        send_to_all(self, body);
     }
 }
 
 impl<'scope> ScopeFifo<'scope> {
-    fn complete<R>(registry: Registry, op: impl FnOnce(&Self) -> R) -> R {
-        let fifos = registry.num_threads();
-        Shared::complete_with(registry, fifos, |shared| op(&Self { shared: shared.clone() }))
+    fn complete<R>(pool: Pool, op: impl FnOnce(&Self) -> R) -> R {
+        let fifos = (0..pool.num_workers()).map(|_| Fifo::new()).collect();
+        let scope = Self { base: Base::new(pool), fifos };
+        let result = scope.base.run(|| op(&scope));
+        scope.base.into_result(result)
     }
 
     /// Spawns `body`; it may spawn more.
@@ -161,21 +227,23 @@ impl<'scope> ScopeFifo<'scope> {
     where
         BODY: FnOnce(&ScopeFifo<'scope>) + Send + 'scope,
     {
-        let scope = Self { shared: self.shared.clone() };
-        let job = self.shared.job(move |_| body(&scope));
-        let registry = &self.shared.registry;
-        match registry.with_own_worker(|worker| worker.map(Worker::index)) {
+        let job = job(self, |_, scope| body(scope));
+        let pool = &self.base.pool;
+        match embed::current(|worker| worker.filter(|worker| pool.owns(worker)).map(Worker::index)) {
             Some(index) => {
-                self.shared.fifos[index].push(job);
-                let shared = self.shared.clone();
-                // The ticket is no job of its own: the one that it runs is counted.
-                let ticket: Box<dyn FnOnce(&Worker) + Send + 'scope> =
-                    Box::new(move |worker| shared.fifos[index].pop()(worker));
-                // SAFETY: what it may touch after `'scope` has ended is counters and queues, which the reference count keeps,
-                // and which hold nothing of `'scope`: its queue has a job for each ticket.
-                registry.pool().submit(unsafe { erase(ticket) });
+                self.fifos[index].push(job);
+                let address = Address(&raw const *self);
+                let ticket = move |worker: &Worker| {
+                    let address = address;
+                    // SAFETY: there are as many tickets as jobs in that queue, so while this one has taken none, there is a job
+                    // that is counted and has not ended.
+                    let scope: &Self = unsafe { address.scope() };
+                    scope.fifos[index].pop()(worker);
+                };
+                // SAFETY: as above; with the end of the job that it took the ticket has ended, too.
+                pool.submit(unsafe { erase(Box::new(ticket)) });
             }
-            None => registry.pool().submit(job),
+            None => pool.submit(job),
         }
     }
 
@@ -184,23 +252,19 @@ impl<'scope> ScopeFifo<'scope> {
     where
         BODY: Fn(&ScopeFifo<'scope>, BroadcastContext<'_>) + Send + Sync + 'scope,
     {
-        let body = Arc::new(body);
-        for index in 0..self.shared.registry.num_threads() {
-            let (scope, body) = (Self { shared: self.shared.clone() }, body.clone());
-            self.shared.send(index, move |worker| body(&scope, BroadcastContext::of(worker)));
-        }
+        send_to_all(self, body);
     }
 }
 
 impl fmt::Debug for Scope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("pool_id", &self.shared.registry.id()).finish_non_exhaustive()
+        f.debug_struct("Scope").field("pool_id", &self.base.pool.id()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for ScopeFifo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopeFifo").field("pool_id", &self.shared.registry.id()).finish_non_exhaustive()
+        f.debug_struct("ScopeFifo").field("pool_id", &self.base.pool.id()).finish_non_exhaustive()
     }
 }
 
@@ -223,7 +287,7 @@ where
     OP: FnOnce(&Scope<'scope>) -> R + Send,
     R: Send,
 {
-    in_worker(|worker, _| Scope::complete(Registry::of(worker), op))
+    in_worker(|worker, _| Scope::complete(Pool::of(worker), op))
 }
 
 /// [`scope`] with a [`ScopeFifo`].
@@ -235,7 +299,7 @@ where
     OP: FnOnce(&ScopeFifo<'scope>) -> R + Send,
     R: Send,
 {
-    in_worker(|worker, _| ScopeFifo::complete(Registry::of(worker), op))
+    in_worker(|worker, _| ScopeFifo::complete(Pool::of(worker), op))
 }
 
 /// [`scope`], but `op` runs on this very thread; only the jobs run in the pool.
@@ -246,7 +310,7 @@ pub fn in_place_scope<'scope, OP, R>(op: OP) -> R
 where
     OP: FnOnce(&Scope<'scope>) -> R,
 {
-    in_place_scope_in(Registry::current(), op)
+    in_place_scope_in(Registry::current().pool(), op)
 }
 
 /// [`scope_fifo`], but `op` runs on this very thread; only the jobs run in the pool.
@@ -257,19 +321,19 @@ pub fn in_place_scope_fifo<'scope, OP, R>(op: OP) -> R
 where
     OP: FnOnce(&ScopeFifo<'scope>) -> R,
 {
-    in_place_scope_fifo_in(Registry::current(), op)
+    in_place_scope_fifo_in(Registry::current().pool(), op)
 }
 
-pub(crate) fn in_place_scope_in<'scope, OP, R>(registry: Registry, op: OP) -> R
+pub(crate) fn in_place_scope_in<'scope, OP, R>(pool: &Pool, op: OP) -> R
 where
     OP: FnOnce(&Scope<'scope>) -> R,
 {
-    Scope::complete(registry, op)
+    Scope::complete(pool.clone(), op)
 }
 
-pub(crate) fn in_place_scope_fifo_in<'scope, OP, R>(registry: Registry, op: OP) -> R
+pub(crate) fn in_place_scope_fifo_in<'scope, OP, R>(pool: &Pool, op: OP) -> R
 where
     OP: FnOnce(&ScopeFifo<'scope>) -> R,
 {
-    ScopeFifo::complete(registry, op)
+    ScopeFifo::complete(pool.clone(), op)
 }

@@ -131,7 +131,7 @@ impl ThreadPool {
     where
         OP: FnOnce(&Scope<'scope>) -> R,
     {
-        in_place_scope_in(Registry::clone(&self.registry), op)
+        in_place_scope_in(self.registry.pool(), op)
     }
 
     /// [`in_place_scope_fifo`](crate::in_place_scope_fifo()) whose jobs run in this pool.
@@ -142,7 +142,7 @@ impl ThreadPool {
     where
         OP: FnOnce(&ScopeFifo<'scope>) -> R,
     {
-        in_place_scope_fifo_in(Registry::clone(&self.registry), op)
+        in_place_scope_fifo_in(self.registry.pool(), op)
     }
 
     /// [`spawn`](crate::spawn()) in this pool.
@@ -190,7 +190,7 @@ impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPool")
             .field("num_threads", &self.current_num_threads())
-            .field("id", &self.registry.id())
+            .field("id", &self.registry.pool().id())
             .finish()
     }
 }
