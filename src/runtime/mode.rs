@@ -37,7 +37,8 @@ pub enum Mode {
     AlwaysPromote,
     /// At each fork as many tasks become public as a generator with this seed says, which also chooses victims and moments at
     /// which a worker yields its processor. The same seed draws the same numbers on each worker; the operating system still
-    /// decides who is fast, so a seed makes a failure likelier to come back, not certain.
+    /// decides who is fast, so a seed makes a failure likelier to come back, not certain. A fork of which nothing was drawn stays
+    /// private, so code whose sides wait for each other may hang.
     Seeded(u64),
 }
 
