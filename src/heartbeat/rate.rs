@@ -12,18 +12,26 @@ use crate::sync::HAS_TIME;
 /// A steal costs both sides together about half a microsecond.
 const VISIBLE: Duration = Duration::from_micros(2);
 
+/// A victim whose tasks last this long is not made to wait: it is not one of tiny joins.
+const COARSE: Duration = Duration::from_micros(8);
+
 /// The rule's times, in ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     pub(crate) visible: u64,
+    pub(crate) coarse: u64,
     pub(crate) beat: u64,
 }
 
 impl Rule {
     pub(crate) fn new(clock: &Clock, beat: Duration) -> Self {
         match HAS_TIME {
-            true => Self { visible: clock.ticks(VISIBLE.min(beat)), beat: clock.ticks(beat) },
-            false => Self { visible: 0, beat: 0 },
+            true => Self {
+                visible: clock.ticks(VISIBLE.min(beat)),
+                coarse: clock.ticks(COARSE),
+                beat: clock.ticks(beat),
+            },
+            false => Self { visible: 0, coarse: 0, beat: 0 },
         }
     }
 }
@@ -50,19 +58,22 @@ pub(crate) struct Sight {
     asked_at: u64,
     /// How long to wait between two requests.
     patience: u64,
+    /// How long tasks took that were taken from it: the last one counts half.
+    length: u64,
 }
 
 impl Sight {
     /// One look at a victim that began its task at `since` (0 for none) and whose oldest public task has index `oldest`.
     pub(crate) fn look(&mut self, now: u64, since: u64, oldest: Option<u64>, rule: &Rule) -> Verdict {
         if since != self.since {
-            *self = Self { since, patience: rule.visible, ..Self::default() };
+            *self = Self { since, patience: rule.visible, length: self.length, ..Self::default() };
         }
         if oldest.is_some() {
             if self.oldest != oldest {
                 (self.oldest, self.seen_at) = (oldest, now);
             }
-            return match now.saturating_sub(self.seen_at) >= rule.visible {
+            let is_coarse = self.length >= rule.coarse;
+            return match is_coarse || now.saturating_sub(self.seen_at) >= rule.visible {
                 true => Verdict::Take,
                 false => Verdict::Wait,
             };
@@ -81,13 +92,18 @@ impl Sight {
     pub(crate) fn took(&mut self) {
         (self.oldest, self.patience, self.asked_at) = (None, 0, 0);
     }
+
+    /// The task that was taken is done, after `ticks`.
+    pub(crate) fn ran(&mut self, ticks: u64) {
+        self.length = self.length / 2 + ticks / 2;
+    }
 }
 
 #[cfg(all(test, not(upbeat_loom)))]
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { visible: 10, beat: 100 };
+    const RULE: Rule = Rule { visible: 10, coarse: 50, beat: 100 };
 
     #[test]
     fn a_task_is_taken_once_it_was_visible_for_long_enough() {
@@ -95,6 +111,20 @@ mod tests {
         assert_eq!(sight.look(1000, 900, Some(7), &RULE), Verdict::Wait);
         assert_eq!(sight.look(1009, 900, Some(7), &RULE), Verdict::Wait);
         assert_eq!(sight.look(1010, 900, Some(7), &RULE), Verdict::Take);
+    }
+
+    #[test]
+    fn coarse_tasks_are_taken_at_once_until_one_is_not_coarse() {
+        let mut sight = Sight::default();
+        sight.ran(200);
+        assert_eq!(sight.look(1000, 900, Some(7), &RULE), Verdict::Take);
+        sight.took();
+        sight.ran(60);
+        assert_eq!(sight.look(2000, 1900, Some(8), &RULE), Verdict::Take);
+        sight.took();
+        sight.ran(2);
+        assert_eq!(sight.look(3000, 2900, Some(9), &RULE), Verdict::Wait);
+        assert_eq!(sight.look(3010, 2900, Some(9), &RULE), Verdict::Take);
     }
 
     #[test]

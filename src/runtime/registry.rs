@@ -249,20 +249,23 @@ impl Registry {
         }
     }
 
-    /// Notes a busy stretch that ends now.
-    pub(crate) fn end_busy(&self, worker: usize) {
-        self.end_busy_at(worker, ticks());
+    /// Notes a busy stretch that ends now; how long it was, ticks.
+    pub(crate) fn end_busy(&self, worker: usize) -> u64 {
+        self.end_busy_at(worker, ticks())
     }
 
-    /// Notes a busy stretch that ended at `now`, ticks.
-    pub(crate) fn end_busy_at(&self, worker: usize, now: u64) {
+    /// Notes a busy stretch that ended at `now`, ticks; how long it was.
+    pub(crate) fn end_busy_at(&self, worker: usize, now: u64) -> u64 {
         let counters = &self.peers[worker].counters;
         let since = counters.busy_since.load(Ordering::Relaxed);
-        if since != 0 {
-            counters.busy_since.store(0, Ordering::Relaxed);
-            count(&counters.busy, now.saturating_sub(since));
-            self.peers[worker].events.record(since, now);
+        if since == 0 {
+            return 0;
         }
+        let length = now.saturating_sub(since);
+        counters.busy_since.store(0, Ordering::Relaxed);
+        count(&counters.busy, length);
+        self.peers[worker].events.record(since, now);
+        length
     }
 
     /// Notes that a busy stretch begins.

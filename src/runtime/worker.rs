@@ -42,6 +42,8 @@ pub(crate) struct WorkerThread {
     pub(super) thief: RefCell<Thief>,
     /// What an answer walks over; kept, for to make room for it costs more than the rest of an answer.
     chain: RefCell<Vec<*const Worker>>,
+    /// How long it was busy the last time, ticks.
+    last_stretch: Cell<u64>,
     /// The seat is held by a caller from outside.
     pub(super) is_guest: Cell<bool>,
     /// The depth of a tree with a leaf for each worker.
@@ -66,6 +68,7 @@ impl WorkerThread {
             last_wake: Cell::new(0),
             thief: RefCell::new(thief),
             chain: RefCell::new(Vec::with_capacity(CHAIN)),
+            last_stretch: Cell::new(0),
             is_guest: Cell::new(false),
             levels,
             #[cfg(upbeat_loom)]
@@ -214,7 +217,7 @@ impl WorkerThread {
     /// Called by a task that is done, before it says so.
     pub(crate) fn ending(&self, then: Then) {
         if then == Then::Rest {
-            self.registry.end_busy(self.index);
+            self.last_stretch.set(self.registry.end_busy(self.index));
             self.registry.sleep().begin_hunger();
         }
     }
@@ -235,6 +238,7 @@ impl WorkerThread {
         if owner_sleeps {
             self.registry.sleep().unpark(victim);
         }
+        self.thief.borrow_mut().sight(victim).ran(self.last_stretch.get());
     }
 
     /// Begins to run in a region of isolation.
