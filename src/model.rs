@@ -58,7 +58,7 @@ impl Pool {
 
     fn made(parts: Parts, enrols: bool) -> Self {
         let (registry, queues) = Registry::new(parts);
-        let seats = Seats::new(registry.clone(), queues, enrols);
+        let seats = Seats::new(registry.clone(), queues, enrols, false);
         Self { registry, seats }
     }
 
@@ -90,7 +90,7 @@ impl Pool {
     pub(crate) fn work<R>(&self, index: usize, f: impl FnOnce(&Worker) -> R) -> R {
         let sleep = self.registry.sleep();
         self.claim(index);
-        sleep.enter_active();
+        sleep.enter_active(index, false);
         // Nobody looks for interleavings of what came so far, nor of the others' way to sleep.
         let others = self.registry.peers.len() - 1;
         while sleep.parked() < others {

@@ -108,7 +108,7 @@ fn a_watcher_that_leaves_sees_who_turns_busy() {
             sleep.stop_watching(1);
             become_watcher(sleep, 1);
         });
-        assert_eq!(place.sleep.claim_for_guest(), Some(0));
+        assert_eq!(place.sleep.claim_for_guest(None), Some(0));
         if !place.sleep.is_watched() {
             place.sleep.wake_watcher();
         }
@@ -124,7 +124,7 @@ fn who_leaves_the_watch_to_work_passes_it_on() {
         assert!(place.sleep.try_claim(0) && place.sleep.try_watch(0));
         let other = second(&place, |sleep| become_watcher(sleep, 1));
         place.sleep.stop_watching(0);
-        place.sleep.enter_active();
+        place.sleep.enter_active(0, false);
         other.join().unwrap();
         assert!(!place.sleep.needs_watcher(0));
     });
@@ -162,7 +162,7 @@ fn a_seat_has_one_holder_and_passes_on_what_that_one_did() {
         };
         let mut guests = 0;
         while guests < 1 {
-            if place.sleep.claim_for_guest().is_some() {
+            if place.sleep.claim_for_guest(None).is_some() {
                 datum.update(|value| value + 1);
                 guests += 1;
                 place.sleep.release(0);
@@ -197,7 +197,7 @@ fn a_thread_that_wakes_by_itself_sees_what_a_guest_did() {
                 }
             })
         };
-        if place.sleep.claim_for_guest().is_some() {
+        if place.sleep.claim_for_guest(None).is_some() {
             datum.update(|value| value + 1);
             place.sleep.release(0);
             place.sleep.wake_one();
@@ -226,7 +226,7 @@ fn a_grant_passes_on_what_a_guest_did_just_before_it() {
         let guest = {
             let (place, datum) = (place.clone(), datum.clone());
             thread::spawn(move || {
-                let enrolled = place.sleep.claim_for_guest().is_some();
+                let enrolled = place.sleep.claim_for_guest(None).is_some();
                 if enrolled {
                     datum.update(|value| value + 1);
                     place.sleep.release(0);
@@ -250,7 +250,7 @@ fn a_grant_passes_on_what_a_guest_did_just_before_it() {
 fn work_that_came_while_no_seat_was_free_is_found_by_who_frees_one() {
     check(3, || {
         let place = Place::new(1);
-        assert_eq!(place.sleep.claim_for_guest(), Some(0));
+        assert_eq!(place.sleep.claim_for_guest(None), Some(0));
         let thread = worker(&place, 0, 1);
         let publisher = {
             let place = place.clone();
@@ -299,7 +299,7 @@ fn termination_reaches_a_worker_on_its_way_to_sleep() {
 fn termination_waits_for_a_guest() {
     check(3, || {
         let place = Place::new(1);
-        assert_eq!(place.sleep.claim_for_guest(), Some(0));
+        assert_eq!(place.sleep.claim_for_guest(None), Some(0));
         let thread = worker(&place, 0, 1);
         place.sleep.terminate();
         place.sleep.release(0);

@@ -29,7 +29,8 @@ pub enum Pin {
     /// first CPU would share it.
     #[default]
     None,
-    /// Worker `i` stays on the `i`-th CPU that this process may use. Best effort: a refusal leaves the worker unpinned.
+    /// Worker `i` stays on the `i`-th CPU that this process may use. Best effort: a refusal leaves the worker unpinned. A caller that
+    /// [takes a worker's place](Builder::enrol_callers) takes that of a worker of the CPU it runs on.
     Cores,
 }
 
@@ -245,14 +246,15 @@ impl Builder {
         });
         let is_plain = self.stack_size.is_none() && self.on_start.is_none() && self.on_exit.is_none();
         let enrols = self.enrol_callers.unwrap_or(is_plain);
-        let seats = Seats::new(registry.clone(), queues, enrols);
+        let pins = self.pin == Pin::Cores && !cfg!(upbeat_loom);
+        let seats = Seats::new(registry.clone(), queues, enrols, pins);
         let mut runtime = Runtime::new_with(seats.clone());
         let starts = Arc::new(Starts::default());
         for (index, name) in names.into_iter().enumerate() {
             let seats = seats.clone();
             let starts = starts.clone();
             let (on_start, on_exit) = (self.on_start.clone(), self.on_exit.clone());
-            let pin = (self.pin == Pin::Cores && !cfg!(upbeat_loom)).then(|| registry.topology.cpu(index).id);
+            let pin = pins.then(|| registry.topology.cpu(index).id);
             let body = move || {
                 if let Some(cpu) = pin {
                     affinity::pin(cpu);

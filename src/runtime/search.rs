@@ -75,7 +75,10 @@ impl WorkerThread {
         let guard = AbortOnUnwind("a worker's loop failed");
         let sleep = self.registry.sleep();
         while let Some(work) = self.next_work() {
-            sleep.enter_active();
+            // A task that never forks needs no watcher, and one that is woken competes with whoever the task wakes.
+            if !sleep.enter_active(self.index, matches!(work, Work::Task(_))) {
+                self.wake_at_next_fork();
+            }
             self.run(work);
             // While there is more, nobody else need learn that we were without for a moment.
             self.run_all();
@@ -275,7 +278,7 @@ mod tests {
             inheritance: None,
             tenant: None,
         });
-        let seats = Seats::new(registry.clone(), queues, false);
+        let seats = Seats::new(registry.clone(), queues, false, false);
         std::thread::scope(|threads| {
             for index in 0..2 {
                 let seats = &seats;

@@ -18,6 +18,7 @@ use crate::task::isolate;
 use crate::task::job::InstallJob;
 use crate::task::unwind::AbortOnUnwind;
 use crate::task::Task;
+use crate::topology::affinity;
 
 /// The workers' own parts, one a seat.
 pub(crate) struct Seats {
@@ -25,6 +26,9 @@ pub(crate) struct Seats {
     workers: Box<[Seat]>,
     /// Whether callers from outside may take a seat.
     enrols: bool,
+    /// Where workers are pinned, the seats of each CPU by its number. A caller takes a seat of the CPU that it runs on: in another
+    /// one it would keep that CPU from its worker, and leave the other CPU idle.
+    of_cpu: Option<Box<[Vec<usize>]>>,
 }
 
 struct Seat(UnsafeCell<WorkerThread>);
@@ -36,14 +40,35 @@ unsafe impl Sync for Seat {}
 unsafe impl Send for Seat {}
 
 impl Seats {
-    pub(crate) fn new(registry: Arc<Registry>, queues: Vec<Local<Task>>, enrols: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        queues: Vec<Local<Task>>,
+        enrols: bool,
+        are_pinned: bool,
+    ) -> Arc<Self> {
         let seat = |(index, queue)| Seat(UnsafeCell::new(WorkerThread::new(registry.clone(), index, queue)));
         let workers: Box<[Seat]> = queues.into_iter().enumerate().map(seat).collect();
         for index in 0..workers.len() {
             // SAFETY: nobody else knows of the seats yet.
             unsafe { &*workers[index].0.get() }.own_ring();
         }
-        Arc::new(Self { registry, workers, enrols })
+        let of_cpu = are_pinned.then(|| {
+            let mut of_cpu = Vec::new();
+            for index in 0..workers.len() {
+                let cpu = registry.topology.cpu(index).id;
+                of_cpu.resize_with(of_cpu.len().max(cpu + 1), Vec::new);
+                of_cpu[cpu].push(index);
+            }
+            of_cpu.into_boxed_slice()
+        });
+        Arc::new(Self { registry, workers, enrols, of_cpu })
+    }
+
+    /// The seats that the calling thread may take; `None` for any.
+    #[inline]
+    fn of_caller(&self) -> Option<&[usize]> {
+        let seats = self.of_cpu.as_ref()?.get(affinity::current_cpu()?)?;
+        Some(seats.as_slice()).filter(|seats| !seats.is_empty())
     }
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
@@ -116,7 +141,7 @@ impl Seats {
     {
         self.registry.require_workers();
         let sleep = self.registry.sleep();
-        let Some(index) = self.enrols.then(|| sleep.claim_for_guest()).flatten() else {
+        let Some(index) = self.enrols.then(|| sleep.claim_for_guest(self.of_caller())).flatten() else {
             return self.registry.hand_over(None, f);
         };
         // SAFETY: the seat is ours until `visit` is dropped, which is after the last use.
@@ -218,5 +243,31 @@ impl Registry {
         // SAFETY: `done` is set, and the result is taken here only.
         let result = unsafe { job.take_result() };
         result.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(upbeat_loom)))]
+mod tests {
+    use crate::sync::thread;
+    use crate::topology::affinity;
+    use crate::{Pin, Runtime};
+
+    #[test]
+    fn a_guest_of_pinned_workers_sits_where_it_runs() {
+        for cpu in affinity::allowed() {
+            // A thread of its own, whose mask ends with it. The runtime comes first: it deals out the CPUs of who builds it.
+            let test = move || {
+                let runtime = Runtime::builder().workers(5).pin(Pin::Cores).build().unwrap();
+                assert!(affinity::pin(cpu));
+                for _ in 0..100 {
+                    let (ran_on, index) = runtime.install(|worker| (thread::current().id(), worker.index()));
+                    let is_guest = ran_on == thread::current().id();
+                    let seats = (0..5).filter(|&seat| runtime.topology().cpu(seat).id == cpu).count();
+                    let fits = runtime.topology().cpu(index).id == cpu || seats == 0;
+                    assert!(!is_guest || fits, "on CPU {cpu} in the seat of worker {index}");
+                }
+            };
+            std::thread::spawn(test).join().unwrap();
+        }
     }
 }

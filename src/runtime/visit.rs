@@ -63,7 +63,7 @@ impl Visit {
     fn begin(worker: &'static WorkerThread) -> Self {
         let registry = worker.registry();
         registry.sleep().set_absent(worker.index(), false);
-        registry.sleep().enter_active();
+        registry.sleep().enter_active(worker.index(), false);
         registry.begin_busy(worker.index());
         worker.offer_next();
         Self(worker)

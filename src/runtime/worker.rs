@@ -102,6 +102,12 @@ impl WorkerThread {
         self.ring.ring().ask();
     }
 
+    /// Makes the next fork wake a sleeper, for nobody is awake but this worker.
+    pub(super) fn wake_at_next_fork(&self) {
+        self.last_wake.set(0);
+        self.offer_next();
+    }
+
     /// Somebody asked: the oldest half of the private frames, `newest` being the last of them, becomes public. If any did, a
     /// sleeper is woken, unless this worker woke one less than a heartbeat ago.
     #[cold]

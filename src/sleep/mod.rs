@@ -110,9 +110,13 @@ impl Sleep {
         claimed
     }
 
-    /// Claims a seat for a caller from outside: the lowest free one. A watcher that napped there watches no more.
-    pub fn claim_for_guest(&self) -> Option<usize> {
-        let index = self.claim_any(u64::trailing_zeros, |index| self.try_claim(index), 0..self.free.len())?;
+    /// Claims a seat for a caller from outside: one of `seats` if given, else the lowest free one. A watcher that napped there watches
+    /// no more.
+    pub fn claim_for_guest(&self, seats: Option<&[usize]>) -> Option<usize> {
+        let index = match seats {
+            Some(seats) => seats.iter().copied().find(|&index| self.try_claim(index)),
+            None => self.claim_any(u64::trailing_zeros, |index| self.try_claim(index), 0..self.free.len()),
+        }?;
         if self.watcher.load(Ordering::Relaxed) == index + 1 {
             self.stop_watching(index);
         }
@@ -350,13 +354,20 @@ impl Sleep {
         self.hungry.load(Ordering::Relaxed) > 0 || self.has_sleepers()
     }
 
-    /// A worker begins to run tasks after it had none. Wakes a watcher for it when nobody watches.
-    pub fn enter_active(&self) {
-        // Pairs with the fence in `release`: who leaves the watch sees us awake, or we see that nobody watches.
+    /// Worker `index` begins to run tasks after it had none. Wakes a watcher when nobody watches, but not if it `may_wait` and nobody
+    /// else is awake: then it is for the caller to wake one as soon as there is something to share. False in that case.
+    pub fn enter_active(&self, index: usize, may_wait: bool) -> bool {
+        // Pairs with the fence in `release`: who leaves the watch sees us awake, or we see that nobody watches. And of two who begin at
+        // the same time one sees the other.
         full_fence!("sleep_active_fence");
-        if !self.is_watched() {
+        if self.is_watched() {
+            return true;
+        }
+        let waits = may_wait && !self.others_awake(index);
+        if !waits {
             self.wake_one();
         }
+        !waits
     }
 
     #[cfg(upbeat_loom)]

@@ -1,4 +1,4 @@
-//! The CPUs that this process may use, and pinning a thread to one.
+//! The CPUs that this process may use, which one a thread runs on, and pinning a thread to one.
 
 /// The CPU numbers in the calling thread's affinity mask; empty where the system has no such thing.
 #[cfg(target_os = "linux")]
@@ -26,6 +26,15 @@ pub(crate) fn pin(cpu: usize) -> bool {
     unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) == 0 }
 }
 
+/// The CPU that the calling thread runs on at this moment, if the system says.
+#[cfg(target_os = "linux")]
+#[inline]
+pub(crate) fn current_cpu() -> Option<usize> {
+    // SAFETY: takes nothing and gives a number, negative for "not known".
+    let cpu = unsafe { libc::sched_getcpu() };
+    usize::try_from(cpu).ok()
+}
+
 #[cfg(target_os = "linux")]
 fn empty_set() -> libc::cpu_set_t {
     // SAFETY: a CPU set is an array of integers, for which zeros are a value.
@@ -36,6 +45,12 @@ fn empty_set() -> libc::cpu_set_t {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn allowed() -> Vec<usize> {
     Vec::new()
+}
+
+/// Not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn current_cpu() -> Option<usize> {
+    None
 }
 
 /// Not possible on this system.
