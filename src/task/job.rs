@@ -99,7 +99,7 @@ impl InstallRef {
     }
 }
 
-/// A scope's closure whose borrows the type no longer shows.
+/// A closure whose borrows the type no longer shows.
 pub(crate) type ErasedClosure = Box<dyn FnOnce(&Worker) + Send + 'static>;
 
 /// Forgets that `closure` borrows from `'env`.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::cancel::{self, CancelToken, Cancelled};
 use super::frame::Worker;
 use super::isolate::{self, Region};
-use super::job::{erase, ErasedClosure};
 use super::latch::Latch;
 use super::unwind::{catch, discard, Payload};
 use super::{Task, Then};
@@ -56,9 +55,13 @@ mod count {
 #[allow(unreachable_pub)]
 pub use count::Count;
 
+/// A task of a scope, which gets its scope from whoever runs it: he has it, and a count of references each would cost two writes
+/// to a word that all workers share.
+type Body<'env> = Box<dyn FnOnce(&Worker, &Arc<Shared>) + Send + 'env>;
+
 /// What a scope's tasks and its owner share.
 pub(crate) struct Shared {
-    queue: Injector<ErasedClosure>,
+    queue: Injector<Body<'static>>,
     count: Count,
     latch: Latch,
     /// The first panic of a task.
@@ -74,12 +77,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Runs one task of the scope, if one waits.
-    pub(crate) fn run_one(&self, thread: &WorkerThread, then: Then) -> bool {
-        let Some(closure) = self.queue.steal() else {
+    pub(crate) fn run_one(self: &Arc<Self>, thread: &WorkerThread, then: Then) -> bool {
+        let Some(body) = self.queue.steal() else {
             thread.ending(then);
             return false;
         };
-        match catch(move || thread.enter(closure)) {
+        match catch(move || thread.enter(|worker| body(worker, self))) {
             // A task that was dropped, or whose loop stopped, stands in no panic's way; who has the token is told by that.
             Err(payload) if self.token.is_none() || !payload.is::<Cancelled>() => self.keep_first(payload),
             Ok(()) | Err(_) => {}
@@ -121,9 +124,9 @@ type Invariant<'env> = fn(&'env ()) -> &'env ();
 
 /// A place to spawn tasks that may borrow anything that outlives the scope; see [`scope`](crate::scope).
 pub struct Scope<'scope, 'env> {
-    shared: Arc<Shared>,
+    shared: &'scope Arc<Shared>,
     /// `'env` is invariant, so that a scope cannot pass for one of shorter-lived borrows.
-    env: PhantomData<&'scope Invariant<'env>>,
+    env: PhantomData<Invariant<'env>>,
 }
 
 impl<'env> Scope<'_, 'env> {
@@ -140,16 +143,18 @@ impl<'env> Scope<'_, 'env> {
     /// assert_eq!(parts, [1, 2, 3, 4]);
     /// ```
     pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
-        let registry = &self.shared.registry;
-        let scope = Scope { shared: self.shared.clone(), env: PhantomData };
-        let closure: Box<dyn FnOnce(&Worker) + Send + 'env> = match self.shared.token.clone() {
-            None => Box::new(registry.inherit(move |_| f(&scope))),
-            Some(token) => Box::new(registry.inherit(move |_| token.begin(move || f(&scope)))),
-        };
-        // SAFETY: `run` below returns only when every counted closure has run, and `'env` outlives that call.
-        let closure = unsafe { erase(closure) };
+        let context = self.shared.registry.capture();
+        let body: Body<'env> = Box::new(move |worker, shared| {
+            let run = || f(&Scope { shared, env: PhantomData });
+            worker.thread().within(context.as_ref(), || match &shared.token {
+                None => run(),
+                Some(token) => token.clone().begin(run),
+            });
+        });
+        // SAFETY: only the lifetime changes; `run` below returns only when every counted task has run, and `'env` outlives that call.
+        let body = unsafe { std::mem::transmute::<Body<'env>, Body<'static>>(body) };
         self.shared.count.add();
-        self.shared.queue.push(closure);
+        self.shared.queue.push(body);
         let (registry, region) = (&self.shared.registry, self.shared.region.clone());
         registry.submit_from(region, Task::Scoped(self.shared.clone()));
     }
@@ -205,7 +210,7 @@ where
         token: token.clone(),
         region: isolate::current(),
     });
-    let scope = Scope { shared: shared.clone(), env: PhantomData };
+    let scope = Scope { shared: &shared, env: PhantomData };
     let body = || worker.entered(|| f(&scope));
     let result = match token {
         None => catch(body),
