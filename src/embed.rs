@@ -207,16 +207,20 @@ impl Done {
         }
     }
 
-    /// It is done, says `worker`. Who waits may free this before the call returns.
-    pub fn set(&self, worker: &Worker) {
-        match self {
-            Self::Worker(index, latch) => {
-                let index = *index;
-                if latch.set() {
-                    worker.thread().registry().sleep().unpark(index);
-                }
-            }
-            Self::Other(latch) => latch.clone().set(),
+    /// It is done, says `worker`. Who waits may free this before the call returns, so it takes no reference, which would have to stay valid
+    /// until then.
+    ///
+    /// # Safety
+    /// `this` is valid until it is set, which happens here and nowhere else.
+    pub unsafe fn set(this: *const Self, worker: &Worker) {
+        // SAFETY: valid, as it is not set yet.
+        let (index, latch) = match unsafe { &*this } {
+            Self::Worker(index, latch) => (*index, &raw const *latch),
+            Self::Other(latch) => return latch.clone().set(),
+        };
+        // SAFETY: valid until it is set; a latch is an atomic and nothing else, so it may go while `set` has it.
+        if unsafe { &*latch }.set() {
+            worker.thread().registry().sleep().unpark(index);
         }
     }
 }

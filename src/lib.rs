@@ -23,8 +23,11 @@
 //! | a task that outlives the caller | [`spawn`] |
 //! | a future, or a result to `.await` | [`spawn_future`], [`block_on`], [`JoinHandle`] |
 //! | a loop | [`par`] |
+//! | to stop what is no longer wanted; to put something first | [`CancelToken`]; [`spawn_with`] |
+//! | to hold a lock across a join | [`isolate`] |
 //! | your own set of threads | [`Runtime`] |
-//! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`] |
+//! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`]; `{runtime:?}` says what each worker does now |
+//! | to find a race or a dependence on the order | [`Mode`]; `upbeat::loom` under `--cfg upbeat_loom` (`docs/loom.md`) |
 //!
 //! The free functions use the current runtime: the one whose worker this thread is, else the global one, which is built at
 //! the first use with [`UPBEAT_WORKERS`](Builder::workers) workers.
@@ -33,6 +36,7 @@
 #[allow(unreachable_pub)]
 mod deque;
 #[doc(hidden)]
+#[allow(unsafe_code)]
 pub mod embed;
 mod error;
 mod heartbeat;
@@ -74,6 +78,9 @@ pub mod model;
 ///
 /// `a` runs first on this thread; `b` after it, or meanwhile on a worker that stole it. On a thread that is no worker, both
 /// run on the global runtime.
+///
+/// The two must not wait for each other, by a channel or a barrier: `b` may not begin before `a` has ended, however many workers are
+/// idle. What waits for something else is a task of a [`scope`] or of [`spawn`], which is public from the start.
 ///
 /// # Panics
 /// When either closure panics, after both have stopped; `a`'s panic wins. If `a` panics and `b` has not begun,
@@ -157,6 +164,8 @@ where
 }
 
 /// Runs `f` some time soon on a worker; it is public at once, so any idle worker may take it.
+///
+/// The end of `main` does not wait for tasks of the global runtime: join what must be done by then. Dropping a [`Runtime`] does wait.
 ///
 /// ```
 /// let handle = upbeat::spawn(|| (1..=5).product::<u32>());
@@ -249,8 +258,11 @@ where
 
 /// Spawns a future that the workers poll: at once, and whenever it was woken.
 ///
-/// It is polled by one worker at a time. What it awaits may be woken by anybody: another task, a thread, another executor's timer.
-/// upbeat has no timers and no sockets of its own.
+/// It is polled by one worker at a time. What it awaits may be woken by anybody: another task, a thread, another executor.
+/// upbeat has no timers and no sockets of its own. Those of tokio look for their runtime in a thread-local and panic where there is none;
+/// they work in the futures of a runtime that carries it there:
+/// `.task_context(|| Handle::try_current().ok(), |handle, run| { let _entered = handle.as_ref().map(Handle::enter); run() })`
+/// (see [`Builder::task_context`]).
 ///
 /// ```
 /// let answer = upbeat::spawn_future(async {

@@ -324,3 +324,39 @@ fn a_task_without_the_token_is_not_stopped() {
         assert_eq!(outcome, Ok(4_999_950_000));
     });
 }
+
+/// A reduction that was short begins where it is called; it is told all the same that it was cancelled.
+#[test]
+fn a_reduction_that_was_short_is_cancelled() {
+    let runtime = runtime(2);
+    let cancel_at = AtomicUsize::new(usize::MAX);
+    let run = |token: &CancelToken| {
+        let item = |i: usize| {
+            if i == cancel_at.load(Ordering::Relaxed) {
+                token.cancel();
+            }
+            i as u64
+        };
+        token.run(|| upbeat::par::map_reduce(0..600, item, |a, b| a + b, || 0))
+    };
+    for outside in [false, true] {
+        cancel_at.store(usize::MAX, Ordering::Relaxed);
+        for _ in 0..50 {
+            let sum = if outside {
+                run(&CancelToken::new())
+            } else {
+                runtime.install(|_| run(&CancelToken::new()))
+            };
+            assert_eq!(sum, Ok(600 * 599 / 2));
+        }
+        for at in [0, 1, 20, 511, 512, 599] {
+            cancel_at.store(at, Ordering::Relaxed);
+            let sum = if outside {
+                run(&CancelToken::new())
+            } else {
+                runtime.install(|_| run(&CancelToken::new()))
+            };
+            assert_eq!(sum, Err(Cancelled), "cancelled at {at}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! What coarse leaves promise: while workers idle, both sides of a join run at once, however long the left one takes and
 //! though it never looks up. Proven by leaves that wait for each other, so nothing here depends on timing.
 //!
-//! Not promised: that a worker which falls idle after the left side began gets the right one; that two items of one leaf of a
-//! `map_reduce` run at once when the loop's items were short the times before.
+//! Not promised: that a worker which falls idle after the left side began gets the right one; that two items of a loop of 16 or more run
+//! at once when it was short the times before, or two of one leaf of a `map_reduce`.
 
 mod support;
 
@@ -96,6 +96,39 @@ fn two_items_of_a_loop_meet() {
             runtime.install(|_| par::for_each(0..2, |i| meeting.arrive(i)));
             let meeting = Meeting::of(2);
             runtime.install(|_| par::chunks_mut(&mut [0; 2], 1, |i, _| meeting.arrive(i)));
+        }
+    });
+}
+
+/// However short a loop of a few chunks was before, and however many elements they have.
+#[test]
+fn two_chunks_meet_after_many_short_ones() {
+    watched("two chunks", || {
+        let runtime = runtime(2);
+        let mut data = [0u8; 4096];
+        for _ in 0..20 {
+            for is_long in [false; 50].into_iter().chain([true]) {
+                let meeting = Meeting::of(2);
+                let arrive = |i: usize| {
+                    if is_long && i < 2 {
+                        meeting.arrive(i)
+                    }
+                };
+                runtime.install(|_| par::chunks_mut(&mut data, 2048, |i, _| arrive(i)));
+                let meeting = Meeting::of(2);
+                let arrive = |i: usize| {
+                    if is_long && i < 2 {
+                        meeting.arrive(i)
+                    }
+                };
+                let address = data.as_ptr().addr();
+                let place = |chunk: &[u8]| (chunk.as_ptr().addr() - address) / 2048;
+                let chunks = runtime.install(|_| {
+                    let map = |chunk: &[u8]| (arrive(place(chunk)), 1).1;
+                    par::map_reduce_chunks(&data, map, |a, b| a + b, || 0)
+                });
+                assert_eq!(chunks, 4);
+            }
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Measures the bound of `upbeat_benches::serial` at every size and prints the violations.
 
 use upbeat::Runtime;
-use upbeat_benches::serial::{check, families, measure, Effort, Outcome};
+use upbeat_benches::serial::{check, families, measure, slowness, Effort, Outcome};
 
 use crate::arguments::Arguments;
 
@@ -58,6 +58,11 @@ fn line(outcome: &Outcome) -> String {
 
 fn summary(violations: &[(&str, Outcome)]) {
     println!("\n{} violations of the bound of never slower than serial", violations.len());
+    let slowness = slowness();
+    let scaled = violations.iter().filter(|violation| violation.1.is_violation_on(slowness)).count();
+    println!(
+        "{scaled} with the costs of entry and joins times {slowness:.2}, as much slower as this machine is than theirs"
+    );
     let worst = violations.iter().max_by(|a, b| {
         let share = |outcome: &Outcome| outcome.parallel / outcome.bound;
         share(&a.1).total_cmp(&share(&b.1))

@@ -67,7 +67,8 @@ pub struct WorkerMetrics {
     pub failed_steals: u64,
     /// Times it went to sleep.
     pub parks: u64,
-    /// Time in which it ran tasks; waiting for a thief does not count.
+    /// Time in which it ran tasks. Waiting for a thief or a scope does not count, waiting for a [`JoinHandle`](crate::JoinHandle) or in
+    /// [`block_on`](crate::block_on) does.
     pub busy: Duration,
 }
 

@@ -44,7 +44,7 @@ pub(super) fn drive<L: Loop>(count: usize, body: &L) -> L::Part {
     let token = cancel::current();
     let job = Job { body, first: 0, token: token.as_ref(), ended: AtomicBool::new(false) };
     let (mut first, mut part) = (0, body.begin(0));
-    if job.site().is_short(count.saturating_mul(body.weight())) && is_alone_allowed() {
+    if job.site().is_short(count, count.saturating_mul(body.weight())) && is_alone_allowed() {
         (first, part) = job.begin_alone(count, part);
         if first == count || job.ended.load(Ordering::Relaxed) {
             return part;

@@ -3,7 +3,12 @@
 //! A loop runs its range in order on one worker, in chunks that grow until one lasts a few microseconds. What it has not
 //! begun lies in a word from which an idle worker may take the upper half; between two chunks the loop looks whether somebody
 //! asked for work, and shares if what is left is worth it. A loop that nobody helps with is a sequential loop. The protocol and
-//! its numbers are in `README.md` beside this file.
+//! its numbers are in `src/par/README.md`.
+//!
+//! Items must not wait for each other: one worker may run all of them, in order. The loops take index ranges, and `chunks` and
+//! the like slices; `0..data.len()` with `data[i]` in the closure is a loop over a slice. How many elements a chunk has decides what `f` sees, not
+//! what a worker takes: a few hundred cheap ones keep the cost of calling `f` small, and [`map_reduce_chunks`], whose chunks have 1024 at
+//! least, is for cheap ones only.
 //!
 //! A loop under a [`CancelToken`](crate::CancelToken) stops between two chunks when that is cancelled.
 //!

@@ -166,9 +166,9 @@ impl<M, C> Tree<M, C> {
         items.fold(sum, |sum, i| (self.combine)(sum, (self.map)(i)))
     }
 
-    /// The first item of `leaf` by the clock, and a few more unless that says enough.
+    /// The first item of `leaf` by the clock, and a few more unless that says enough: a short one says little, for it may be another kind.
     #[inline(always)]
-    fn sample<T>(&self, leaf: usize, is_enough: impl Fn(f64) -> bool) -> Head<T>
+    fn sample<T>(&self, leaf: usize) -> Head<T>
     where
         M: Fn(usize) -> T,
         C: Fn(T, T) -> T,
@@ -177,7 +177,7 @@ impl<M, C> Tree<M, C> {
         let since = Lap::start();
         let first = (self.map)(items.start);
         let each = since.elapsed() as f64;
-        if is_enough(each) || items.len() == 1 {
+        if each >= VERY_COARSE || items.len() == 1 {
             return Head { result: first, items: 1, each };
         }
         let more = SAMPLE.min(items.len() - 1);
@@ -217,7 +217,11 @@ impl<M, C> Tree<M, C> {
         C: Fn(T, T) -> T,
     {
         if leaves.len() == 1 {
-            return self.rest_of_leaf(leaves.start, head);
+            let result = self.rest_of_leaf(leaves.start, head);
+            if let Some(token) = &self.token {
+                token.check();
+            }
+            return result;
         }
         let middle = middle(&leaves);
         let (left, right) = (self.alone(leaves.start..middle, head), self.alone(middle..leaves.end, None));
@@ -243,20 +247,19 @@ impl<M, C> Tree<M, C> {
     {
         let site = Site::of(Self::begin::<T> as *const ());
         let mut head = None;
-        if site.is_short(self.elements(&(0..leaves))) && is_alone_allowed() {
-            let count = self.range.len();
-            let sample = self.sample(0, |each| each >= VERY_COARSE || self.is_short(each, count - 1));
-            if self.is_short(sample.each, count - sample.items) {
-                return self.alone(0..leaves, Some(sample));
+        let count = self.range.len();
+        if site.is_short(count, self.elements(&(0..leaves))) && is_alone_allowed() {
+            let since = Lap::start();
+            let sample = self.sample(0);
+            if !Rest::of(sample.each, count - sample.items).is_worth_sharing() {
+                let result = self.alone(0..leaves, Some(sample));
+                // Of all items, so that one whose first items are short is not taken for short again.
+                site.note((since.elapsed() as f64 / (count * self.weight) as f64) as f32);
+                return result;
             }
             head = Some(sample);
         }
         crate::on_current_worker(|worker| self.begin(worker, 0..leaves, head))
-    }
-
-    /// Whether `items` more, each of which takes `each` ticks, are over before anybody could help.
-    fn is_short(&self, each: f64, items: usize) -> bool {
-        !Rest::of(each, items).is_worth_sharing()
     }
 
     /// The leaves in `leaves`, as a stretch of this worker; `head` is what is done of them.
@@ -372,7 +375,7 @@ impl<M, C> Tree<M, C> {
         C: Fn(T, T) -> T + Sync,
     {
         let items = self.items(leaf);
-        let sample = || worker.entered(|| self.sample(leaf, |each| each >= VERY_COARSE));
+        let sample = || worker.entered(|| self.sample(leaf));
         let Head { mut result, items: done, each } = head.unwrap_or_else(sample);
         let element = (each / self.weight as f64) as f32;
         stretch.site.note(element);

@@ -16,7 +16,7 @@ use crate::task::frame::Worker;
 #[derive(Clone, Copy)]
 pub(super) struct Site(usize);
 
-/// Elements of which the first one is a small part, whatever it takes.
+/// Items of which the first one is a small part, whatever it takes.
 const MANY: usize = 16;
 /// Loops that a thread remembers.
 #[cfg(not(upbeat_loom))]
@@ -73,11 +73,11 @@ impl Site {
         (self.0 >> 4 ^ self.0 >> 10) % REMEMBERED
     }
 
-    /// Whether a loop of `elements` is remembered to be over before anybody could help. Such a loop needs no worker. Not so if it
-    /// has a few only: if these are long this time, to have begun alone costs too much.
+    /// Whether a loop of `items`, which are `elements`, is remembered to be over before anybody could help. Such a loop needs no
+    /// worker. Not so if it has a few items only: if these are long this time, to have begun alone costs too much.
     #[inline]
-    pub(super) fn is_short(self, elements: usize) -> bool {
-        elements >= MANY
+    pub(super) fn is_short(self, items: usize, elements: usize) -> bool {
+        items >= MANY
             && self.each().is_some_and(|each| !Rest::of(f64::from(each), elements).is_worth_sharing())
     }
 

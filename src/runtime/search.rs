@@ -93,6 +93,11 @@ impl WorkerThread {
         self.queue.pop()
     }
 
+    /// Whether its own queue has a task.
+    pub(super) fn has_queued(&self) -> bool {
+        self.queue.len() > 0
+    }
+
     /// Whether a queue has a task for this worker.
     fn has_tasks(&self) -> bool {
         !self.registry.peers[self.index].inbox.is_empty() || self.registry.has_public_tasks()

@@ -190,7 +190,7 @@ impl Drop for Visit<'_> {
             }
         }
         // Only the seat's holder adds to its queue. Asked before, for others must ask with a fence.
-        let leaves_tasks = worker.queue.len() > 0;
+        let leaves_tasks = worker.has_queued();
         sleep.release(index);
         // What came while no seat was free, and what the caller left in its queue, needs a worker now; and whoever is busy a watcher.
         // Who is awake without being busy looks around before it sleeps.

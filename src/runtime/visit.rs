@@ -75,5 +75,9 @@ impl Drop for Visit {
         let registry = self.0.registry();
         registry.end_busy(self.0.index());
         registry.sleep().set_absent(self.0.index(), true);
+        // Between visits this worker runs nothing, and nobody watches it, so what it leaves in its queue is for others.
+        if self.0.has_queued() {
+            registry.sleep().wake_one();
+        }
     }
 }

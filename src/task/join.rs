@@ -21,6 +21,8 @@ impl Worker {
     /// from the closure of the free function, scope or task around them, so inside `a` they put their own work on offer but
     /// not `b`.
     ///
+    /// The two must not wait for each other; see [`join`](crate::join).
+    ///
     /// # Panics
     /// When either closure panics, after both have stopped; `a`'s panic wins. If `a` panics and `b` has not
     /// begun, `b` is dropped without running.

@@ -114,7 +114,8 @@ impl<T> JoinHandle<T> {
     ///
     /// A worker that calls this helps: it runs the task itself if nobody has begun it, else other spawned tasks, which
     /// may nest on its stack (64 at most, and on Linux only while it has a quarter of its stack left). Hold no lock that
-    /// those might take, or wait in [`isolate`](crate::isolate).
+    /// those might take, or wait in [`isolate`](crate::isolate). It takes no part in the joins and loops of the task that it waits for, as the
+    /// waiter of a [`scope`](crate::scope) does.
     ///
     /// ```
     /// let runtime = upbeat::Runtime::new().unwrap();

@@ -99,10 +99,17 @@ impl<'scope> Base<'scope> {
     }
 
     /// A job on `worker` has ended. If it was the last one, the scope may be gone when this returns.
-    fn finish(&self, worker: &Worker) {
-        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The owner waits for this, and not for the count, so all is still there.
-            self.done.set(worker);
+    ///
+    /// # Safety
+    /// The job is counted, so that `this` is valid.
+    unsafe fn finish(this: *const Self, worker: &Worker) {
+        // SAFETY: valid, for the job is still counted.
+        let before = unsafe { &(*this).count }.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 {
+            // SAFETY: the owner waits for `done`, and not for the count, so all is still there.
+            let done = unsafe { &raw const (*this).done };
+            // SAFETY: as above, and the last job alone sets it.
+            unsafe { Done::set(done, worker) };
         }
     }
 }
@@ -122,7 +129,9 @@ where
         if let Err(payload) = halt_unwinding(|| f(worker, scope)) {
             scope.base().keep(payload);
         }
-        scope.base().finish(worker);
+        let base = &raw const *scope.base();
+        // SAFETY: this is the end of a counted job.
+        unsafe { Base::finish(base, worker) };
     };
     // SAFETY: the job is counted, so `run` does not return, and `'scope` does not end, before `f` was run and dropped. Queues
     // run every job: a pool ends only when nobody holds it, and the scope's caller does.

@@ -8,9 +8,11 @@
 mod cases;
 mod loops;
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::timing::{time, Body, Samples};
+use crate::timing::{repeat, time, Body, Samples};
+use crate::workloads::{right_first, Layout, Node};
 
 pub use cases::{families, Family};
 
@@ -50,6 +52,8 @@ pub struct Outcome {
     pub best: f64,
     /// The bound on `parallel`, ns.
     pub bound: f64,
+    /// What a join may cost, ns.
+    pub join_cost: f64,
     /// How often it was measured.
     pub attempts: u32,
 }
@@ -64,11 +68,30 @@ impl Outcome {
     pub fn is_violation(&self) -> bool {
         self.excess() > 0.0
     }
+
+    /// Whether it is broken also with what entry and joins may cost multiplied by `slowness`.
+    pub fn is_violation_on(&self, slowness: f64) -> bool {
+        self.parallel > bound(self.sequential, self.joins, self.join_cost, slowness)
+    }
 }
 
-/// The bound on the parallel time, ns.
-pub fn bound(sequential: f64, joins: u64, join_cost: f64) -> f64 {
-    (TOLERANCE * sequential).max(sequential + ENTRY + joins as f64 * join_cost)
+/// The bound on the parallel time, ns, on a machine that is `slowness` times as slow as the one the costs were set on.
+pub fn bound(sequential: f64, joins: u64, join_cost: f64, slowness: f64) -> f64 {
+    (TOLERANCE * sequential).max(sequential + slowness * (ENTRY + joins as f64 * join_cost))
+}
+
+/// How many times as long as there sequential code takes here: the sum over a tree of 1023 nodes, which is bound by the core and not
+/// by how it was compiled. The machine that the costs were set on needs 1.1 µs.
+pub fn slowness() -> f64 {
+    const THERE: f64 = 1100.0;
+    const CALLS: u64 = 1000;
+    let tree = Node::balanced(1023, Layout::RightFirst);
+    let run = || {
+        let started = Instant::now();
+        repeat(CALLS, || right_first::tree((), black_box(&tree)));
+        started.elapsed().as_nanos() as f64 / CALLS as f64
+    };
+    (0..20).map(|_| run()).fold(f64::INFINITY, f64::min) / THERE
 }
 
 /// How long to measure a size.
@@ -156,7 +179,8 @@ fn measure_once(family: &str, case: &mut Case<'_>, effort: Effort, attempts: u32
         sequential,
         parallel: parallel.median(),
         best: parallel.best(),
-        bound: bound(sequential, case.joins, case.join_cost),
+        bound: bound(sequential, case.joins, case.join_cost, 1.0),
+        join_cost: case.join_cost,
         attempts,
     }
 }
@@ -167,9 +191,10 @@ mod tests {
 
     #[test]
     fn the_bound_is_the_larger_of_the_two() {
-        assert_eq!(bound(1.0, 0, 0.8), 61.0);
-        assert_eq!(bound(1000.0, 100, 0.8), 1140.0);
-        assert_eq!(bound(1e6, 10, 0.8), 1.05e6);
+        assert_eq!(bound(1.0, 0, 0.8, 1.0), 61.0);
+        assert_eq!(bound(1000.0, 100, 0.8, 1.0), 1140.0);
+        assert_eq!(bound(1000.0, 100, 0.8, 2.0), 1280.0);
+        assert_eq!(bound(1e6, 10, 0.8, 1.0), 1.05e6);
     }
 
     #[test]
