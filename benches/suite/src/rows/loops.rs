@@ -34,10 +34,8 @@ fn sums<'a>(bench: &'a Bench, data: &'a [u64]) -> Vec<Contender<'a>> {
         contender!("sequential", Sequential, move |times| repeat(times, || data().iter().sum())),
         contender!("upbeat", Ours, move |times| {
             set.upbeat.install(|_| {
-                repeat(times, || {
-                    let data = data();
-                    upbeat::par::map_reduce(0..data.len(), |i| data[i], |a, b| a + b, || 0)
-                })
+                let sum = |chunk: &[u64]| chunk.iter().sum::<u64>();
+                repeat(times, || upbeat::par::map_reduce_chunks(data(), sum, |a, b| a + b, || 0))
             })
         }),
     ];
