@@ -340,23 +340,17 @@ fn a_reduction_that_was_short_is_cancelled() {
         token.run(|| upbeat::par::map_reduce(0..600, item, |a, b| a + b, || 0))
     };
     for outside in [false, true] {
+        let call = || match outside {
+            true => run(&CancelToken::new()),
+            false => runtime.install(|_| run(&CancelToken::new())),
+        };
         cancel_at.store(usize::MAX, Ordering::Relaxed);
         for _ in 0..50 {
-            let sum = if outside {
-                run(&CancelToken::new())
-            } else {
-                runtime.install(|_| run(&CancelToken::new()))
-            };
-            assert_eq!(sum, Ok(600 * 599 / 2));
+            assert_eq!(call(), Ok(600 * 599 / 2));
         }
         for at in [0, 1, 20, 511, 512, 599] {
             cancel_at.store(at, Ordering::Relaxed);
-            let sum = if outside {
-                run(&CancelToken::new())
-            } else {
-                runtime.install(|_| run(&CancelToken::new()))
-            };
-            assert_eq!(sum, Err(Cancelled), "cancelled at {at}");
+            assert_eq!(call(), Err(Cancelled), "cancelled at {at}");
         }
     }
 }

@@ -213,13 +213,7 @@ impl<T> OwnerEnd<T> {
         let misplaced = !ptr::eq(self.ring.slots[(bottom & MASK) as usize].load(Ordering::Relaxed), expected);
         // The last task is taken as a thief takes it: cheaper than a fence, and index `bottom` is used up, as below.
         if self.ring.top.0.load(Ordering::Relaxed) == bottom && !misplaced {
-            let won = self
-                .ring
-                .top
-                .0
-                .compare_exchange(bottom, bottom + 1, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-            return if won { Taken::Back } else { Taken::Stolen };
+            return self.take_last(bottom);
         }
         // Release: a thief may meet `bottom` for the first time here, and this store must show what `offer` showed.
         self.ring.bottom.0.store(bottom, ordering!("ring_pop_lower", Release));
@@ -233,20 +227,18 @@ impl<T> OwnerEnd<T> {
             self.bottom.set(bottom);
             return Taken::Back;
         }
-        let won = top == bottom
-            // Relaxed: one word decides who wins, and nothing of ours goes with it.
-            && self
-                .ring
-                .top
-                .0
-                .compare_exchange(bottom, bottom + 1, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
+        let taken = if top == bottom { self.take_last(bottom) } else { Taken::Stolen };
         // Either way index `bottom` is used up, and the ring is empty.
         self.ring.bottom.0.store(bottom + 1, Ordering::Relaxed);
-        if won {
-            Taken::Back
-        } else {
-            Taken::Stolen
+        taken
+    }
+
+    /// Takes the last task, at index `last`, as a thief takes it.
+    fn take_last(&self, last: u64) -> Taken {
+        // Relaxed: one word decides who wins, and nothing of ours goes with it.
+        match self.ring.top.0.compare_exchange(last, last + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Taken::Back,
+            Err(_) => Taken::Stolen,
         }
     }
 }

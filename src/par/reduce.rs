@@ -238,6 +238,14 @@ struct Head<T> {
 }
 
 impl<M, C> Tree<M, C> {
+    fn site<T: Send>() -> Site
+    where
+        M: Fn(usize) -> T + Sync,
+        C: Fn(T, T) -> T + Sync,
+    {
+        Site::of(Self::begin::<T> as *const ())
+    }
+
     /// The whole tree. One that was short the last times begins where it is called; it is handed to a worker, and shared, when it
     /// turns out longer.
     fn reduce<T: Send>(&self, leaves: usize) -> T
@@ -245,7 +253,7 @@ impl<M, C> Tree<M, C> {
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
     {
-        let site = Site::of(Self::begin::<T> as *const ());
+        let site = Self::site::<T>();
         let mut head = None;
         let count = self.range.len();
         if site.is_short(count, self.elements(&(0..leaves))) && is_alone_allowed() {
@@ -268,7 +276,7 @@ impl<M, C> Tree<M, C> {
         M: Fn(usize) -> T + Sync,
         C: Fn(T, T) -> T + Sync,
     {
-        let site = Site::of(Self::begin::<T> as *const ());
+        let site = Self::site::<T>();
         let each = site.each();
         let offered = leaves.len() > 1 && site.is_offered(worker, self.elements(&leaves));
         let stretch = Stretch {

@@ -270,6 +270,11 @@ impl Registry {
 
     /// Notes that a busy stretch begins.
     pub(crate) fn begin_busy(&self, worker: usize) {
-        self.peers[worker].counters.busy_since.store(ticks().max(1), Ordering::Relaxed);
+        self.begin_busy_at(worker, ticks());
+    }
+
+    /// Notes that a busy stretch began at `now`, ticks.
+    pub(crate) fn begin_busy_at(&self, worker: usize, now: u64) {
+        self.peers[worker].counters.busy_since.store(now.max(1), Ordering::Relaxed);
     }
 }

@@ -235,17 +235,19 @@ impl WorkerThread {
     /// One turn of the loop without its sleep.
     #[cfg(upbeat_loom)]
     pub(crate) fn run_something(&self) -> bool {
-        self.registry.sleep().begin_hunger();
-        let found = self.find_work().map(|work| self.run(work)).is_some();
-        self.registry.sleep().end_hunger();
-        found
+        self.run_found(|| self.find_work())
     }
 
     /// As above, for joins alone.
     #[cfg(upbeat_loom)]
     pub(crate) fn run_stolen_join(&self) -> bool {
+        self.run_found(|| self.steal_join())
+    }
+
+    #[cfg(upbeat_loom)]
+    fn run_found(&self, find: impl FnOnce() -> Option<Work>) -> bool {
         self.registry.sleep().begin_hunger();
-        let found = self.steal_join().map(|work| self.run(work)).is_some();
+        let found = find().map(|work| self.run(work)).is_some();
         self.registry.sleep().end_hunger();
         found
     }

@@ -12,7 +12,7 @@ use super::current::with_current;
 use super::registry::Registry;
 use super::worker::WorkerThread;
 use crate::heartbeat::sites::Key;
-use crate::sync::{ticks, Local, Ordering};
+use crate::sync::{ticks, Local};
 use crate::task::frame::Worker;
 use crate::task::isolate;
 use crate::task::job::InstallJob;
@@ -148,7 +148,7 @@ impl Seats {
         let worker = unsafe { self.worker(index) };
         let visit = Visit { worker, site: Key::new(Self::enrol::<F, R> as *const ()), begun: ticks() };
         worker.is_guest.set(true);
-        worker.busy_since().store(visit.begun.max(1), Ordering::Relaxed);
+        self.registry.begin_busy_at(index, visit.begun);
         if self.workers.len() > 1 {
             // One of many short regions may be long this time, so somebody watches, if only now and then; after a long pause nobody
             // does. And its first fork may be the only one, so it is offered.

@@ -74,20 +74,13 @@ impl Registry {
 impl WorkerThread {
     /// Waits for `latch`, whose setter wakes this worker, and runs anything meanwhile.
     pub(crate) fn wait_for_latch_as_tenant(&self, latch: &Latch) {
-        let sleep = self.registry.sleep();
+        // Nobody is a guest here, so the setter finds the worker's own thread.
         let nap = |nap| {
-            // As in `wait`: before the setter can learn that somebody sleeps here.
-            if self.is_guest.get() {
-                sleep.note_guest(self.index, Some(thread::current()));
-            }
             if latch.announce_waiter() {
                 thread::park_timeout(nap);
             }
         };
         self.wait_as_tenant(|| latch.is_set(), nap);
-        if self.is_guest.get() {
-            sleep.note_guest(self.index, None);
-        }
     }
 
     /// Waits and runs anything meanwhile; `nap` sleeps for as long as it is told, or until `is_done` may hold.

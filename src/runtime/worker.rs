@@ -10,7 +10,6 @@ use super::registry::Registry;
 use super::search::Thief;
 use crate::deque::{OwnerEnd, Taken};
 use crate::observe::counters::count;
-use crate::sync::statistic::AtomicU64;
 use crate::sync::{spin, thread, ticks, Local, Ordering, HAS_TIME};
 use crate::task::frame::{Stolen, Worker};
 use crate::task::inherit::Captured;
@@ -90,11 +89,6 @@ impl WorkerThread {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
-    }
-
-    /// When the task began that this worker runs, ticks.
-    pub(super) fn busy_since(&self) -> &AtomicU64 {
-        &self.registry.peers[self.index].counters.busy_since
     }
 
     /// Makes the next fork answer as if somebody had asked: for work so coarse that to offer it costs nothing.
@@ -181,7 +175,7 @@ impl WorkerThread {
     /// Runs `f` at the root of a chain of its own.
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&Worker) -> R) -> R {
         self.touch();
-        // SAFETY: it is this thread's own ring, and `serve`, which we are called from, has made us its owner.
+        // SAFETY: the ring is that of the seat which this thread holds, and leads to `self` since the seats were made.
         let root = unsafe { Worker::root(self.ring.ring()) };
         let _guard = AbortInChild(&self.registry);
         root.entered(|| f(&root))
