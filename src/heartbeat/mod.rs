@@ -1,7 +1,8 @@
 //! The beat: how often work may be shared, so that sharing stays a small part of the work. `README.md` has the rules.
 //!
 //! No thread and no timer keeps it: the idle do. [`rate`] says when a thief asks and takes, [`sites`] whether a region is worth
-//! waking somebody for.
+//! waking somebody for, [`thrift`] when a thief is back too soon at a queue of tiny jobs.
 
 pub(crate) mod rate;
 pub(crate) mod sites;
+pub(crate) mod thrift;

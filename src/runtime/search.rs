@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::seat::Seats;
 use super::worker::{Work, WorkerThread, NAP};
 use crate::heartbeat::rate::{Sight, Verdict};
+use crate::heartbeat::thrift::Thrift;
 use crate::observe::counters::count;
 use crate::sleep::Woken;
 use crate::steal::Generator;
@@ -27,12 +28,19 @@ pub(crate) struct Thief {
     generator: Generator,
     order: Vec<usize>,
     sights: Vec<Sight>,
+    /// The same of their queues.
+    thrifts: Vec<Thrift>,
 }
 
 impl Thief {
     /// What it remembers of worker `victim`.
     pub(super) fn sight(&mut self, victim: usize) -> &mut Sight {
         &mut self.sights[victim]
+    }
+
+    /// What it remembers of the queue of worker `victim`.
+    pub(super) fn thrift(&mut self, victim: usize) -> &mut Thrift {
+        &mut self.thrifts[victim]
     }
 
     pub(super) fn generator(&mut self) -> &mut Generator {
@@ -44,6 +52,7 @@ impl Thief {
             generator: Generator::new(seed),
             order: Vec::with_capacity(workers),
             sights: vec![Sight::default(); workers],
+            thrifts: vec![Thrift::default(); workers],
         }
     }
 }
@@ -108,8 +117,11 @@ impl WorkerThread {
         let registry = &self.registry;
         let others = || {
             let peers = &registry.peers;
-            let mut others = (1..peers.len()).map(|step| &peers[(self.index + step) % peers.len()]);
-            others.find_map(|peer| peer.queue.steal())
+            let mut others = (1..peers.len()).map(|step| (self.index + step) % peers.len());
+            match registry.tenant() {
+                Some(_) => others.find_map(|victim| self.steal_job(victim)),
+                None => others.find_map(|victim| peers[victim].queue.steal()),
+            }
         };
         let inbox = &registry.peers[self.index].inbox;
         let own = registry.urgent.steal().or_else(|| self.pop_own()).or_else(|| inbox.steal());
@@ -129,7 +141,7 @@ impl WorkerThread {
         let registry = &*self.registry;
         let counters = &registry.peers[self.index].counters;
         let mut thief = self.thief.borrow_mut();
-        let Thief { generator, order, sights } = &mut *thief;
+        let Thief { generator, order, sights, .. } = &mut *thief;
         order.clear();
         registry.policy.victims(self.index, &registry.topology, generator, order);
         let now = ticks();
@@ -145,6 +157,10 @@ impl WorkerThread {
                     let task = peer.ring.steal();
                     if !task.is_null() {
                         sight.took();
+                        if registry.tenant().is_some() && peer.ring.oldest().is_none() {
+                            // It may be in a long step without a fork: there should be another one when we are done with this.
+                            peer.ring.ask();
+                        }
                         count(&counters.steals[registry.topology.distance(self.index, victim) as usize], 1);
                         // SAFETY: the ring holds tasks of joins that wait for them, and the CAS made this one ours.
                         return Some(Work::Join(unsafe { Stolen::new(task) }, victim));

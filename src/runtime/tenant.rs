@@ -202,6 +202,20 @@ impl WorkerThread {
         true
     }
 
+    /// A task from the queue of worker `victim`, unless those before were too small to be taken (`heartbeat::thrift`).
+    pub(super) fn steal_job(&self, victim: usize) -> Option<Task> {
+        let rule = &self.registry.rule;
+        let mut thief = self.thief.borrow_mut();
+        let thrift = thief.thrift(victim);
+        let begun = ticks();
+        if !thrift.may_take(begun, rule) {
+            return None;
+        }
+        let task = self.registry.peers[victim].queue.steal()?;
+        thrift.took(begun, ticks(), rule);
+        Some(task)
+    }
+
     /// Runs the oldest task that was sent to this worker.
     fn run_sent(&self) -> bool {
         let task = self.registry.peers[self.index].inbox.steal();

@@ -23,6 +23,11 @@ fn quicksort(data: &mut [u32]) {
     rayon::join(|| quicksort(left), || quicksort(right));
 }
 
+/// Work of two thirds of a nanosecond a step, about.
+fn turns(i: usize, steps: usize) -> usize {
+    (0..steps).fold(i, |x, k| x.rotate_left(5) ^ k)
+}
+
 /// Numbers without order.
 fn numbers(count: u32) -> Vec<u32> {
     (0..count).map(|i| i.wrapping_mul(0x9e37_79b9) ^ (i >> 3)).collect()
@@ -48,6 +53,22 @@ pub(crate) fn run(rows: &Rows) {
     spawns();
     assert_eq!(count.load(Ordering::Relaxed), 1000);
     rows.row("1000 spawns", spawns);
+    for (length, steps) in [("0.3", 450), ("1", 1500), ("5", 7500)] {
+        let sum = AtomicUsize::new(0);
+        let spawns = || {
+            rayon::scope(|scope| {
+                for i in 0..1000 {
+                    let sum = &sum;
+                    scope.spawn(move |_| {
+                        sum.fetch_add(turns(i, steps) & 1, Ordering::Relaxed);
+                    });
+                }
+            })
+        };
+        spawns();
+        assert_eq!(sum.load(Ordering::Relaxed), (0..1000).filter(|&i| turns(i, steps) & 1 == 1).count());
+        rows.row(&format!("1000 spawns of {length} us"), spawns);
+    }
     rows.row("broadcast", || rayon::broadcast(|context| context.index()));
 
     for length in [1_000, 100_000, 10_000_000] {
@@ -57,7 +78,7 @@ pub(crate) fn run(rows: &Rows) {
         rows.row(&format!("par_iter sum {length}"), sum);
     }
     // Half of the work is in the last tenth.
-    let work = |i: usize| (0..if i >= 900 { 9000 } else { 1000 }).fold(i, |x, k| x.rotate_left(5) ^ k);
+    let work = |i: usize| turns(i, if i >= 900 { 9000 } else { 1000 });
     let expected = (0..1000).map(work).fold(0, usize::wrapping_add);
     let uneven = || (0..1000).into_par_iter().map(work).reduce(|| 0, usize::wrapping_add);
     assert_eq!(uneven(), expected);
