@@ -41,6 +41,8 @@ sleep_second_look       sleep     nobody_sleeps_through_work_that_was_published
 broadcast_wake          broadcast a_worker_runs_a_broadcast_once
 once_second_look        once      two_threads_that_use_it_first_make_one
 sleep_active_fence      sleep     a_watcher_that_leaves_sees_who_turns_busy
+sleep_active_fence      sleep     a_job_pushed_without_a_fence_is_seen_by_who_falls_asleep
+sleep_wake_seen         sleep     a_job_pushed_without_a_fence_is_seen_by_who_falls_asleep
 seat_claim              sleep     a_thread_that_wakes_by_itself_sees_what_a_guest_did
 seat_release            sleep     a_thread_that_wakes_by_itself_sees_what_a_guest_did
 seat_granted            sleep     a_seat_has_one_holder_and_passes_on_what_that_one_did

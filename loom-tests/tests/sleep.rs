@@ -143,6 +143,37 @@ fn only_one_watches() {
     });
 }
 
+/// A job that a busy worker pushed to its own queue without a fence, and cannot run because it is blocked, against a worker that leaves
+/// the watch to sleep for good. That one is woken, or sees who is busy and watches on.
+#[test]
+fn a_job_pushed_without_a_fence_is_seen_by_who_falls_asleep() {
+    set_naps(Naps::Over);
+    check(3, || {
+        let place = Place::new(2);
+        let other = {
+            let jobs = place.clone();
+            second(&place, move |sleep| {
+                assert!(sleep.try_watch(1));
+                // Nobody was busy, so it leaves.
+                sleep.stop_watching(1);
+                let has_work = || jobs.work.load(Relaxed) > 0;
+                while !jobs.take() {
+                    if sleep.is_watcher(1) || sleep.others_awake(1) && sleep.try_watch(1) {
+                        sleep.rest(1, Some(std::time::Duration::from_micros(1)), has_work);
+                    } else {
+                        sleep.rest(1, None, || has_work() || sleep.needs_watcher(1));
+                    }
+                }
+            })
+        };
+        assert!(place.sleep.try_claim(0));
+        place.sleep.enter_active(0, true);
+        place.work.fetch_add(1, Relaxed);
+        place.sleep.wake_if_seen();
+        other.join().unwrap();
+    });
+}
+
 /// What a seat's holder owns is used by one at a time: a caller that comes while the thread goes to sleep, and the thread itself.
 #[test]
 fn a_seat_has_one_holder_and_passes_on_what_that_one_did() {

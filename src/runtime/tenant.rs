@@ -46,13 +46,11 @@ impl Registry {
         });
         match left {
             Some(job) => self.submit(Task::Job(job)),
-            // No fence, which is a good part of the price of a small job. Should somebody fall asleep at this very moment without a sight
-            // of the task, this worker runs it, or a watcher does, who naps for a moment only while this one is busy. A visitor, who may go
-            // before that, looks into its queue when it goes.
-            None if self.sleep().has_sleepers() => {
-                self.sleep().wake_one();
+            // No fence, which is a good part of the price of a small job. A visitor, who may go before anybody has seen the task, looks into
+            // its queue when it goes.
+            None => {
+                self.sleep().wake_if_seen();
             }
-            None => (),
         }
     }
 

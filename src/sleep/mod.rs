@@ -173,6 +173,14 @@ impl Sleep {
         }
     }
 
+    /// As `wake_one`, for a task that this worker will run itself at the latest, and without a fence: wakes nobody when no free seat was seen.
+    ///
+    /// A worker that goes to sleep at this very moment may miss the task. It then sees this one awake (rule 3) and watches, so
+    /// it looks again after a nap.
+    pub fn wake_if_seen(&self) -> bool {
+        !left_out!("sleep_wake_seen") && self.has_sleepers() && self.wake_one()
+    }
+
     /// Wakes worker `index` if it sleeps. Call after something for it alone was published.
     pub fn wake(&self, index: usize) {
         // As in `wake_one`.
