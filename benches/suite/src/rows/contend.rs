@@ -1,7 +1,8 @@
 //! Stamps out the contenders of a workload that is written with joins.
 
 /// The contenders of a body on the runtimes of `$set`, with the runtime entered once a batch; with `each`, once a call.
-/// `|$state in $cell|` gives them turns with a `RefCell`.
+/// `|$state in $cell|` gives them turns with a `RefCell`. With `both`, each runtime also runs with the sides of its joins swapped, as
+/// sequential code does anyway: the better order of each is what counts.
 macro_rules! contenders {
     ($set:expr, $(|$state:ident in $cell:ident|)? $body:ident($($argument:expr),*)) => {{
         #[allow(unused_mut)]
@@ -20,6 +21,23 @@ macro_rules! contenders {
         list.push(contender!("rayon", Peer, |times| {
             $(let $state = &mut *$cell.borrow_mut();)?
             $set.rayon.install(|| crate::timing::repeat(times, || crate::workloads::on_rayon::$body((), $($argument),*)))
+        }));
+        list
+    }};
+    (both $set:expr, $body:ident($($argument:expr),*)) => {{
+        #[allow(unused_mut)]
+        let mut list = contenders!($set, $body($($argument),*));
+        list.push(contender!("upbeat, sides swapped", Ours, |times| {
+            $set.upbeat.install(|worker| crate::timing::repeat(times, || crate::workloads::on_upbeat_swapped::$body(worker, $($argument),*)))
+        }));
+        #[cfg(feature = "peers")]
+        list.push(contender!("chili, sides swapped", Peer, |times| {
+            let mut scope = $set.chili.scope();
+            crate::timing::repeat(times, || crate::workloads::on_chili_swapped::$body(&mut scope, $($argument),*))
+        }));
+        #[cfg(feature = "peers")]
+        list.push(contender!("rayon, sides swapped", Peer, |times| {
+            $set.rayon.install(|| crate::timing::repeat(times, || crate::workloads::on_rayon_swapped::$body((), $($argument),*)))
         }));
         list
     }};

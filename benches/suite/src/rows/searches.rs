@@ -12,7 +12,7 @@ fn row<'a>(work: String, answer: u64, goal: Goal, contenders: Vec<Contender<'a>>
 pub(super) fn rows(bench: &Bench, with: With<'_>) {
     let n = bench.size(12, 35);
     let goal = Goal::of_table(20.0, 88.0, 22.9);
-    let contenders = contenders!(bench.two, fib(black_box(n)));
+    let contenders = contenders!(both bench.two, fib(black_box(n)));
     with(row(format!("fib({n}), no cut-off"), sequential::fib((), n), goal, contenders));
 
     for (n, goal) in [
@@ -20,13 +20,13 @@ pub(super) fn rows(bench: &Bench, with: With<'_>) {
         (bench.size(6, 13), Goal::of_table(13.5, 25.4, 27.9)),
     ] {
         let board = (1 << n) - 1;
-        let contenders = contenders!(bench.two, queens(black_box(board)));
+        let contenders = contenders!(both bench.two, queens(black_box(board)));
         with(row(format!("{n} queens"), sequential::queens((), board), goal, contenders));
     }
 
     let root = bench.size(3, 2000);
     let nodes = sequential::search((), root);
-    let contenders = contenders!(bench.two, search(black_box(root)));
+    let contenders = contenders!(both bench.two, search(black_box(root)));
     let work = format!("unbalanced tree (UTS) of {nodes} nodes");
     with(row(work, nodes, Goal::of_table(1.5, 4.37, 2.01), contenders));
 }

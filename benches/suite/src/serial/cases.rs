@@ -8,7 +8,7 @@ use upbeat::Runtime;
 use super::{loops, Case};
 use crate::timing::repeat;
 use crate::workloads::{
-    count_joins, counted, on_upbeat, right_first, sequential, tiles, Layout, Node, Sorting,
+    count_joins, counted, on_upbeat, on_upbeat_swapped, right_first, sequential, tiles, Layout, Node, Sorting,
 };
 
 /// What a join may cost, ns: on trees and elsewhere, and in `fib`, whose frames hold less.
@@ -121,10 +121,16 @@ macro_rules! case {
                     repeat(times, || right_first::$body((), $($argument),*))
                 }),
             ],
-            parallel: Box::new(|times| {
-                $(let $state = &mut *$cell.borrow_mut();)?
-                repeat(times, || $runtime.install(|worker| on_upbeat::$body(worker, $($argument),*)))
-            }),
+            parallel: vec![
+                Box::new(|times| {
+                    $(let $state = &mut *$cell.borrow_mut();)?
+                    repeat(times, || $runtime.install(|worker| on_upbeat::$body(worker, $($argument),*)))
+                }),
+                Box::new(|times| {
+                    $(let $state = &mut *$cell.borrow_mut();)?
+                    repeat(times, || $runtime.install(|worker| on_upbeat_swapped::$body(worker, $($argument),*)))
+                }),
+            ],
         }
     };
 }

@@ -36,7 +36,7 @@ fn case<'a>(
         join_cost: 0.0,
         answer,
         sequential: vec![Box::new(move |times| repeat(times, &mut plain))],
-        parallel: Box::new(move |times| repeat(times, &mut parallel)),
+        parallel: vec![Box::new(move |times| repeat(times, &mut parallel))],
     }
 }
 

@@ -1,5 +1,7 @@
 //! The workloads, each written once in `bodies.rs` and stamped out for every runtime: only the join differs.
 //!
+//! Each runtime gets a second stamp with the sides of its joins swapped: upbeat and rayon begin with the first, chili with the second,
+//! and a program gives its runtime whichever order suits its data.
 //! To add a runtime: a macro of the form of `join_upbeat`, a line `bodies!`, and its place in `contenders.rs`. Data that
 //! all stamps share is in `tree.rs`, their sequential leaves in `leaves.rs`.
 
@@ -61,11 +63,24 @@ macro_rules! join_upbeat {
         $c.join(move |$x| $a, move |$y| $b)
     };
 }
+macro_rules! join_upbeat_swapped {
+    ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {{
+        let (b, a) = join_upbeat!($c, |$y| $b, |$x| $a);
+        (a, b)
+    }};
+}
 #[cfg(feature = "peers")]
 macro_rules! join_chili {
     ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {
         $c.join(move |$x| $a, move |$y| $b)
     };
+}
+#[cfg(feature = "peers")]
+macro_rules! join_chili_swapped {
+    ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {{
+        let (b, a) = join_chili!($c, |$y| $b, |$x| $a);
+        (a, b)
+    }};
 }
 #[cfg(feature = "peers")]
 macro_rules! join_rayon {
@@ -81,6 +96,14 @@ macro_rules! join_rayon {
                 $b
             },
         )
+    }};
+}
+
+#[cfg(feature = "peers")]
+macro_rules! join_rayon_swapped {
+    ($c:ident, |$x:ident| $a:expr, |$y:ident| $b:expr) => {{
+        let (b, a) = join_rayon!($c, |$y| $b, |$x| $a);
+        (a, b)
     }};
 }
 
@@ -113,6 +136,10 @@ bodies!(
     /// `Worker::join`.
     on_upbeat, &upbeat::Worker, join_upbeat, again_copy
 );
+bodies!(
+    /// `Worker::join` with the sides swapped.
+    on_upbeat_swapped, &upbeat::Worker, join_upbeat_swapped, again_copy
+);
 #[cfg(feature = "peers")]
 bodies!(
     /// `chili::Scope::join`.
@@ -120,8 +147,18 @@ bodies!(
 );
 #[cfg(feature = "peers")]
 bodies!(
+    /// `chili::Scope::join` with the sides swapped.
+    on_chili_swapped, &mut chili::Scope<'_>, join_chili_swapped, again_borrow
+);
+#[cfg(feature = "peers")]
+bodies!(
     /// `rayon::join`.
     on_rayon, (), join_rayon, again_copy
+);
+#[cfg(feature = "peers")]
+bodies!(
+    /// `rayon::join` with the sides swapped.
+    on_rayon_swapped, (), join_rayon_swapped, again_copy
 );
 
 #[cfg(test)]
