@@ -105,7 +105,7 @@ fn two_items_of_a_loop_meet() {
 fn two_chunks_meet_after_many_short_ones() {
     watched("two chunks", || {
         let runtime = runtime(2);
-        let mut data = [0u8; 4096];
+        let mut data = [0u8; 16_384];
         for _ in 0..20 {
             for is_long in [false; 50].into_iter().chain([true]) {
                 let meeting = Meeting::of(2);
@@ -114,7 +114,7 @@ fn two_chunks_meet_after_many_short_ones() {
                         meeting.arrive(i)
                     }
                 };
-                runtime.install(|_| par::chunks_mut(&mut data, 2048, |i, _| arrive(i)));
+                runtime.install(|_| par::chunks_mut(&mut data, 8192, |i, _| arrive(i)));
                 let meeting = Meeting::of(2);
                 let arrive = |i: usize| {
                     if is_long && i < 2 {
@@ -122,7 +122,7 @@ fn two_chunks_meet_after_many_short_ones() {
                     }
                 };
                 let address = data.as_ptr().addr();
-                let place = |chunk: &[u8]| (chunk.as_ptr().addr() - address) / 2048;
+                let place = |chunk: &[u8]| (chunk.as_ptr().addr() - address) / 8192;
                 let chunks = runtime.install(|_| {
                     let map = |chunk: &[u8]| (arrive(place(chunk)), 1).1;
                     par::map_reduce_chunks(&data, map, |a, b| a + b, || 0)

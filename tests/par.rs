@@ -240,7 +240,7 @@ fn the_upper_half_of_a_long_range_is_reached_by_a_second_worker() {
 
 #[test]
 fn chunks_of_a_slice_are_reduced_in_order_and_with_the_same_bits() {
-    for length in [0, 1, 1023, 1025, 5000, 100_000, 1_200_000] {
+    for length in [0, 1, 4095, 4097, 20_000, 100_000, 1_200_000] {
         let data: Vec<f64> = (0..length).map(|i| 1.0 / (i as f64 + 1.0)).collect();
         let sum = |workers| {
             runtime(workers)

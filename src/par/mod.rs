@@ -7,7 +7,7 @@
 //!
 //! Items must not wait for each other: one worker may run all of them, in order. The loops take index ranges, and `chunks` and
 //! the like slices; `0..data.len()` with `data[i]` in the closure is a loop over a slice. How many elements a chunk has decides what `f` sees, not
-//! what a worker takes: a few hundred cheap ones keep the cost of calling `f` small, and [`map_reduce_chunks`], whose chunks have 1024 at
+//! what a worker takes: a few hundred cheap ones keep the cost of calling `f` small, and [`map_reduce_chunks`], whose chunks have 4096 at
 //! least, is for cheap ones only.
 //!
 //! A loop under a [`CancelToken`](crate::CancelToken) stops between two chunks when that is cancelled.

@@ -59,7 +59,7 @@ pub fn map_reduce<T: Send>(
 /// Combines `map(chunk)` for consecutive chunks of `data`; `identity()` for no data. For elements so cheap that a loop over a slice
 /// is much faster than one call for each, as in sums.
 ///
-/// The chunks and the tree that they are combined in are fixed by the length: a 64th of it, but at least 1024 and at most 16,384 elements
+/// The chunks and the tree that they are combined in are fixed by the length: a 64th of it, but at least 4096 and at most 16,384 elements
 /// a chunk. So the result has the same bits for any number of workers.
 ///
 /// # Panics
@@ -76,7 +76,7 @@ pub fn map_reduce_chunks<E: Sync, T: Send>(
     combine: impl Fn(T, T) -> T + Sync,
     identity: impl Fn() -> T,
 ) -> T {
-    let size = (data.len() / 64).clamp(1024, 16_384);
+    let size = (data.len() / 64).clamp(4096, 16_384);
     if data.is_empty() {
         return identity();
     }
@@ -100,6 +100,9 @@ const SAMPLE: usize = 16;
 const COARSE: f32 = 128.0;
 /// One that takes this long, 0.5 to 1 µs, is so from the first look on: a cache miss does not explain it.
 const VERY_COARSE: f64 = 2_000.0;
+
+/// What it takes to compute a leaf into slots, in ticks, beside its items: it makes two short ones look coarse.
+const IN_SLOTS: u64 = 1_000;
 
 /// Whether combining costs about nothing, so that a leaf's items may be combined by one worker.
 const fn is_light<T>() -> bool {
@@ -166,15 +169,15 @@ impl<M, C> Tree<M, C> {
         items.fold(sum, |sum, i| (self.combine)(sum, (self.map)(i)))
     }
 
-    /// The first item of `leaf` by the clock, and a few more unless that says enough: a short one says little, for it may be another kind.
+    /// The first item of `leaf`, which begins `since`, by the clock, and a few more unless that says enough: a short one says little,
+    /// for it may be another kind.
     #[inline(always)]
-    fn sample<T>(&self, leaf: usize) -> Head<T>
+    fn sample<T>(&self, leaf: usize, since: &Lap) -> Head<T>
     where
         M: Fn(usize) -> T,
         C: Fn(T, T) -> T,
     {
         let items = self.items(leaf);
-        let since = Lap::start();
         let first = (self.map)(items.start);
         let each = since.elapsed() as f64;
         if each >= VERY_COARSE || items.len() == 1 {
@@ -258,7 +261,7 @@ impl<M, C> Tree<M, C> {
         let count = self.range.len();
         if site.is_short(count, self.elements(&(0..leaves))) && is_alone_allowed() {
             let since = Lap::start();
-            let sample = self.sample(0);
+            let sample = self.sample(0, &since);
             if !Rest::of(sample.each, count - sample.items).is_worth_sharing() {
                 let result = self.alone(0..leaves, Some(sample));
                 // Of all items, so that one whose first items are short is not taken for short again.
@@ -367,7 +370,9 @@ impl<M, C> Tree<M, C> {
         let took = stretch.since.elapsed();
         let each = took as f64 / done as f64;
         let elements = self.elements(&(stretch.leaves.start..leaf + 1));
-        let element = (took as f64 / elements as f64) as f32;
+        let with_slots = stretch.coarse.load(Relaxed);
+        let element =
+            (took.saturating_sub(if with_slots { IN_SLOTS } else { 0 }) as f64 / elements as f64) as f32;
         if elements >= SAMPLE {
             stretch.each.store((each as u64).max(1), Relaxed);
             stretch.coarse.store(self.slots && element >= COARSE, Relaxed);
@@ -383,7 +388,11 @@ impl<M, C> Tree<M, C> {
         C: Fn(T, T) -> T + Sync,
     {
         let items = self.items(leaf);
-        let sample = || worker.entered(|| self.sample(leaf));
+        let sample = || {
+            // Without forks before it, the leaf began with the stretch, and a look at the clock is saved.
+            let later = (stretch.leaves.len() > 1).then(Lap::start);
+            worker.entered(|| self.sample(leaf, later.as_ref().unwrap_or(&stretch.since)))
+        };
         let Head { mut result, items: done, each } = head.unwrap_or_else(sample);
         let element = (each / self.weight as f64) as f32;
         stretch.site.note(element);
