@@ -2,4 +2,4 @@
 
 mod ring;
 
-pub use ring::{OwnerEnd, Requests, Ring, Taken};
+pub use ring::{Front, OwnerEnd, Requests, Ring, Taken};

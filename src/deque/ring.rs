@@ -27,21 +27,54 @@ pub enum Requests {
     Standing,
 }
 
+/// What a fork looks at: whether to answer, and the way to the owner.
+#[repr(C)] // `asked` first: the one word that a fork reads is at the front's own address
+pub struct Front {
+    asked: Line<AtomicBool>,
+    /// An address of the owner's choosing, so that a pointer to the front leads to it.
+    owner: AtomicPtr<()>,
+}
+
+impl Front {
+    /// A front without a ring behind it, where a request always stands.
+    pub fn standing() -> Self {
+        Self::new(true)
+    }
+
+    fn new(asked: bool) -> Self {
+        Self { asked: Line(AtomicBool::new(asked)), owner: AtomicPtr::new(null_mut()) }
+    }
+
+    /// Notes who owns it; for the owner.
+    pub fn set_owner(&self, owner: *mut ()) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// What [`set_owner`](Self::set_owner) noted; null before that.
+    #[inline(always)]
+    pub fn owner(&self) -> *mut () {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody has asked and got no answer yet.
+    #[inline(always)]
+    pub fn is_asked(&self) -> bool {
+        self.asked.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The shared half of a ring.
 ///
 /// | field | written by | read by |
 /// |---|---|---|
-/// | `asked` | thieves raise, the owner clears | the owner, at each fork |
-/// | `owner` | the owner, once | the owner |
+/// | `front.asked` | thieves raise, the owner clears | the owner, at each fork |
+/// | `front.owner` | the owner, once | the owner |
 /// | `requests` | nobody | all |
 /// | `top` | thieves and the owner, by CAS, only upwards | all |
 /// | `bottom` | the owner | thieves |
 /// | `slots[i]` | the owner, for `i` outside `[top, bottom)` | thieves, for `i` in `[top, bottom)` |
-#[repr(C)] // `asked` first: the one word that a fork reads is at the ring's own address
 pub struct Ring<T> {
-    asked: Line<AtomicBool>,
-    /// An address of the owner's choosing, so that a pointer to the ring leads to it.
-    owner: AtomicPtr<()>,
+    front: Front,
     requests: Requests,
     top: Line<AtomicU64>,
     bottom: Line<AtomicU64>,
@@ -68,8 +101,7 @@ impl<T> Ring<T> {
     /// An empty ring.
     pub fn with_requests(requests: Requests) -> Self {
         Self {
-            asked: Line(AtomicBool::new(requests == Requests::Standing)),
-            owner: AtomicPtr::new(null_mut()),
+            front: Front::new(requests == Requests::Standing),
             requests,
             top: Line(AtomicU64::new(0)),
             bottom: Line(AtomicU64::new(0)),
@@ -77,15 +109,10 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Notes who owns the ring; for the owner.
-    pub fn set_owner(&self, owner: *mut ()) {
-        self.owner.store(owner, Ordering::Relaxed);
-    }
-
-    /// What [`set_owner`](Self::set_owner) noted; null before that.
+    /// What forks look at.
     #[inline(always)]
-    pub fn owner(&self) -> *mut () {
-        self.owner.load(Ordering::Relaxed)
+    pub fn front(&self) -> &Front {
+        &self.front
     }
 
     /// Takes the oldest task if there is one and `allowed` holds while it is still in the ring.
@@ -125,20 +152,20 @@ impl<T> Ring<T> {
     /// Asks the owner to make its oldest tasks public at its next fork.
     pub fn ask(&self) {
         if !self.is_asked() && self.requests != Requests::Ignored {
-            self.asked.0.store(true, Ordering::Relaxed);
+            self.front.asked.0.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether somebody has asked and got no answer yet.
     #[inline(always)]
     pub fn is_asked(&self) -> bool {
-        self.asked.0.load(Ordering::Relaxed)
+        self.front.is_asked()
     }
 
     /// The owner begins to answer: who asks from here on finds its request in place at the next fork.
     pub fn begin_answer(&self) {
         if self.requests != Requests::Standing {
-            self.asked.0.store(false, Ordering::Relaxed);
+            self.front.asked.0.store(false, Ordering::Relaxed);
         }
     }
 }

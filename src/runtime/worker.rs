@@ -6,9 +6,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mode::Mode;
 use super::registry::Registry;
 use super::search::Thief;
-use crate::deque::{OwnerEnd, Taken};
+use crate::deque::{Front, OwnerEnd, Taken};
 use crate::observe::counters::count;
 use crate::sync::{spin, thread, ticks, Local, Ordering, HAS_TIME};
 use crate::task::frame::{Stolen, Worker};
@@ -46,7 +47,11 @@ pub(crate) struct WorkerThread {
     /// The seat is held by a caller from outside.
     pub(super) is_guest: Cell<bool>,
     /// The depth of a tree with a leaf for each worker.
-    levels: usize,
+    levels: u32,
+    /// Whether forks near a root are offered without a request: not in the modes that decide otherwise.
+    offers: bool,
+    /// What such forks look at.
+    standing: Front,
     #[cfg(upbeat_loom)]
     held: crate::sync::UnsafeCell<()>,
 }
@@ -54,7 +59,8 @@ pub(crate) struct WorkerThread {
 impl WorkerThread {
     pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
         let thief = Thief::new(registry.seed.wrapping_add(index as u64), registry.peers.len());
-        let levels = registry.peers.len().next_power_of_two().ilog2() as usize;
+        let levels = registry.peers.len().next_power_of_two().ilog2();
+        let offers = registry.mode == Mode::OnRequest && registry.peers.len() > 1;
         Self {
             ring: OwnerEnd::new(registry.peers[index].ring.clone()),
             index,
@@ -70,6 +76,8 @@ impl WorkerThread {
             last_stretch: Cell::new(0),
             is_guest: Cell::new(false),
             levels,
+            offers,
+            standing: Front::standing(),
             #[cfg(upbeat_loom)]
             held: crate::sync::UnsafeCell::new(()),
         }
@@ -102,30 +110,28 @@ impl WorkerThread {
         self.offer_next();
     }
 
-    /// Somebody asked: the oldest half of the private frames, `newest` being the last of them, becomes public. If any did, a
+    /// Somebody asked, or has nothing to do: the oldest half of the private frames, `newest` being the last of them, becomes public. If any did, a
     /// sleeper is woken, unless this worker woke one less than a heartbeat ago.
     #[cold]
     #[inline(never)]
     pub(crate) fn answer(&self, newest: &Worker) {
+        if newest.is_private() {
+            // Near a root a fork comes here whether somebody asked or not; what is inside of it waits until somebody asks.
+            newest.set_front(self.front());
+        }
+        if !self.is_wanted() {
+            return;
+        }
         self.ring.ring().begin_answer();
         if self.registry.is_left_behind() {
             // Nobody is there to take anything; the child runs it all.
             return;
         }
-        let mut chain = self.chain.borrow_mut();
-        newest.private_chain(&mut chain, CHAIN);
-        let private = chain.len();
-        let mode = self.registry.mode;
-        let random = |bound| self.thief.borrow_mut().generator().below(bound);
-        let exposed = mode.exposed(private, random).min(self.ring.room());
-        let place = self.place();
-        let oldest = chain[private - exposed..].iter().rev();
-        // SAFETY: the frames of the chain are private and alive: we are inside all of them.
-        self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame, place) }));
+        let (private, exposed) = self.expose(newest);
         // More are hungry than there is on offer: the next fork is offered at once as well, for it may be the last one for a
         // long time. Deeper than a tree with a leaf for each worker, work is too fine for that.
         let sleep = self.registry.sleep();
-        if private - exposed + self.ring.len() < self.levels && sleep.hungry() > self.ring.len() {
+        if private - exposed + self.ring.len() < self.levels as usize && sleep.hungry() > self.ring.len() {
             self.offer_next();
         }
         if exposed > 0 {
@@ -147,6 +153,27 @@ impl WorkerThread {
         self.yield_if_drawn();
     }
 
+    /// Makes the oldest of the private frames up to `newest` public; how many are private, and how many of them were made public.
+    #[inline]
+    fn expose(&self, newest: &Worker) -> (usize, usize) {
+        let (mode, place) = (self.registry.mode, self.place());
+        if newest.is_outermost() && mode == Mode::OnRequest && self.ring.room() > 0 {
+            // A fork in a root, which is offered whenever somebody is without work: the common case, and no chain to walk.
+            // SAFETY: the frame is private and alive.
+            self.ring.offer(std::iter::once(unsafe { Worker::publish(newest, place) }));
+            return (1, 1);
+        }
+        let mut chain = self.chain.borrow_mut();
+        newest.private_chain(&mut chain, CHAIN);
+        let private = chain.len();
+        let random = |bound| self.thief.borrow_mut().generator().below(bound);
+        let exposed = mode.exposed(private, random).min(self.ring.room());
+        let oldest = chain[private - exposed..].iter().rev();
+        // SAFETY: the frames of the chain are private and alive: we are inside all of them.
+        self.ring.offer(oldest.map(|&frame| unsafe { Worker::publish(frame, place) }));
+        (private, exposed)
+    }
+
     /// In the mode that draws at random, gives up the processor at some of the moments that this is called.
     fn yield_if_drawn(&self) {
         if self.registry.mode.yields(self.thief.borrow_mut().generator()) {
@@ -154,36 +181,60 @@ impl WorkerThread {
         }
     }
 
-    /// Takes back a frame of a join in `parent` that was published and whose younger ones are gone; false when a thief has it.
+    /// Takes back a frame of a join in `parent` that was published and whose younger ones are gone, and returns what its right side
+    /// forks from; `None` when a thief has it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn take_back(&self, frame: *const Worker, parent: &Worker) -> bool {
-        let back = match self.ring.pop(frame) {
-            Taken::Back => true,
-            Taken::Stolen => false,
+    pub(crate) fn take_back<'a>(&self, frame: &'a Worker, parent: &'a Worker) -> Option<&'a Worker> {
+        match self.ring.pop(frame) {
+            Taken::Back => (),
+            Taken::Stolen => return None,
             // Going on would run a task twice.
             Taken::Misplaced => abort("a Worker was used inside a join that is not its own"),
-        };
-        // A thief that asked for it got nothing, so somebody may still be without work. The next fork at the root may be the last
-        // one for a long time, so it is offered; inside a tree it is most likely a small one, and the thief asks again.
-        if back && parent.is_root() {
-            self.offer_to_hungry();
         }
-        back
+        let Some(depth) = parent.depth() else { return Some(parent) };
+        frame.become_root(depth + 1, self.front_at(depth + 1));
+        Some(frame)
+    }
+
+    /// What forks in a root inside of `depth` forks look at. A thief can only ask, and the next fork there may be the last one for a long
+    /// time, so near the root of a task each is offered to whoever has nothing to do. Deep inside a tree it is most likely a small one.
+    fn front_at(&self, depth: u32) -> &Front {
+        match self.offers && depth <= self.levels + 1 {
+            true => &self.standing,
+            false => self.front(),
+        }
+    }
+
+    /// What forks look at that answer requests alone.
+    #[inline]
+    pub(crate) fn front(&self) -> &Front {
+        self.ring.ring().front()
+    }
+
+    /// Whether somebody has asked this worker for work, or has nothing to do.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.ring.ring().is_asked() || self.is_anybody_hungry()
+    }
+
+    fn is_anybody_hungry(&self) -> bool {
+        self.registry.sleep().is_hungry() || self.registry.tenant().is_some()
     }
 
     /// Runs `f` at the root of a chain of its own.
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&Worker) -> R) -> R {
         self.touch();
-        // SAFETY: the ring is that of the seat which this thread holds, and leads to `self` since the seats were made.
-        let root = unsafe { Worker::root(self.ring.ring()) };
+        // SAFETY: the front is of the seat which this thread holds, and leads to `self` since the seats were made.
+        let root = unsafe { Worker::root(self.front_at(0)) };
         let _guard = AbortInChild(&self.registry);
         root.entered(|| f(&root))
     }
 
-    /// Makes the ring lead to this, which stays where it is from now on.
+    /// Makes the fronts lead to this, which stays where it is from now on.
     pub(crate) fn own_ring(&self) {
-        self.ring.ring().set_owner((&raw const *self).cast_mut().cast());
+        for front in [self.front(), &self.standing] {
+            front.set_owner((&raw const *self).cast_mut().cast());
+        }
     }
 
     /// Runs all that can be found, hungry.
@@ -224,7 +275,7 @@ impl WorkerThread {
 
     /// Makes the next fork public if somebody is without work.
     pub(super) fn offer_to_hungry(&self) {
-        if self.registry.sleep().is_hungry() || self.registry.tenant().is_some() {
+        if self.is_anybody_hungry() {
             self.offer_next();
         }
     }

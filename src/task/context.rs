@@ -48,12 +48,11 @@ impl Worker {
         RA: Send,
         RB: Send,
     {
-        // This worker lives until the join is over, so a thief's root has another address.
-        let home = std::ptr::from_ref(self).addr();
+        let home = std::ptr::from_ref(self.thread()).addr();
         self.join(
             |worker| a(worker, JoinContext::new(false)),
             move |worker| {
-                let migrated = std::ptr::from_ref(worker).addr() != home;
+                let migrated = std::ptr::from_ref(worker.thread()).addr() != home;
                 b(worker, JoinContext::new(migrated))
             },
         )

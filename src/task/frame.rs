@@ -15,7 +15,7 @@ use std::ptr::null;
 use super::latch::Latch;
 use super::unwind::catch;
 use super::Then;
-use crate::deque::Ring;
+use crate::deque::Front;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::UnsafeCell;
 
@@ -31,57 +31,59 @@ type Execute = unsafe fn(*const Worker, &WorkerThread) -> bool;
 /// Handed to the closures of [`Runtime::install`](crate::Runtime::install) and [`Worker::join`]; it cannot leave its thread.
 #[repr(C)]
 pub struct Worker {
-    /// The ring of the worker's thread. Raw, so that the type is neither `Send` nor `Sync`. Valid as long as any of its
-    /// workers is. It is the ring and not the thread, because a fork looks at nothing but `asked`.
-    ring: *const Ring<Worker>,
-    link: Cell<Link>,
+    /// The front of the ring of the worker's thread, or near a root one where a request always stands. Raw, so that the type is neither
+    /// `Send` nor `Sync`. Valid as long as any of its workers is. Not the thread, because a fork looks at nothing but `asked`.
+    front: Cell<*const Front>,
+    /// The frame around this one; null in a root. A join reads it back from here after its left side, for it would cost more to keep.
+    parent: Cell<*const Worker>,
     /// How to run the right closure; `None` once the frame is public, and in a root, which has no closure.
     execute: Cell<Option<Execute>>,
-    /// Written when the frame is published.
+    /// How to run it from then on. Written when the frame is published, like the next two.
+    published: Cell<MaybeUninit<Execute>>,
     latch: UnsafeCell<MaybeUninit<Latch>>,
-    /// Which of the worker's contexts the task runs in (`inherit.rs`). Written when the frame is published.
+    /// Which of the worker's contexts the task runs in (`inherit.rs`); in a root, how many forks that were offered and taken back it is
+    /// inside of.
     place: Cell<MaybeUninit<u32>>,
-}
-
-/// The frame around this one while this one is private; how to run it once it is public.
-#[derive(Clone, Copy)]
-union Link {
-    parent: *const Worker,
-    execute: Execute,
 }
 
 impl Worker {
     /// The end of a chain: what a task from a queue or a ring starts with.
     ///
     /// # Safety
-    /// `ring` and its owner, a `WorkerThread`, outlive the result and belong to the calling thread.
-    pub(crate) unsafe fn root(ring: *const Ring<Worker>) -> Self {
+    /// `front` and its owner, a `WorkerThread`, outlive the result and belong to the calling thread.
+    pub(crate) unsafe fn root(front: *const Front) -> Self {
         let latch = UnsafeCell::new(MaybeUninit::uninit());
         Self {
-            ring,
-            link: Cell::new(Link { parent: null() }),
+            front: Cell::new(front),
+            parent: Cell::new(null()),
             execute: Cell::new(None),
+            published: Cell::new(MaybeUninit::uninit()),
             latch,
-            place: Cell::new(MaybeUninit::uninit()),
+            place: Cell::new(MaybeUninit::new(0)),
         }
     }
 
     #[inline(always)]
-    fn ring(&self) -> &Ring<Worker> {
+    pub(crate) fn front(&self) -> &Front {
         // SAFETY: `root` vouched for it, and frames copy it from their parent, which lives longer.
-        unsafe { &*self.ring }
+        unsafe { &*self.front.get() }
+    }
+
+    /// Forks from here look at `front` from now on, which is another one of this thread's.
+    pub(crate) fn set_front(&self, front: *const Front) {
+        self.front.set(front);
     }
 
     #[inline(always)]
     pub(crate) fn thread(&self) -> &WorkerThread {
         // SAFETY: `root` vouched for the ring's owner as well.
-        unsafe { &*self.ring().owner().cast::<WorkerThread>() }
+        unsafe { &*self.front().owner().cast::<WorkerThread>() }
     }
 
-    /// Whether an idle worker has asked this one for work: the moment for a loop to split.
-    #[inline(always)]
+    /// Whether this worker should share work: an idle one has asked, or, near a root, has nothing to do.
+    #[inline]
     pub(crate) fn is_asked(&self) -> bool {
-        self.ring().is_asked()
+        self.front().is_asked() && self.thread().is_wanted()
     }
 
     #[inline(always)]
@@ -89,10 +91,35 @@ impl Worker {
         self.execute.get().is_some()
     }
 
-    /// Whether this is the end of a chain: what a task starts with.
-    pub(crate) fn is_root(&self) -> bool {
-        // SAFETY: both fields are as wide as a pointer and always written; null is neither a frame nor a function.
-        !self.is_private() && unsafe { self.link.get().parent }.is_null()
+    /// Whether this frame is private and the one around it is not.
+    pub(crate) fn is_outermost(&self) -> bool {
+        self.is_private() && !self.parent().is_private()
+    }
+
+    /// The frame around this one.
+    #[inline(always)]
+    fn parent(&self) -> &Worker {
+        // SAFETY: this is no root, for which nobody asks; so it was made inside its parent, which is alive.
+        unsafe { &*self.parent.get() }
+    }
+
+    /// Whether this is the end of a chain: what a task starts with, or the right side of an outermost fork that was taken back.
+    fn is_root(&self) -> bool {
+        self.parent.get().is_null()
+    }
+
+    /// How many forks a root is inside of; `None` if this is no root.
+    pub(crate) fn depth(&self) -> Option<u32> {
+        // SAFETY: `root` and `become_root` have written it.
+        self.is_root().then(|| unsafe { self.place.get().assume_init() })
+    }
+
+    /// Makes a published frame that was taken back a root inside of `depth` forks, from which forks look at `front`: nothing around it
+    /// is private.
+    pub(crate) fn become_root(&self, depth: u32, front: *const Front) {
+        self.parent.set(null());
+        self.place.set(MaybeUninit::new(depth));
+        self.front.set(front);
     }
 
     /// Puts the chain of private frames from this one outwards into `chain`, the newest first, `most` of them at most.
@@ -106,8 +133,7 @@ impl Worker {
                 return;
             }
             chain.push(frame);
-            // SAFETY: a private frame links to its parent.
-            frame = unsafe { worker.link.get().parent };
+            frame = worker.parent.get();
         }
     }
 
@@ -119,7 +145,7 @@ impl Worker {
         // SAFETY: the chain's frames are alive.
         let worker = unsafe { &*frame };
         let Some(execute) = worker.execute.take() else { unreachable!("a private frame has its function") };
-        worker.link.set(Link { execute });
+        worker.published.set(MaybeUninit::new(execute));
         worker.place.set(MaybeUninit::new(place));
         worker.latch.with_mut(|latch| {
             // SAFETY: nobody else knows of the frame yet.
@@ -156,14 +182,15 @@ where
     F: FnOnce(&Worker) -> R + Send,
     R: Send,
 {
-    /// A private frame inside `parent`.
+    /// A private frame inside `parent`, from which forks look at `front`.
     #[inline(always)]
-    pub(crate) fn new(parent: &Worker, closure: F) -> Self {
+    pub(crate) fn new(parent: &Worker, front: *const Front, closure: F) -> Self {
         Self {
             worker: Worker {
-                ring: parent.ring,
-                link: Cell::new(Link { parent }),
+                front: Cell::new(front),
+                parent: Cell::new(parent),
                 execute: Cell::new(Some(Self::execute)),
+                published: Cell::new(MaybeUninit::uninit()),
                 latch: UnsafeCell::new(MaybeUninit::uninit()),
                 place: Cell::new(MaybeUninit::uninit()),
             },
@@ -177,6 +204,12 @@ where
         // SAFETY: the worker is the first field of a `#[repr(C)]` frame. Made from the whole frame's address, so that the
         // content may be reached through it.
         unsafe { &*(&raw const *self).cast::<Worker>() }
+    }
+
+    /// The worker that the join forks from.
+    #[inline(always)]
+    pub(crate) fn parent(&self) -> &Worker {
+        self.worker().parent()
     }
 
     /// Takes the closure out.
@@ -242,7 +275,7 @@ where
         let frame = unsafe { &*frame.cast::<Self>() };
         // SAFETY: the CAS made the task ours, and a task is taken once.
         let closure = unsafe { frame.take_closure() };
-        let result = catch(move || thread.enter_stolen(closure));
+        let result = catch(move || thread.enter_stolen(|worker| called(closure, worker)));
         frame.content.with_mut(|content| {
             // SAFETY: the content is ours until the latch is set, and the closure was moved out.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
@@ -251,6 +284,12 @@ where
         // SAFETY: it was published. This is the last access: the owner may free the frame from here on.
         unsafe { frame.worker.latch() }.set()
     }
+}
+
+/// Calls a right closure off the common path. Once, whoever does: a second copy of what is inlined into it doubles with each join inside.
+#[inline(never)]
+pub(crate) fn called<F: FnOnce(&Worker) -> R, R>(closure: F, worker: &Worker) -> R {
+    closure(worker)
 }
 
 /// In a model, the end of the frame is an access that all others must have come before.
@@ -295,8 +334,8 @@ impl Stolen {
         let worker = unsafe { &*self.0 };
         // SAFETY: it was published.
         unsafe { worker.latch() }.set_runner(thread.index());
-        // SAFETY: a published frame links to its function.
-        let execute = unsafe { worker.link.get().execute };
+        // SAFETY: it was published.
+        let execute = unsafe { worker.published.get().assume_init() };
         // SAFETY: `new` vouched that the task was taken by CAS; consuming `self` makes this the only run.
         unsafe { execute(self.0, thread) }
     }

@@ -6,9 +6,10 @@
 
 use std::panic::resume_unwind;
 
-use super::frame::{Frame, Worker};
+use super::frame::{called, Frame, Worker};
 use super::job::withdraw;
 use super::unwind::{catch, discard, Payload};
+use crate::deque::Front;
 use crate::sync::left_out;
 
 impl Worker {
@@ -49,7 +50,7 @@ impl Worker {
         RA: Send,
         RB: Send,
     {
-        self.fork(self.is_asked(), a, b)
+        self.fork_from(self.front(), self.front().is_asked(), a, b)
     }
 
     /// [`join`](Self::join) that makes its oldest frames public only if `answer` says so. A loop asks between its chunks instead, so that one
@@ -62,33 +63,51 @@ impl Worker {
         RA: Send,
         RB: Send,
     {
-        let frame = Frame::new(self, b);
+        self.fork_from(self.thread().front(), answer, a, b)
+    }
+
+    /// Forks, answering first if `answer`; inside the left side forks look at `front`.
+    #[inline(always)]
+    fn fork_from<A, B, RA, RB>(&self, front: &Front, answer: bool, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce(&Worker) -> RA + Send,
+        B: FnOnce(&Worker) -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        let frame = Frame::new(self, front, b);
         let kept = frame.copy_closure();
         if answer {
             self.thread().answer(frame.worker());
         }
         let ra = match catch(|| a(frame.worker())) {
             Ok(ra) => ra,
-            Err(payload) => left_panicked(&frame, self, payload),
+            Err(payload) => left_panicked(&frame, payload),
         };
-        if frame.worker().is_private() || frame.worker().thread().take_back(frame.worker(), self) {
-            // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
+        if frame.worker().is_private() {
+            // SAFETY: the frame is private; its closure is taken here only.
             let b = unsafe { frame.take_closure_or(kept) };
-            (ra, b(self))
+            (ra, b(frame.parent()))
         } else {
-            (ra, stolen_result(&frame))
+            (ra, right_of_public(&frame))
         }
     }
 }
 
-/// The thief's result, once there is one; its panic goes on here.
+/// The right side of a join whose frame was published: run here if nobody has it, else the thief's result, once there is one;
+/// its panic goes on here.
 #[cold]
 #[inline(never)]
-fn stolen_result<B, RB>(frame: &Frame<B, RB>) -> RB
+fn right_of_public<B, RB>(frame: &Frame<B, RB>) -> RB
 where
     B: FnOnce(&Worker) -> RB + Send,
     RB: Send,
 {
+    if let Some(worker) = frame.worker().thread().take_back(frame.worker(), frame.parent()) {
+        // SAFETY: the pop made the frame ours again; its closure is taken here only.
+        let b = unsafe { frame.take_closure() };
+        return called(b, worker);
+    }
     // SAFETY: a stolen frame was published.
     frame.worker().thread().wait_for_thief(unsafe { frame.worker().latch() });
     // SAFETY: the latch is set, and this is the only place that takes the result on this path.
@@ -99,13 +118,13 @@ where
 /// `a` panicked: `b` is withdrawn, or waited for if a thief has it, before the panic goes on.
 #[cold]
 #[inline(never)]
-fn left_panicked<B, RB>(frame: &Frame<B, RB>, parent: &Worker, payload: Payload) -> !
+fn left_panicked<B, RB>(frame: &Frame<B, RB>, payload: Payload) -> !
 where
     B: FnOnce(&Worker) -> RB + Send,
     RB: Send,
 {
     let worker = frame.worker();
-    if worker.is_private() || worker.thread().take_back(worker, parent) {
+    if worker.is_private() || worker.thread().take_back(worker, frame.parent()).is_some() {
         // SAFETY: the frame is private, or the pop made it ours again; its closure is taken here only.
         withdraw(unsafe { frame.take_closure() });
     } else if !left_out!("join_left_waits") {
