@@ -69,7 +69,7 @@ impl Pool {
         }
         let (registry, queues) = Registry::new(Parts {
             topology: Topology::dealt(&machine(), config.workers),
-            policy: Stealing::default().policy(),
+            policy: Box::new(Stealing::default()),
             heartbeat: Duration::from_micros(100),
             seed: 0x5eed,
             mode: Mode::OnRequest,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 
 /// Why [`Builder::build`](crate::Builder::build) failed. Nothing is left behind: workers that had started were joined.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The system refused to start the thread of worker `index`.
@@ -72,6 +71,13 @@ impl fmt::Display for BuildError {
             }
             Self::StartHook { index } => write!(f, "the on_start hook of worker {index} panicked"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` prints this: it names the variable or the call that is to blame.
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BuildError({self})")
     }
 }
 

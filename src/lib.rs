@@ -60,6 +60,7 @@ pub use task::cancel::{CancelToken, Cancelled};
 pub use task::context::JoinContext;
 pub use task::frame::Worker;
 pub use task::isolate::isolate;
+pub use task::join_error::JoinError;
 pub use task::priority::{Priority, Spawn};
 pub use task::scope::Scope;
 pub use task::spawn::JoinHandle;

@@ -72,3 +72,36 @@ fn a_worker_that_runs_and_one_that_sleeps_are_told_apart() {
     let runtime = runtime(2);
     watched("sleep", || until(|| format!("{runtime:?}").matches("sleeps").count() == 2));
 }
+
+/// What a waiting worker naps is no busy time: sooner or later a window is seen in which it was busy for less than half of it.
+#[test]
+fn a_worker_that_waits_for_a_task_is_not_busy_meanwhile() {
+    watched("a waiting worker", || {
+        let runtime = runtime(2);
+        let (release, released) = mpsc::channel::<()>();
+        let (waiter, waits) = mpsc::channel();
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                runtime.run_on_worker(|worker| {
+                    let begun = std::sync::Arc::new(AtomicBool::new(false));
+                    let has_begun = begun.clone();
+                    let task = runtime.spawn(move || {
+                        has_begun.store(true, Ordering::Release);
+                        assert!(released.recv().is_err(), "nothing is sent");
+                    });
+                    // Else this worker would run it itself.
+                    until(|| begun.load(Ordering::Acquire));
+                    waiter.send(worker.index()).unwrap();
+                    task.join().unwrap();
+                });
+            });
+            let index = waits.recv().unwrap();
+            let begin = runtime.metrics();
+            until(|| {
+                let window = runtime.metrics().since(&begin);
+                window.uptime.as_millis() >= 5 && window.workers[index].busy < window.uptime / 2
+            });
+            drop(release);
+        });
+    });
+}

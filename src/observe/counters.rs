@@ -67,8 +67,8 @@ pub struct WorkerMetrics {
     pub failed_steals: u64,
     /// Times it went to sleep.
     pub parks: u64,
-    /// Time in which it ran tasks. Waiting for a thief or a scope does not count, waiting for a [`JoinHandle`](crate::JoinHandle) or in
-    /// [`block_on`](crate::block_on) does.
+    /// Time in which it ran tasks. Waiting does not count, for whatever it is: a thief, a scope, a
+    /// [`JoinHandle`](crate::JoinHandle), [`block_on`](crate::block_on).
     pub busy: Duration,
 }
 

@@ -10,7 +10,7 @@ use super::registry::{PanicHandler, Parts, Registry};
 use super::search::serve;
 use super::seat::Seats;
 use crate::error::BuildError;
-use crate::steal::Stealing;
+use crate::steal::{StealPolicy, Stealing};
 use crate::sync::{lock, thread, wait, Condvar, Mutex};
 use crate::task::inherit::Inheritance;
 use crate::task::unwind::{abort, catch, discard};
@@ -55,7 +55,7 @@ type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 pub struct Builder {
     workers: usize,
     heartbeat: Duration,
-    stealing: Stealing,
+    stealing: Box<dyn StealPolicy>,
     pin: Pin,
     seed: u64,
     mode: Option<Mode>,
@@ -73,7 +73,7 @@ impl Default for Builder {
         Self {
             workers: 0,
             heartbeat: Duration::from_micros(100),
-            stealing: Stealing::default(),
+            stealing: Box::new(Stealing::default()),
             pin: Pin::default(),
             seed: 0x5eed,
             mode: None,
@@ -104,9 +104,9 @@ impl Builder {
         self
     }
 
-    /// Whom a thief asks first; [`Stealing::Nearest`] by default.
-    pub fn stealing(mut self, stealing: Stealing) -> Self {
-        self.stealing = stealing;
+    /// Whom a thief asks first: one of [`Stealing`], [`Stealing::Nearest`] by default, or a [`StealPolicy`] of one's own.
+    pub fn stealing(mut self, policy: impl StealPolicy + 'static) -> Self {
+        self.stealing = Box::new(policy);
         self
     }
 
@@ -236,7 +236,7 @@ impl Builder {
         };
         let (registry, queues) = Registry::new(Parts {
             topology,
-            policy: self.stealing.policy(),
+            policy: self.stealing,
             heartbeat: self.heartbeat,
             seed,
             mode,

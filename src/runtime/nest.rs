@@ -39,7 +39,13 @@ impl WorkerThread {
             if self.run_one_nested() {
                 nap = NAP;
             } else {
+                // What it naps is not work. Who was not busy before, a visitor between two calls, is not afterwards.
+                let was_busy = self.registry.is_busy(self.index);
+                self.registry.end_busy(self.index);
                 self.registry.peers[self.index].note.during(what, begun, || sleep(nap));
+                if was_busy {
+                    self.registry.begin_busy(self.index);
+                }
                 nap = (nap * 2).min(NAP * 4);
             }
         }

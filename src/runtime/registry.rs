@@ -18,12 +18,12 @@ use crate::observe::clock::Clock;
 use crate::observe::counters::{count, Counters};
 use crate::observe::events::Events;
 use crate::sleep::Sleep;
-use crate::steal::StealPolicy;
-use crate::sync::{ordering, ticks, AtomicUsize, Injector, Local, Ordering, Stealer};
+use crate::steal::{is_order, Generator, Random, StealPolicy};
+use crate::sync::{ordering, statistic, ticks, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
 use crate::task::inherit::{Entered, Inheritance};
 use crate::task::isolate::{self, Region};
-use crate::task::unwind::{abort, catch, message, Payload};
+use crate::task::unwind::{abort, catch, message, warn, Payload};
 use crate::task::Task;
 use crate::topology::Topology;
 
@@ -74,7 +74,9 @@ pub(crate) struct Registry {
     pub(crate) urgent: Injector<Task>,
     pub(crate) roster: Roster,
     sleep: Sleep,
-    pub(crate) policy: Box<dyn StealPolicy>,
+    policy: Box<dyn StealPolicy>,
+    /// Whether the policy's first wrong order was reported.
+    has_warned: statistic::AtomicBool,
     pub(crate) topology: Topology,
     pub(crate) heartbeat: Duration,
     pub(crate) seed: u64,
@@ -133,6 +135,7 @@ impl Registry {
             roster: Roster::new(workers),
             sleep: Sleep::new(workers),
             policy: parts.policy,
+            has_warned: statistic::AtomicBool::new(false),
             topology: parts.topology,
             heartbeat: parts.heartbeat,
             seed: parts.seed,
@@ -236,6 +239,22 @@ impl Registry {
         others.any(|(_, peer)| is_long(peer.counters.busy_since.load(Ordering::Relaxed)))
     }
 
+    /// Fills `order` with the victims that the policy names for `thief`, or with all in random order where it is wrong.
+    pub(crate) fn victims(&self, thief: usize, generator: &mut Generator, order: &mut Vec<usize>) {
+        order.clear();
+        self.policy.victims(thief, &self.topology, generator, order);
+        if !is_order(order, thief, self.peers.len()) {
+            if !self.has_warned.swap(true, Ordering::Relaxed) {
+                warn(&format!(
+                    "the stealing policy sent worker {thief} to {order:?}; a runtime of {} workers goes on in random order",
+                    self.peers.len()
+                ));
+            }
+            order.clear();
+            Random.victims(thief, &self.topology, generator, order);
+        }
+    }
+
     /// A task panicked and nobody will ask for its result.
     pub(crate) fn unhandled_panic(&self, task: &str, payload: Payload) {
         let Some(handler) = &self.on_panic else {
@@ -266,6 +285,11 @@ impl Registry {
         count(&counters.busy, length);
         self.peers[worker].events.record(since, now);
         length
+    }
+
+    /// Whether worker `index` is in a busy stretch.
+    pub(crate) fn is_busy(&self, worker: usize) -> bool {
+        self.peers[worker].counters.busy_since.load(Ordering::Relaxed) != 0
     }
 
     /// Notes that a busy stretch begins.

@@ -142,12 +142,10 @@ impl WorkerThread {
         let counters = &registry.peers[self.index].counters;
         let mut thief = self.thief.borrow_mut();
         let Thief { generator, order, sights, .. } = &mut *thief;
-        order.clear();
-        registry.policy.victims(self.index, &registry.topology, generator, order);
+        registry.victims(self.index, generator, order);
         let now = ticks();
         for &victim in order.iter() {
-            // A policy may be wrong about its numbers; it may not make us steal from nobody or ourselves.
-            let Some(peer) = registry.peers.get(victim).filter(|_| victim != self.index) else { continue };
+            let peer = &registry.peers[victim];
             let sight = &mut sights[victim];
             let since = peer.counters.busy_since.load(Ordering::Relaxed);
             match sight.look(now, since, peer.ring.oldest(), &registry.rule) {

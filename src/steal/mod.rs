@@ -1,7 +1,7 @@
 //! Whom a thief asks, and in which order.
 //!
 //! A policy is pure: it sees the topology and random numbers and returns an order of victims. The same code runs in
-//! workers, in simulation and in tests. An order that is wrong can only be slow: indices are checked where it is used.
+//! workers, in simulation and in tests. An order that is wrong can only be slow: it is checked where it is used.
 
 mod nearest;
 mod random;
@@ -36,10 +36,33 @@ impl Generator {
     }
 }
 
-/// An order of victims for a thief.
+/// An order of victims for a thief; [`Builder::stealing`](crate::Builder::stealing) takes one.
+///
+/// It is asked in each round of an idle worker, many times a millisecond, so it should neither allocate nor wait. It must not use the
+/// runtime, and a panic of it ends the process.
+///
+/// ```
+/// use upbeat::topology::Topology;
+/// use upbeat::{Generator, Runtime, StealPolicy};
+///
+/// /// Each worker asks the next ones in turn.
+/// struct Next;
+///
+/// impl StealPolicy for Next {
+///     fn victims(&self, thief: usize, topology: &Topology, _: &mut Generator, order: &mut Vec<usize>) {
+///         let workers = topology.workers();
+///         order.extend((1..workers).map(|step| (thief + step) % workers));
+///     }
+/// }
+///
+/// let runtime = Runtime::builder().workers(3).stealing(Next).build()?;
+/// assert_eq!(runtime.join(|| 1, || 2), (1, 2));
+/// # Ok::<(), upbeat::BuildError>(())
+/// ```
 pub trait StealPolicy: Send + Sync {
-    /// Appends to `order` (given empty) the workers that `thief` should try, first one first. Indices that are
-    /// out of range or the thief's own are skipped by the caller.
+    /// Appends to `order` (given empty) the workers that `thief` should try, first one first; workers that it leaves out are not tried.
+    /// An order that names nobody, the thief itself or a worker that does not exist is replaced by a random one, with one warning on
+    /// stderr a runtime.
     fn victims(&self, thief: usize, topology: &Topology, generator: &mut Generator, order: &mut Vec<usize>);
 }
 
@@ -54,11 +77,22 @@ pub enum Stealing {
     Nearest,
 }
 
-impl Stealing {
-    pub(crate) fn policy(self) -> Box<dyn StealPolicy> {
+impl StealPolicy for Stealing {
+    fn victims(&self, thief: usize, topology: &Topology, generator: &mut Generator, order: &mut Vec<usize>) {
         match self {
-            Stealing::Random => Box::new(Random),
-            Stealing::Nearest => Box::new(Nearest),
+            Stealing::Random => Random.victims(thief, topology, generator, order),
+            Stealing::Nearest => Nearest.victims(thief, topology, generator, order),
         }
     }
+}
+
+impl<P: StealPolicy + ?Sized> StealPolicy for Box<P> {
+    fn victims(&self, thief: usize, topology: &Topology, generator: &mut Generator, order: &mut Vec<usize>) {
+        (**self).victims(thief, topology, generator, order);
+    }
+}
+
+/// Whether `order` names other workers of `workers` than the thief, and any if there are such.
+pub(crate) fn is_order(order: &[usize], thief: usize, workers: usize) -> bool {
+    order.iter().all(|&victim| victim < workers && victim != thief) && (!order.is_empty() || workers < 2)
 }

@@ -13,6 +13,7 @@ pub(crate) mod isolate;
 pub(crate) mod job;
 #[allow(unsafe_code)]
 pub(crate) mod join;
+pub(crate) mod join_error;
 // `pub` in here is for the models alone, as in `crate::deque`.
 #[allow(unreachable_pub)]
 pub(crate) mod latch;

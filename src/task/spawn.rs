@@ -124,7 +124,7 @@ impl<T> JoinHandle<T> {
     /// ```
     ///
     /// # Errors
-    /// The payload of the task's panic; [`Cancelled`](crate::Cancelled) when it was cancelled before it began, or a future before it
+    /// The payload of the task's panic, which [`JoinError`](crate::JoinError) makes an error for `?`; [`Cancelled`](crate::Cancelled) when it was cancelled before it began, or a future before it
     /// ended; [`ShutDown`](crate::ShutDown) when the runtime ended while a future was waiting.
     pub fn join(mut self) -> std::thread::Result<T> {
         if let Some(task) = &self.task {

@@ -55,10 +55,15 @@ pub(crate) fn discard<T>(value: T) {
 
 /// Says why and ends the process: for panics that nobody waits for, and broken invariants.
 pub(crate) fn abort(why: &str) -> ! {
+    warn(&format!("{why}; aborting"));
+    std::process::abort()
+}
+
+/// Tells a person what no return value can.
+pub(crate) fn warn(what: &str) {
     use std::io::Write;
     // If even stderr is gone there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "upbeat: {why}; aborting");
-    std::process::abort()
+    let _ = writeln!(std::io::stderr(), "upbeat: {what}");
 }
 
 /// The message of a panic, where it has one.
