@@ -34,7 +34,12 @@ latch_last_access       join      both_run_once
 ring_offer              join      both_run_once
 join_left_waits         join      a_left_panic_comes_out_after_the_right_one_has_run_or_was_withdrawn
 join_left_waits         join      of_two_panics_the_left_one_comes_out_and_the_other_is_dropped
-scope_finish            scope     the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote
+ledger_finish           scope     the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote
+ledger_settled          scope     the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote
+ledger_close            scope     the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote
+scope_publish_fence     scope     nobody_sleeps_through_a_task_of_a_scope
+scope_second_look       scope     nobody_sleeps_through_a_task_of_a_scope
+sleep_park_fence        scope     nobody_sleeps_through_a_task_of_a_scope
 sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published
 sleep_park_fence        sleep     nobody_sleeps_through_work_that_was_published
 sleep_second_look       sleep     nobody_sleeps_through_work_that_was_published

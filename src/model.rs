@@ -10,7 +10,7 @@ pub use crate::runtime::once::Once;
 pub use crate::sleep::{Sleep, Woken};
 pub use crate::sync::thread::{current, park, set_naps, Naps, Thread};
 pub use crate::task::latch::{Blocking, Latch};
-pub use crate::task::scope::Count;
+pub use crate::task::ledger::Ledger;
 
 use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};

@@ -77,6 +77,40 @@ fn scopes_leave_nothing_behind() {
     assert!(used < LITTLE, "{used} bytes");
 }
 
+/// The same while another worker is busy, so that nobody takes anything: scopes in a scope, one after the other, leave neither tickets
+/// nor queues behind.
+#[test]
+fn scopes_leave_nothing_behind_while_no_worker_is_idle() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let used = watched("scopes beside a busy worker", || {
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = std::sync::mpsc::channel();
+        let busy = runtime.spawn(move || {
+            begin.send(()).unwrap();
+            released.recv()
+        });
+        begun.recv().unwrap();
+        let used = runtime.install(|worker| {
+            let before = LIVE.load(Ordering::Relaxed);
+            HIGHEST.store(before, Ordering::Relaxed);
+            worker.scope(|outer| {
+                for _ in 0..ROUNDS {
+                    let mut result = 0;
+                    worker.scope(|inner| inner.spawn(|_| result = 1));
+                    assert_eq!(result, 1);
+                }
+                outer.spawn(|_| ());
+            });
+            HIGHEST.load(Ordering::Relaxed) - before
+        });
+        drop(release);
+        assert!(busy.join().unwrap().is_err());
+        used
+    });
+    assert!(used < LITTLE / 16, "{used} bytes");
+}
+
 #[test]
 fn joined_tasks_leave_nothing_behind() {
     let used = most_used_by("spawned tasks", |_| {

@@ -1,4 +1,4 @@
-//! Scopes: the count of what is still to come, the one who finishes last, panics that race, and a task that spawns into its own scope.
+//! Scopes: the ledger of what is still to come, a task and who falls asleep, the one who finishes last, panics that race, and a task that spawns into its own scope.
 #![cfg(upbeat_loom)]
 
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 
 use loom::thread;
-use upbeat::model::{current, offer_next, park, run_something, set_naps, Count, Latch, Naps, Pool};
+use upbeat::model::{
+    current, offer_next, park, run_something, set_naps, Blocking, Latch, Ledger, Naps, Pool,
+};
 use upbeat::Worker;
 use upbeat_loom_tests::{check, CountedDrop, Datum, Tally};
 
@@ -29,20 +31,22 @@ fn with_a_helper<R>(turns: usize, owner: impl FnOnce(&Worker) -> R) -> R {
     result
 }
 
-// Fault 15.
+// Fault 15. The owner has spawned two tasks, which others run and count off; it settles, closes or waits, whichever it comes to.
 #[test]
 fn the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote() {
-    check(2, || {
-        let shared = Arc::new((Count::new(), Latch::new(), [Datum::new(0), Datum::new(0)], Tally::new()));
+    let (settled, closed, waited) = (Arc::new(Tally::new()), Arc::new(Tally::new()), Arc::new(Tally::new()));
+    let seen = [settled.clone(), closed.clone(), waited.clone()];
+    check(2, move || {
+        let shared = Arc::new((Ledger::new(), Latch::new(), [Datum::new(0), Datum::new(0)], Tally::new()));
         let owner = current();
         let tasks: Vec<_> = (0..2)
             .map(|task| {
-                shared.0.add();
+                shared.0.add(true);
                 let (shared, owner) = (shared.clone(), owner.clone());
                 thread::spawn(move || {
-                    let (count, latch, data, last) = &*shared;
+                    let (ledger, latch, data, last) = &*shared;
                     data[task].write(task + 1);
-                    if count.finish() {
+                    if ledger.finish(1) {
                         last.hit();
                         if latch.set() {
                             owner.unpark();
@@ -51,14 +55,17 @@ fn the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote() {
                 })
             })
             .collect();
-        let (count, latch, data, last) = &*shared;
-        if count.finish() {
-            last.hit();
-            latch.set();
-        }
-        while !latch.is_set() {
-            if latch.announce_waiter() {
-                park();
+        let (ledger, latch, data, last) = &*shared;
+        if ledger.is_settled(0) {
+            (settled.hit(), last.hit());
+        } else if ledger.close(0) {
+            (closed.hit(), last.hit());
+        } else {
+            waited.hit();
+            while !latch.is_set() {
+                if latch.announce_waiter() {
+                    park();
+                }
             }
         }
         assert_eq!(data[0].read() + data[1].read(), 3);
@@ -66,6 +73,79 @@ fn the_last_to_finish_sets_the_latch_once_and_sees_what_all_wrote() {
             task.join().unwrap();
         }
         assert_eq!(last.get(), 1);
+    });
+    assert!(seen.iter().all(|tally| tally.get() > 0), "the model must see all three ways");
+}
+
+/// The owner runs a task that another one's task has spawned, and that one runs the owner's: what each counts is less than nothing, and
+/// nobody takes it for the end.
+#[test]
+fn tasks_that_are_run_by_others_than_their_spawners_are_counted() {
+    check(2, || {
+        let shared = Arc::new((Ledger::new(), Latch::new(), Datum::new(0), Tally::new()));
+        let owner = current();
+        shared.0.add(true);
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (ledger, latch, datum, spawned) = &*shared;
+                // The owner's task, which spawns two more: the owner runs one of them as soon as it sees it.
+                ledger.add(false);
+                ledger.add(false);
+                spawned.hit();
+                thread::yield_now();
+                datum.write(1);
+                if ledger.finish(2) && latch.set() {
+                    owner.unpark();
+                }
+            })
+        };
+        let (ledger, latch, datum, spawned) = &*shared;
+        let ran = spawned.get();
+        if !ledger.is_settled(ran) && !ledger.close(ran) {
+            if ran == 0 {
+                // It comes to that now.
+                while spawned.get() == 0 {
+                    thread::yield_now();
+                }
+                if ledger.finish(1) {
+                    latch.set();
+                }
+            }
+            while !latch.is_set() {
+                if latch.announce_waiter() {
+                    park();
+                }
+            }
+        }
+        assert_eq!(datum.read(), 1);
+        other.join().unwrap();
+    });
+}
+
+/// Fault 28, for scopes: who opened one waits for its task by other means, so nobody runs it but the worker that is just falling asleep.
+#[test]
+fn nobody_sleeps_through_a_task_of_a_scope() {
+    set_naps(Naps::Endless);
+    check(2, || {
+        let pool = Arc::new(Pool::new(2));
+        let sleeper = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.serve(1))
+        };
+        let (done, ran) = (Blocking::new(), Tally::new());
+        pool.enter(0, |worker| {
+            worker.scope(|scope| {
+                scope.spawn(|_| {
+                    ran.hit();
+                    done.set();
+                });
+                done.wait();
+            });
+        });
+        assert_eq!(ran.get(), 1);
+        pool.terminate();
+        sleeper.join().unwrap();
     });
 }
 

@@ -13,19 +13,19 @@ use crate::sync::{lock, Mutex};
 use crate::task::frame::Worker;
 use crate::task::job::erase;
 use crate::task::latch::Blocking;
-use crate::task::scope::Count;
+use crate::task::ledger::Ledger;
 use crate::task::unwind::{catch, discard, AbortOnUnwind};
 use crate::task::Task;
 
 /// What a broadcast still waits for.
 struct Pending {
-    count: Count,
+    ledger: Ledger,
     done: Blocking,
 }
 
 impl Pending {
     fn finish(&self) {
-        if self.count.finish() {
+        if self.ledger.finish(1) {
             self.done.set();
         }
     }
@@ -39,7 +39,7 @@ where
 {
     registry.require_workers();
     let slots: Vec<_> = registry.peers.iter().map(|_| Mutex::new(None)).collect();
-    let pending = Arc::new(Pending { count: Count::new(), done: Blocking::new() });
+    let pending = Arc::new(Pending { ledger: Ledger::new(), done: Blocking::new() });
     // What is sent borrows from this frame: nothing may unwind out of here before all of it was run.
     let guard = AbortOnUnwind("a broadcast failed");
     with_current(|worker| {
@@ -48,7 +48,7 @@ where
             if own.is_some_and(|worker| worker.index() == index) {
                 continue;
             }
-            pending.count.add();
+            pending.ledger.add(true);
             let pending = pending.clone();
             let job: Box<dyn FnOnce(&Worker) + Send + '_> = Box::new(move |worker| {
                 *lock(slot) = Some(catch(|| f(worker)));
@@ -61,7 +61,9 @@ where
         if let Some(worker) = own {
             *lock(&slots[worker.index()]) = Some(catch(|| worker.entered(|| f(worker))));
         }
-        pending.finish();
+        if pending.ledger.close(0) {
+            return;
+        }
         match worker {
             Some(worker) => worker.thread().wait_running_anything(&pending.done),
             None => pending.done.wait(),

@@ -18,6 +18,7 @@ mod nest;
 // `pub` in here is for the models alone, as in `crate::deque`.
 #[allow(unreachable_pub)]
 pub(crate) mod once;
+pub(crate) mod opened;
 pub(crate) mod pending;
 pub(crate) mod registry;
 mod report;

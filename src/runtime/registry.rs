@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::current::with_current;
 use super::fork;
 use super::mode::Mode;
+use super::opened::Opened;
 use super::pending::Pending;
 use super::report::Note;
 use super::roster::Roster;
@@ -38,6 +39,8 @@ const LEFT_BEHIND: &str =
 pub(crate) struct Peer {
     pub(crate) ring: Arc<Ring<Worker>>,
     pub(crate) queue: Stealer<Task>,
+    /// The scopes that it has open, and whose tasks anybody may run.
+    pub(crate) opened: Opened,
     /// Tasks for this worker and no other.
     pub(crate) inbox: Injector<Task>,
     /// Address of the scope one of whose tasks the worker took from a queue and runs now, 0 for none. While it is not 0, all
@@ -118,6 +121,7 @@ impl Registry {
         let peers = queues.iter().map(|queue| Peer {
             ring: Arc::new(Ring::with_requests(parts.mode.requests())),
             queue: queue.stealer(),
+            opened: Opened::new(),
             inbox: Injector::new(),
             serving: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
@@ -221,9 +225,10 @@ impl Registry {
         self.left.fetch_add(1, Ordering::Relaxed) + 1 == self.peers.len()
     }
 
-    /// Whether some queue has a task. Those in rings are found by who watches.
+    /// Whether some queue has a task, or an open scope. Those in rings are found by who watches.
     pub(crate) fn has_public_tasks(&self) -> bool {
-        self.has_common_tasks() || self.peers.iter().any(|peer| !peer.queue.is_empty())
+        self.has_common_tasks()
+            || self.peers.iter().any(|peer| !peer.queue.is_empty() || peer.opened.has_tasks())
     }
 
     /// The same of the queues that belong to nobody.

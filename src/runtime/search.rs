@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::opened::Look;
 use super::seat::Seats;
 use super::worker::{Work, WorkerThread, NAP};
 use crate::heartbeat::rate::{Sight, Verdict};
@@ -30,6 +31,7 @@ pub(crate) struct Thief {
     sights: Vec<Sight>,
     /// The same of their queues.
     thrifts: Vec<Thrift>,
+    looks: Vec<Look>,
 }
 
 impl Thief {
@@ -43,6 +45,11 @@ impl Thief {
         &mut self.thrifts[victim]
     }
 
+    /// When it looked at the scopes of worker `index`.
+    pub(super) fn look_at_scopes(&mut self, index: usize) -> &mut Look {
+        &mut self.looks[index]
+    }
+
     pub(super) fn generator(&mut self) -> &mut Generator {
         &mut self.generator
     }
@@ -53,6 +60,7 @@ impl Thief {
             order: Vec::with_capacity(workers),
             sights: vec![Sight::default(); workers],
             thrifts: vec![Thrift::default(); workers],
+            looks: vec![Look::default(); workers],
         }
     }
 }
@@ -112,7 +120,7 @@ impl WorkerThread {
         !self.registry.peers[self.index].inbox.is_empty() || self.registry.has_public_tasks()
     }
 
-    /// A task from the public queues: those that go first, our own, what was sent to us, the injector, the others'.
+    /// A task from the public queues: those that go first, our own, what was sent to us, the injector, the others'; else a scope.
     pub(super) fn find_task(&self) -> Option<Task> {
         let registry = &self.registry;
         let others = || {
@@ -125,7 +133,8 @@ impl WorkerThread {
         };
         let inbox = &registry.peers[self.index].inbox;
         let own = registry.urgent.steal().or_else(|| self.pop_own()).or_else(|| inbox.steal());
-        own.or_else(|| registry.injector.steal()).or_else(others)
+        let queued = own.or_else(|| registry.injector.steal()).or_else(others);
+        queued.or_else(|| self.find_scope().map(Task::Scoped))
     }
 
     /// Something to run from anywhere, for a worker with an empty stack.

@@ -1,7 +1,7 @@
 //! Keeping a worker's own queue short when nobody takes from it.
 //!
-//! A task is queued once and may be run by other means: a scope's owner runs the scope's tasks, whose tickets stay; a handle's `join`
-//! runs the task itself. What stays is *spent*. A worker that is inside one task for a long time pushes and never pops, so as its queue
+//! A task is queued once and may be run by other means: a handle's `join` runs the task itself, and the owner of a scope in a region
+//! of isolation the scope's tasks, whose tickets stay. What stays is *spent*. A worker that is inside one task for a long time pushes and never pops, so as its queue
 //! has grown it looks through it once and drops what is spent.
 
 use super::worker::WorkerThread;

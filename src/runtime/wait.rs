@@ -11,7 +11,7 @@ use crate::sync::{left_out, ordering, thread, ticks, Ordering, SPINS};
 use crate::task::cancel;
 use crate::task::frame::Stolen;
 use crate::task::latch::Latch;
-use crate::task::scope::Shared as ScopeShared;
+use crate::task::scope::{Drained, Shared as ScopeShared};
 use crate::task::unwind::AbortOnUnwind;
 use crate::task::{Task, Then};
 
@@ -53,7 +53,14 @@ impl WorkerThread {
     pub(crate) fn wait_for_scope(&self, scope: &Arc<ScopeShared>) {
         let guard = AbortOnUnwind("waiting for a scope failed");
         let address = Arc::as_ptr(scope) as usize;
-        while scope.run_one(self, Then::GoOn) {}
+        match scope.drain(self) {
+            Drained::Alone => return std::mem::forget(guard),
+            Drained::Helped => {
+                std::mem::forget(guard);
+                return self.offer_to_hungry();
+            }
+            Drained::Waits => {}
+        }
         let begun = ticks().max(1);
         self.wait(Awaited::Scope, scope.latch(), || {
             if !scope.is_idle() {
@@ -122,9 +129,7 @@ impl WorkerThread {
                         count(&self.registry.peers[self.index].counters.steals[self.distance(victim)], 1);
                         self.run_above(|| self.run_stolen(stolen, victim));
                     }
-                    Work::Task(Task::Scoped(scope)) => {
-                        scope.run_one(self, Then::Rest);
-                    }
+                    Work::Task(Task::Scoped(scope)) => scope.run_stretch(self),
                     Work::Task(_) => unreachable!("a waiter is offered its own descendants only"),
                 }
                 self.registry.end_busy(self.index);

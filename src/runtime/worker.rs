@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mode::Mode;
+use super::opened::Opened;
 use super::registry::Registry;
 use super::search::Thief;
 use crate::deque::{Front, OwnerEnd, Taken};
@@ -23,6 +24,9 @@ use crate::task::{Task, Then};
 const CHAIN: usize = 256;
 /// First sleep of a worker that watches or waits while others work; it doubles up to four times that.
 pub(super) const NAP: Duration = Duration::from_micros(50);
+
+/// How long a worker that helps a scope runs tasks of it before it looks what else there is.
+const STRETCH: Duration = Duration::from_micros(20);
 
 /// What the holder of a worker's seat owns: its end of the ring, its queue, and how it looks for work.
 pub(crate) struct WorkerThread {
@@ -44,6 +48,8 @@ pub(crate) struct WorkerThread {
     chain: RefCell<Vec<*const Worker>>,
     /// How long it was busy the last time, ticks.
     last_stretch: Cell<u64>,
+    /// What the last scope has left, for the next one.
+    pub(crate) spare_scope: Cell<Option<Arc<ScopeShared>>>,
     /// The seat is held by a caller from outside.
     pub(super) is_guest: Cell<bool>,
     /// The depth of a tree with a leaf for each worker.
@@ -74,6 +80,7 @@ impl WorkerThread {
             thief: RefCell::new(thief),
             chain: RefCell::new(Vec::with_capacity(CHAIN)),
             last_stretch: Cell::new(0),
+            spare_scope: Cell::new(None),
             is_guest: Cell::new(false),
             levels,
             offers,
@@ -309,8 +316,32 @@ impl WorkerThread {
         let serving = &self.registry.peers[self.index].serving;
         // Relaxed: whoever finds a task in our ring has acquired what we wrote before it.
         serving.store(Arc::as_ptr(scope) as usize, Ordering::Relaxed);
-        scope.run_one(self, Then::Rest);
+        scope.run_stretch(self);
         serving.store(0, Ordering::Relaxed);
+    }
+
+    /// The scopes that this worker has open.
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.registry.peers[self.index].opened
+    }
+
+    /// When a stretch of a scope's tasks that begins now is to end, ticks.
+    pub(crate) fn end_of_stretch(&self) -> u64 {
+        ticks() + self.registry.clock.ticks(STRETCH)
+    }
+
+    /// Between two tasks of a stretch: whether the worker has other things to do than the next one. Else that is taken up like any other.
+    pub(crate) fn has_to_attend(&self, end_of_stretch: u64) -> bool {
+        let registry = &self.registry;
+        if !self.is_serving() || !registry.urgent.is_empty() || !registry.peers[self.index].inbox.is_empty() {
+            return true;
+        }
+        if HAS_TIME && ticks() >= end_of_stretch {
+            return true;
+        }
+        self.offer_to_hungry();
+        self.yield_if_drawn();
+        false
     }
 }
 

@@ -1,6 +1,8 @@
 //! Tasks: the closures that workers run, how their results and panics come back, and who waits for them.
 
 pub(crate) mod block_on;
+#[allow(unsafe_code)]
+pub(crate) mod body;
 pub(crate) mod cancel;
 pub(crate) mod context;
 #[allow(unsafe_code)]
@@ -17,6 +19,8 @@ pub(crate) mod join_error;
 // `pub` in here is for the models alone, as in `crate::deque`.
 #[allow(unreachable_pub)]
 pub(crate) mod latch;
+#[allow(unreachable_pub)]
+pub(crate) mod ledger;
 mod outcome;
 pub(crate) mod priority;
 #[allow(unsafe_code)]
@@ -39,7 +43,7 @@ pub(crate) enum Then {
     GoOn,
 }
 
-/// A task that is public from the start: any worker may take it from a queue.
+/// A task that is public from the start: any worker may take it from a queue, or, where it is a scope's, find the scope.
 pub(crate) enum Task {
     /// A closure handed in from outside, whose caller is blocked until it is done.
     Install(job::InstallRef),
@@ -47,7 +51,7 @@ pub(crate) enum Task {
     Spawned(Arc<dyn spawn::Spawned>),
     /// A closure that catches its own panics.
     Job(Box<dyn FnOnce(&frame::Worker) + Send>),
-    /// One task of a scope waits in the scope's own queue.
+    /// A scope whose own queue has tasks.
     Scoped(Arc<scope::Shared>),
     /// One task that was created in isolation waits in the queue of its region.
     Isolated(isolate::Ticket),
@@ -72,9 +76,7 @@ impl Task {
             Self::Spawned(task) => task.run(thread, then),
             Self::Job(job) => thread.run_job(job, then),
             Self::Scoped(scope) if then == Then::Rest => thread.run_scoped(&scope),
-            Self::Scoped(scope) => {
-                scope.run_one(thread, then);
-            }
+            Self::Scoped(scope) => scope.run_one(thread),
             Self::Isolated(ticket) => ticket.run(thread, then),
         }
     }

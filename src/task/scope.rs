@@ -1,95 +1,177 @@
 //! Scopes: any number of tasks that may borrow, all finished before the scope returns.
 //!
-//! A scope has a queue of its own; workers find it through tickets in their public queues. So the scope's owner, while it
-//! waits, runs tasks of this scope and nothing else. Model of the count: `loom-tests/tests/scope.rs`.
+//! A scope has a queue of its own, and stands on the list of what its worker has open (`runtime/opened.rs`), where workers without work
+//! find it. So the scope's owner, while it waits, runs tasks of this scope and nothing else. Whoever else helps runs a *stretch* of
+//! tasks. What is still to come is counted in `ledger.rs`. Models: `loom-tests/tests/scope.rs`.
 
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use super::body::Body;
 use super::cancel::{self, CancelToken, Cancelled};
 use super::frame::Worker;
 use super::isolate::{self, Region};
 use super::latch::Latch;
+use super::ledger::Ledger;
 use super::unwind::{catch, discard, Payload};
 use super::{Task, Then};
+use crate::heartbeat::sites::Key;
 use crate::runtime::current::with_current;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
-use crate::sync::{lock, Injector, Mutex};
-
-#[allow(unreachable_pub)]
-mod count {
-    //! How many tasks a scope still waits for.
-
-    use crate::sync::{ordering, AtomicUsize, Ordering};
-
-    /// Counts from 1: the scope's own body is the first thing to wait for.
-    #[derive(Debug)]
-    pub struct Count(AtomicUsize);
-
-    impl Count {
-        /// The body alone.
-        pub fn new() -> Self {
-            Self(AtomicUsize::new(1))
-        }
-
-        /// One more; called by somebody who is counted, so the count is not 0.
-        pub fn add(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        /// One less; true for the last one, to whom the others' writes are visible.
-        pub fn finish(&self) -> bool {
-            self.0.fetch_sub(1, ordering!("scope_finish", AcqRel)) == 1
-        }
-    }
-
-    impl Default for Count {
-        fn default() -> Self {
-            Self::new()
-        }
-    }
-}
-
-#[allow(unreachable_pub)]
-pub use count::Count;
-
-/// A task of a scope, which gets its scope from whoever runs it: he has it, and a count of references each would cost two writes
-/// to a word that all workers share.
-type Body<'env> = Box<dyn FnOnce(&Worker, &Arc<Shared>) + Send + 'env>;
+use crate::sync::{fence_after_rmw, lock, ticks, Injector, Mutex, HAS_TIME};
 
 /// What a scope's tasks and its owner share.
 pub(crate) struct Shared {
-    queue: Injector<Body<'static>>,
-    count: Count,
+    queue: Injector<Body>,
+    ledger: Ledger,
     latch: Latch,
     /// The first panic of a task.
     panic: Mutex<Option<Payload>>,
     /// The worker that waits.
     owner: usize,
     registry: Arc<Registry>,
+    setting: Setting,
+}
+
+/// What one scope has and the next one in the same place has not.
+struct Setting {
     /// Cancels the tasks that have not begun.
     token: Option<CancelToken>,
     /// Where its tasks belong.
     region: Option<Arc<Region>>,
+    /// Whether others find it on its worker's list. In a region they do not: tickets in the region's queue stand for its tasks.
+    is_listed: bool,
+    /// When, ticks.
+    opened_at: u64,
+    /// Scopes of its call site last long enough for a sleeper to be woken.
+    is_long: bool,
+}
+
+/// How a scope's owner ran out of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// All are done, and the owner has run and spawned them all.
+    Alone,
+    /// All are done.
+    Helped,
+    /// Others run some.
+    Waits,
 }
 
 impl Shared {
-    /// Runs one task of the scope, if one waits.
-    pub(crate) fn run_one(self: &Arc<Self>, thread: &WorkerThread, then: Then) -> bool {
-        let Some(body) = self.queue.steal() else {
-            thread.ending(then);
-            return false;
+    /// Opens a scope on `thread`, in what an older one has left if it did.
+    fn open(thread: &WorkerThread, setting: Setting) -> Arc<Self> {
+        let mut spare = thread.spare_scope.take();
+        let shared = match spare.as_mut().and_then(Arc::get_mut) {
+            Some(old) => {
+                (old.ledger, old.latch, old.setting) = (Ledger::new(), Latch::new(), setting);
+                None
+            }
+            None => Some(Arc::new(Self {
+                queue: Injector::new(),
+                ledger: Ledger::new(),
+                latch: Latch::new(),
+                panic: Mutex::new(None),
+                owner: thread.index(),
+                registry: thread.registry().clone(),
+                setting,
+            })),
         };
-        match catch(move || thread.enter(|worker| body(worker, self))) {
+        let Some(shared) = shared.or(spare) else { unreachable!("an old one or a new one") };
+        if shared.setting.is_listed {
+            thread.opened().push(&shared);
+        }
+        shared
+    }
+
+    /// The scope is over, on the `thread` that opened it: nobody finds it any more.
+    fn close(mut self: Arc<Self>, thread: &WorkerThread, site: Key) {
+        // In a child of `fork` the list's lock may be held by a thread that is not there.
+        if self.setting.is_listed && !self.registry.is_left_behind() {
+            thread.opened().pop();
+        }
+        self.registry.sites.record(site, ticks().saturating_sub(self.setting.opened_at));
+        // Who has helped may not have let go of it yet.
+        if let Some(old) = Arc::get_mut(&mut self) {
+            (old.setting.token, old.setting.region) = (None, None);
+            thread.spare_scope.set(Some(self));
+        }
+    }
+
+    /// Makes a task public.
+    fn publish(self: &Arc<Self>, body: Body) {
+        let registry = &self.registry;
+        registry.require_workers();
+        let is_owner = with_current(|worker| {
+            let thread = worker.map(Worker::thread);
+            thread.is_some_and(|thread| {
+                thread.index() == self.owner && Arc::ptr_eq(thread.registry(), registry)
+            })
+        });
+        self.ledger.add(is_owner);
+        self.queue.push(body);
+        if let Some(region) = &self.setting.region {
+            return registry.submit_from(Some(region.clone()), Task::Scoped(self.clone()));
+        }
+        // Pairs with the fence in `Sleep::release`: who falls asleep sees the task, or we see the free seat. To push ends with a
+        // read-modify-write of the queue's.
+        fence_after_rmw!("scope_publish_fence");
+        let sleep = registry.sleep();
+        // A short scope is not worth a wake-up; should it be a long one this time, who watches finds it.
+        if sleep.has_sleepers() && (self.setting.is_long || !sleep.is_watched() || !HAS_TIME) {
+            sleep.wake_one();
+        }
+    }
+
+    /// Runs one task of the scope, if one waits, in the middle of something else.
+    pub(crate) fn run_one(self: &Arc<Self>, thread: &WorkerThread) {
+        if let Some(body) = self.queue.steal() {
+            self.run(body, thread);
+            self.finish(1);
+        }
+    }
+
+    /// Runs tasks of the scope until none waits or `thread` is wanted elsewhere. They are counted off together, when the worker has
+    /// said that it is without work.
+    pub(crate) fn run_stretch(self: &Arc<Self>, thread: &WorkerThread) {
+        let end = thread.end_of_stretch();
+        let (mut next, mut ran) = (self.queue.steal(), 0);
+        while let Some(body) = next {
+            self.run(body, thread);
+            ran += 1;
+            next = if thread.has_to_attend(end) { None } else { self.queue.steal() };
+        }
+        thread.ending(Then::Rest);
+        if ran > 0 {
+            self.finish(ran);
+        }
+    }
+
+    /// The owner has run the scope's body; it runs what tasks there are.
+    pub(crate) fn drain(self: &Arc<Self>, thread: &WorkerThread) -> Drained {
+        let mut ran = 0;
+        while let Some(body) = self.queue.steal() {
+            self.run(body, thread);
+            ran += 1;
+        }
+        match self.ledger.is_settled(ran) {
+            true if self.ledger.is_owners_alone(ran) => Drained::Alone,
+            true => Drained::Helped,
+            false if self.ledger.close(ran) => Drained::Helped,
+            false => Drained::Waits,
+        }
+    }
+
+    fn run(self: &Arc<Self>, body: Body, thread: &WorkerThread) {
+        match catch(move || thread.enter(|worker| body.run(worker, self))) {
             // A task that was dropped, or whose loop stopped, stands in no panic's way; who has the token is told by that.
-            Err(payload) if self.token.is_none() || !payload.is::<Cancelled>() => self.keep_first(payload),
+            Err(payload) if self.setting.token.is_none() || !payload.is::<Cancelled>() => {
+                self.keep_first(payload)
+            }
             Ok(()) | Err(_) => {}
         }
-        thread.ending(then);
-        self.finish();
-        true
     }
 
     /// Keeps the first panic of a task for the scope's owner.
@@ -104,8 +186,9 @@ impl Shared {
         }
     }
 
-    fn finish(&self) {
-        if self.count.finish() && self.latch.set() {
+    /// Counts off tasks that were run. The last one to do so wakes the owner.
+    fn finish(&self, ran: usize) {
+        if self.ledger.finish(ran) && self.latch.set() {
             self.registry.sleep().unpark(self.owner);
         }
     }
@@ -116,6 +199,18 @@ impl Shared {
 
     pub(crate) fn latch(&self) -> &Latch {
         &self.latch
+    }
+
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.setting.opened_at
+    }
+
+    /// Runs `f`, the code of a task, unless the scope was cancelled.
+    fn begin(&self, f: impl FnOnce()) {
+        match &self.setting.token {
+            None => f(),
+            Some(token) => token.clone().begin(f),
+        }
     }
 }
 
@@ -143,20 +238,24 @@ impl<'env> Scope<'_, 'env> {
     /// assert_eq!(parts, [1, 2, 3, 4]);
     /// ```
     pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
-        let context = self.shared.registry.capture();
-        let body: Body<'env> = Box::new(move |worker, shared| {
-            let run = || f(&Scope { shared, env: PhantomData });
-            worker.thread().within(context.as_ref(), || match &shared.token {
-                None => run(),
-                Some(token) => token.clone().begin(run),
-            });
-        });
-        // SAFETY: only the lifetime changes; `run` below returns only when every counted task has run, and `'env` outlives that call.
-        let body = unsafe { std::mem::transmute::<Body<'env>, Body<'static>>(body) };
-        self.shared.count.add();
-        self.shared.queue.push(body);
-        let (registry, region) = (&self.shared.registry, self.shared.region.clone());
-        registry.submit_from(region, Task::Scoped(self.shared.clone()));
+        let body = match self.shared.registry.capture() {
+            // SAFETY: `run_under` returns only when every task has run, and `'env` outlives that call.
+            None => unsafe {
+                Body::new(move |_: &Worker, shared: &Arc<Shared>| {
+                    shared.begin(|| f(&Scope { shared, env: PhantomData }))
+                })
+            },
+            Some(context) => {
+                let run = move |worker: &Worker, shared: &Arc<Shared>| {
+                    worker
+                        .thread()
+                        .within(Some(&context), || shared.begin(|| f(&Scope { shared, env: PhantomData })));
+                };
+                // SAFETY: as above.
+                unsafe { Body::new(run) }
+            }
+        };
+        self.shared.publish(body);
     }
 }
 
@@ -200,25 +299,26 @@ fn run_under<'env, F, R>(worker: &Worker, token: Option<CancelToken>, f: F) -> s
 where
     F: FnOnce(&Scope<'_, 'env>) -> R,
 {
-    let shared = Arc::new(Shared {
-        queue: Injector::new(),
-        count: Count::new(),
-        latch: Latch::new(),
-        panic: Mutex::new(None),
-        owner: worker.index(),
-        registry: worker.thread().registry().clone(),
+    let (thread, site) = (worker.thread(), Key::new(run_under::<F, R> as *const ()));
+    let registry = thread.registry();
+    let region = isolate::current();
+    let setting = Setting {
         token: token.clone(),
-        region: isolate::current(),
-    });
+        is_listed: region.is_none() && !registry.is_left_behind(),
+        region,
+        opened_at: ticks(),
+        is_long: registry.sites.is_worth(site, registry.sleep().wake_latency()),
+    };
+    let shared = Shared::open(thread, setting);
     let scope = Scope { shared: &shared, env: PhantomData };
     let body = || worker.entered(|| f(&scope));
     let result = match token {
         None => catch(body),
         Some(token) => catch(|| token.begin(body)),
     };
-    shared.finish();
-    worker.thread().wait_for_scope(&shared);
+    thread.wait_for_scope(&shared);
     let task_panic = lock(&shared.panic).take();
+    shared.close(thread, site);
     match (result, task_panic) {
         (result, None) => result,
         (Ok(result), Some(payload)) => {
