@@ -3,6 +3,7 @@
 //! A wake-up costs the waker about 5 µs. A table of fixed size, written with plain stores: two callers that collide, or race, spoil an
 //! estimate, which costs time and nothing else.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::observe::clock::Clock;
@@ -13,6 +14,25 @@ const SITES: usize = 256;
 /// A region is worth a wake-up when it lasts this much longer than it takes until the woken worker runs: what both sides pay for
 /// the wake-up and the first steal.
 const COST: Duration = Duration::from_micros(15);
+
+/// A region of a row is worth a wake-up when it lasts this long by itself: a worker that is awake already helps with those.
+const LEAST: Duration = Duration::from_micros(20);
+/// Regions less than this apart are a row.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// The regions in one seat that follow one another almost without a pause: who is woken for one comes in time for the later ones.
+#[derive(Default)]
+pub(crate) struct Row {
+    since: Cell<u64>,
+    until: Cell<u64>,
+}
+
+impl Row {
+    /// A region ends at `now`.
+    pub(crate) fn leave(&self, now: u64) {
+        self.until.set(now);
+    }
+}
 
 /// A call site: the address of the function that was compiled for its closure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +53,19 @@ struct Site {
 pub(crate) struct Sites {
     sites: Box<[Site]>,
     cost: u64,
+    least: u64,
+    pause: u64,
 }
 
 impl Sites {
     pub(crate) fn new(clock: &Clock) -> Self {
         let site = || Site { key: AtomicUsize::new(0), mean: AtomicU64::new(0) };
-        Self { sites: (0..SITES).map(|_| site()).collect(), cost: clock.ticks(COST) }
+        Self {
+            sites: (0..SITES).map(|_| site()).collect(),
+            cost: clock.ticks(COST),
+            least: clock.ticks(LEAST),
+            pause: clock.ticks(PAUSE),
+        }
     }
 
     fn site(&self, key: Key) -> &Site {
@@ -52,6 +79,18 @@ impl Sites {
         let site = self.site(key);
         site.key.load(Ordering::Relaxed) != key.0
             || site.mean.load(Ordering::Relaxed) >= latency.saturating_add(self.cost)
+    }
+
+    /// The same of a region that begins at `now` in the seat of `row`: also one that is too short by itself, when the row has lasted long
+    /// enough.
+    pub(crate) fn is_worth_in(&self, row: &Row, now: u64, key: Key, latency: u64) -> bool {
+        if now.saturating_sub(row.until.get()) > self.pause {
+            row.since.set(now);
+        }
+        let has_lasted = now.saturating_sub(row.since.get());
+        self.is_worth(key, latency)
+            || has_lasted >= latency.saturating_add(self.cost)
+                && self.site(key).mean.load(Ordering::Relaxed) >= self.least
     }
 
     /// A region took `ticks`.
@@ -92,5 +131,29 @@ mod tests {
             sites.record(key, middle);
         }
         assert!(sites.is_worth(key, micros(3)) && !sites.is_worth(key, micros(45)));
+    }
+
+    #[test]
+    fn a_row_of_regions_is_worth_what_none_of_them_is() {
+        let clock = Clock::new();
+        let sites = Sites::new(&clock);
+        let micros = |micros| clock.ticks(Duration::from_micros(micros));
+        // A row of regions, `apart` from each other: whether the last one is worth a wake-up of 45 µs.
+        let last = |key, length, apart, count| {
+            let row = Row::default();
+            let mut now = micros(1_000_000);
+            sites.record(key, length);
+            for _ in 1..count {
+                sites.is_worth_in(&row, now, key, micros(45));
+                row.leave(now + length);
+                now += length + apart;
+            }
+            sites.is_worth_in(&row, now, key, micros(45))
+        };
+        let (middle, tiny) = (Key(0x1000), Key(0x2340));
+        assert!(!last(middle, micros(30), micros(1), 1) && !last(middle, micros(30), micros(1), 2));
+        assert!(last(middle, micros(30), micros(1), 3));
+        assert!(!last(middle, micros(30), micros(100), 50), "no row");
+        assert!(!last(tiny, micros(1), micros(1), 1000), "too short to be helped with");
     }
 }

@@ -152,7 +152,8 @@ impl Seats {
         if self.workers.len() > 1 {
             // One of many short regions may be long this time, so somebody watches, if only now and then; after a long pause nobody
             // does. And its first fork may be the only one, so it is offered.
-            if self.registry.sites.is_worth(visit.site, sleep.wake_latency()) || !sleep.is_watched() {
+            let (sites, latency) = (&self.registry.sites, sleep.wake_latency());
+            if sites.is_worth_in(&worker.row, visit.begun, visit.site, latency) || !sleep.is_watched() {
                 sleep.wake_watcher();
             }
             worker.offer_next();
@@ -179,6 +180,7 @@ impl Drop for Visit<'_> {
         let sleep = registry.sleep();
         let ended = ticks();
         registry.sites.record(self.site, ended.saturating_sub(self.begun));
+        worker.row.leave(ended);
         registry.end_busy_at(index, ended);
         worker.is_guest.set(false);
         if sleep.is_terminating() {

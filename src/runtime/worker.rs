@@ -11,6 +11,7 @@ use super::opened::Opened;
 use super::registry::Registry;
 use super::search::Thief;
 use crate::deque::{Front, OwnerEnd, Taken};
+use crate::heartbeat::sites::Row;
 use crate::observe::counters::count;
 use crate::sync::{spin, thread, ticks, Local, Ordering, HAS_TIME};
 use crate::task::frame::{Stolen, Worker};
@@ -52,6 +53,8 @@ pub(crate) struct WorkerThread {
     pub(crate) spare_scope: Cell<Option<Arc<ScopeShared>>>,
     /// The seat is held by a caller from outside.
     pub(super) is_guest: Cell<bool>,
+    /// The regions of such callers.
+    pub(super) row: Row,
     /// The depth of a tree with a leaf for each worker.
     levels: u32,
     /// Whether forks near a root are offered without a request: not in the modes that decide otherwise.
@@ -82,6 +85,7 @@ impl WorkerThread {
             last_stretch: Cell::new(0),
             spare_scope: Cell::new(None),
             is_guest: Cell::new(false),
+            row: Row::default(),
             levels,
             offers,
             standing: Front::standing(),

@@ -201,7 +201,8 @@ impl Sleep {
                 self.wake_one();
             }
             watcher => {
-                if self.try_claim_for_thread(watcher - 1) {
+                // Asked first, for to claim it for the thread counts it as hungry, in a word that all read.
+                if self.is_free(watcher - 1) && self.try_claim_for_thread(watcher - 1) {
                     self.grant(watcher - 1);
                 }
             }

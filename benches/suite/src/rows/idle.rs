@@ -13,7 +13,7 @@ use crate::timing::Samples;
 use crate::workloads::rounds_lasting;
 
 /// Longer than any of the runtimes takes to go to sleep.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn rows(bench: &Bench, with: With<'_>) {
     // Whose threads begin with this are ours.
