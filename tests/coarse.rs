@@ -1,10 +1,13 @@
 //! What coarse leaves promise: while workers idle, both sides of a join run at once, however long the left one takes and
 //! though it never looks up. Proven by leaves that wait for each other, so nothing here depends on timing.
 //!
-//! Not promised: that a worker which falls idle after the left side began gets the right one; that two items of a loop of 16 or more run
-//! at once when it was short the times before, or two of one leaf of a `map_reduce`.
+//! Not promised: that a worker which falls idle after the left side began gets the right one; that two items of a loop run at once after
+//! a short one in the same call, or, in a loop of 16 or more, when it was short the times before, or two of one leaf of a `map_reduce`.
 
 mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use support::{watched, Meeting};
 use upbeat::{par, Runtime, Worker};
@@ -85,6 +88,41 @@ fn leaves_meet_after_a_region_of_tiny_joins() {
             });
         }
     });
+}
+
+/// A list whose last two items are long, at whatever depth. The other worker may be running a short item when the long ones begin, so not
+/// each run must share them; but some must.
+#[test]
+fn leaves_meet_at_the_end_of_a_list() {
+    fn list(worker: &Worker, length: usize, met: &AtomicBool) {
+        if length > 0 {
+            worker.join(|_| (), |w| list(w, length - 1, met));
+            return;
+        }
+        let here = &[const { AtomicBool::new(false) }; 2];
+        let arrive = |side: usize| {
+            here[side].store(true, Ordering::SeqCst);
+            let patience = Instant::now() + Duration::from_millis(200);
+            while !here[1 - side].load(Ordering::SeqCst) {
+                if Instant::now() > patience {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+            met.store(true, Ordering::SeqCst);
+        };
+        worker.join(|_| arrive(0), |_| arrive(1));
+    }
+    let runtime = runtime(2);
+    for length in [1, 2, 3, 4, 8, 32] {
+        let met = AtomicBool::new(false);
+        let mut runs = 0;
+        while !met.load(Ordering::SeqCst) && runs < 50 {
+            runtime.install(|w| list(w, length, &met));
+            runs += 1;
+        }
+        assert!(met.load(Ordering::SeqCst), "never shared below {length} joins");
+    }
 }
 
 #[test]

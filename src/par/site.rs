@@ -17,7 +17,7 @@ use crate::task::frame::Worker;
 pub(super) struct Site(usize);
 
 /// Items of which the first one is a small part, whatever it takes.
-const MANY: usize = 8;
+const MANY: usize = 16;
 /// Loops that a thread remembers.
 #[cfg(not(upbeat_loom))]
 const REMEMBERED: usize = 64;

@@ -1,6 +1,6 @@
 //! The scopes that a worker has open, for others to find and to help with.
 //!
-//! A scope's tasks are in its own queue (`task/scope.rs`). Whoever is without work looks at the scopes of all workers, the oldest first,
+//! A scope's tasks are in its own queue (`task/scope.rs`). Whoever is without work looks at the scopes of all workers, each in its turn,
 //! and keeps the beat as with joins: a scope that is over within 2 µs is never shared, and a look in vain is repeated after twice the
 //! time. Nothing is left behind when a scope ends. Model: `loom-tests/tests/scope.rs`.
 
@@ -27,6 +27,8 @@ pub(super) struct Look {
     at: u64,
     /// How long to wait until the next look.
     patience: u64,
+    /// How often it found one: each of several gets its turn, for the oldest may never run out of tasks.
+    turn: usize,
 }
 
 impl Opened {
@@ -63,7 +65,7 @@ impl Opened {
             && lock(&self.scopes).iter().any(|scope| !scope.is_idle())
     }
 
-    /// The oldest scope that has a task and has been open for long enough, if it is time to look again; any that has one for who `hurries`.
+    /// A scope that has a task and has been open for long enough, if it is time to look again; any that has one for who `hurries`.
     fn find(&self, look: &mut Look, rule: &Rule, hurries: bool) -> Option<Arc<Shared>> {
         let oldest = self.oldest.load(Ordering::Relaxed);
         if oldest == 0 {
@@ -73,13 +75,20 @@ impl Opened {
         // A clock that goes back makes a scope old.
         let is_ripe = |since: u64| hurries || now.wrapping_sub(since) >= rule.visible;
         if oldest != look.oldest {
-            *look = Look { oldest, ..Look::default() };
+            *look = Look { oldest, turn: look.turn, ..Look::default() };
         }
         if !is_ripe(oldest) || !hurries && now.wrapping_sub(look.at) < look.patience {
             return None;
         }
         let is_wanted = |scope: &&Arc<Shared>| is_ripe(scope.opened_at()) && !scope.is_idle();
-        let found = lock(&self.scopes).iter().find(is_wanted).cloned();
+        let scopes = lock(&self.scopes);
+        let wanted = scopes.iter().filter(is_wanted);
+        let found = match wanted.clone().count() {
+            0 => None,
+            count => wanted.clone().nth(look.turn % count).cloned(),
+        };
+        drop(scopes);
+        look.turn = look.turn.wrapping_add(usize::from(found.is_some()));
         look.at = now;
         look.patience = if found.is_some() { 0 } else { (look.patience * 2).clamp(rule.visible, rule.beat) };
         found
@@ -93,7 +102,8 @@ impl WorkerThread {
         // Who leaves looks for the last time. Where no time passes there is none to wait for.
         let is_last = HAS_TIME && self.registry.sleep().is_terminating();
         let mut thief = self.thief.borrow_mut();
-        let mut all = (0..peers.len()).map(|step| (self.index + step) % peers.len());
+        let first = self.index + self.looks.get() as usize / peers.len();
+        let mut all = (0..peers.len()).map(|step| first.wrapping_add(step) % peers.len());
         all.find_map(|index| {
             peers[index].opened.find(thief.look_at_scopes(index), rule, is_last || index == self.index)
         })

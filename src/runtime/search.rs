@@ -24,6 +24,9 @@ const LONGEST_NAP: [Duration; 2] = [Duration::from_micros(200), Duration::from_m
 /// A watcher stays this long after the last work, so that one of many short regions which turns out long is noticed.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// Each so many looks for a task one looks at scopes first.
+const SCOPES_EVERY: u32 = 16;
+
 /// What a worker remembers as a thief.
 pub(crate) struct Thief {
     generator: Generator,
@@ -132,9 +135,14 @@ impl WorkerThread {
             }
         };
         let inbox = &registry.peers[self.index].inbox;
-        let own = registry.urgent.steal().or_else(|| self.pop_own()).or_else(|| inbox.steal());
-        let queued = own.or_else(|| registry.injector.steal()).or_else(others);
-        queued.or_else(|| self.find_scope().map(Task::Scoped))
+        let scope = || self.find_scope().map(Task::Scoped);
+        let looks = self.looks.get().wrapping_add(1);
+        self.looks.set(looks);
+        let urgent = registry.urgent.steal();
+        // Now and then scopes come before the queues: a future that wakes itself keeps a queue from being ever empty.
+        let early = if looks.is_multiple_of(SCOPES_EVERY) { urgent.or_else(scope) } else { urgent };
+        let own = early.or_else(|| self.pop_own()).or_else(|| inbox.steal());
+        own.or_else(|| registry.injector.steal()).or_else(others).or_else(scope)
     }
 
     /// Something to run from anywhere, for a worker with an empty stack.

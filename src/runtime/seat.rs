@@ -194,14 +194,11 @@ impl Drop for Visit<'_> {
         // Only the seat's holder adds to its queue. Asked before, for others must ask with a fence.
         let leaves_tasks = worker.has_queued();
         sleep.release(index);
-        // What came while no seat was free, and what the caller left in its queue, needs a worker now; and whoever is busy a watcher.
-        // Who is awake without being busy looks around before it sleeps.
+        // What came while no seat was free, and what the caller left in its queue, needs a worker now; and whoever is awake a watcher, for
+        // it may wait, not busy, for a task that it must not run itself.
         if !registry.peers[index].inbox.is_empty() || !worker.is_serving() {
             sleep.wake(index);
-        } else if leaves_tasks
-            || registry.has_common_tasks()
-            || !sleep.is_watched() && registry.is_anybody_busy_for(0, index)
-        {
+        } else if leaves_tasks || registry.has_common_tasks() || sleep.needs_watcher(index) {
             sleep.wake_one();
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct WorkerThread {
     pub(super) thief: RefCell<Thief>,
     /// What an answer walks over; kept, for to make room for it costs more than the rest of an answer.
     chain: RefCell<Vec<*const Worker>>,
+    /// How often it looked for a task.
+    pub(super) looks: Cell<u32>,
     /// How long it was busy the last time, ticks.
     last_stretch: Cell<u64>,
     /// What the last scope has left, for the next one.
@@ -56,8 +58,8 @@ pub(crate) struct WorkerThread {
     /// The regions of such callers.
     pub(super) row: Row,
     /// The depth of a tree with a leaf for each worker.
-    levels: u32,
-    /// Whether forks near a root are offered without a request: not in the modes that decide otherwise.
+    levels: usize,
+    /// Whether forks in a root are offered without a request: not in the modes that decide otherwise.
     offers: bool,
     /// What such forks look at.
     standing: Front,
@@ -68,7 +70,7 @@ pub(crate) struct WorkerThread {
 impl WorkerThread {
     pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
         let thief = Thief::new(registry.seed.wrapping_add(index as u64), registry.peers.len());
-        let levels = registry.peers.len().next_power_of_two().ilog2();
+        let levels = registry.peers.len().next_power_of_two().ilog2() as usize;
         let offers = registry.mode == Mode::OnRequest && registry.peers.len() > 1;
         Self {
             ring: OwnerEnd::new(registry.peers[index].ring.clone()),
@@ -82,6 +84,7 @@ impl WorkerThread {
             last_wake: Cell::new(0),
             thief: RefCell::new(thief),
             chain: RefCell::new(Vec::with_capacity(CHAIN)),
+            looks: Cell::new(0),
             last_stretch: Cell::new(0),
             spare_scope: Cell::new(None),
             is_guest: Cell::new(false),
@@ -127,7 +130,7 @@ impl WorkerThread {
     #[inline(never)]
     pub(crate) fn answer(&self, newest: &Worker) {
         if newest.is_private() {
-            // Near a root a fork comes here whether somebody asked or not; what is inside of it waits until somebody asks.
+            // In a root a fork comes here whether somebody asked or not; what is inside of it waits until somebody asks.
             newest.set_front(self.front());
         }
         if !self.is_wanted() {
@@ -142,7 +145,7 @@ impl WorkerThread {
         // More are hungry than there is on offer: the next fork is offered at once as well, for it may be the last one for a
         // long time. Deeper than a tree with a leaf for each worker, work is too fine for that.
         let sleep = self.registry.sleep();
-        if private - exposed + self.ring.len() < self.levels as usize && sleep.hungry() > self.ring.len() {
+        if private - exposed + self.ring.len() < self.levels && sleep.hungry() > self.ring.len() {
             self.offer_next();
         }
         if exposed > 0 {
@@ -203,15 +206,17 @@ impl WorkerThread {
             // Going on would run a task twice.
             Taken::Misplaced => abort("a Worker was used inside a join that is not its own"),
         }
-        let Some(depth) = parent.depth() else { return Some(parent) };
-        frame.become_root(depth + 1, self.front_at(depth + 1));
+        if !parent.is_root() {
+            return Some(parent);
+        }
+        frame.become_root(self.root_front());
         Some(frame)
     }
 
-    /// What forks in a root inside of `depth` forks look at. A thief can only ask, and the next fork there may be the last one for a long
-    /// time, so near the root of a task each is offered to whoever has nothing to do. Deep inside a tree it is most likely a small one.
-    fn front_at(&self, depth: u32) -> &Front {
-        match self.offers && depth <= self.levels + 1 {
+    /// What forks in a root look at. A thief can only ask, and the next fork there may be the last one for a long time, so each is offered
+    /// to whoever has nothing to do.
+    fn root_front(&self) -> &Front {
+        match self.offers {
             true => &self.standing,
             false => self.front(),
         }
@@ -236,7 +241,7 @@ impl WorkerThread {
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&Worker) -> R) -> R {
         self.touch();
         // SAFETY: the front is of the seat which this thread holds, and leads to `self` since the seats were made.
-        let root = unsafe { Worker::root(self.front_at(0)) };
+        let root = unsafe { Worker::root(self.root_front()) };
         let _guard = AbortInChild(&self.registry);
         root.entered(|| f(&root))
     }

@@ -31,7 +31,7 @@ type Execute = unsafe fn(*const Worker, &WorkerThread) -> bool;
 /// Handed to the closures of [`Runtime::install`](crate::Runtime::install) and [`Worker::join`]; it cannot leave its thread.
 #[repr(C)]
 pub struct Worker {
-    /// The front of the ring of the worker's thread, or near a root one where a request always stands. Raw, so that the type is neither
+    /// The front of the ring of the worker's thread, or in a root one where a request always stands. Raw, so that the type is neither
     /// `Send` nor `Sync`. Valid as long as any of its workers is. Not the thread, because a fork looks at nothing but `asked`.
     front: Cell<*const Front>,
     /// The frame around this one; null in a root. A join reads it back from here after its left side, for it would cost more to keep.
@@ -41,8 +41,7 @@ pub struct Worker {
     /// How to run it from then on. Written when the frame is published, like the next two.
     published: Cell<MaybeUninit<Execute>>,
     latch: UnsafeCell<MaybeUninit<Latch>>,
-    /// Which of the worker's contexts the task runs in (`inherit.rs`); in a root, how many forks that were offered and taken back it is
-    /// inside of.
+    /// Which of the worker's contexts the task runs in (`inherit.rs`).
     place: Cell<MaybeUninit<u32>>,
 }
 
@@ -59,7 +58,7 @@ impl Worker {
             execute: Cell::new(None),
             published: Cell::new(MaybeUninit::uninit()),
             latch,
-            place: Cell::new(MaybeUninit::new(0)),
+            place: Cell::new(MaybeUninit::uninit()),
         }
     }
 
@@ -80,7 +79,7 @@ impl Worker {
         unsafe { &*self.front().owner().cast::<WorkerThread>() }
     }
 
-    /// Whether this worker should share work: an idle one has asked, or, near a root, has nothing to do.
+    /// Whether this worker should share work: an idle one has asked, or, in a root, has nothing to do.
     #[inline]
     pub(crate) fn is_asked(&self) -> bool {
         self.front().is_asked() && self.thread().is_wanted()
@@ -103,22 +102,14 @@ impl Worker {
         unsafe { &*self.parent.get() }
     }
 
-    /// Whether this is the end of a chain: what a task starts with, or the right side of an outermost fork that was taken back.
-    fn is_root(&self) -> bool {
+    /// Whether this is the end of a chain: what a task starts with, or the right side of a fork in a root that was taken back.
+    pub(crate) fn is_root(&self) -> bool {
         self.parent.get().is_null()
     }
 
-    /// How many forks a root is inside of; `None` if this is no root.
-    pub(crate) fn depth(&self) -> Option<u32> {
-        // SAFETY: `root` and `become_root` have written it.
-        self.is_root().then(|| unsafe { self.place.get().assume_init() })
-    }
-
-    /// Makes a published frame that was taken back a root inside of `depth` forks, from which forks look at `front`: nothing around it
-    /// is private.
-    pub(crate) fn become_root(&self, depth: u32, front: *const Front) {
+    /// Makes a published frame that was taken back a root, from which forks look at `front`: nothing around it is private.
+    pub(crate) fn become_root(&self, front: *const Front) {
         self.parent.set(null());
-        self.place.set(MaybeUninit::new(depth));
         self.front.set(front);
     }
 

@@ -103,7 +103,6 @@ impl Shared {
     /// Makes a task public.
     fn publish(self: &Arc<Self>, body: Body) {
         let registry = &self.registry;
-        registry.require_workers();
         let is_owner = with_current(|worker| {
             let thread = worker.map(Worker::thread);
             thread.is_some_and(|thread| {
@@ -238,6 +237,8 @@ impl<'env> Scope<'_, 'env> {
     /// assert_eq!(parts, [1, 2, 3, 4]);
     /// ```
     pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
+        // Before the closure is in a form that nothing drops.
+        self.shared.registry.require_workers();
         let body = match self.shared.registry.capture() {
             // SAFETY: `run_under` returns only when every task has run, and `'env` outlives that call.
             None => unsafe {
