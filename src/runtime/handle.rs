@@ -22,7 +22,8 @@ use crate::task::spawn::JoinHandle;
 use crate::task::{block_on, spawn};
 use crate::topology::Topology;
 
-/// A set of worker threads and what they share. Dropping it runs what was spawned and joins every thread.
+/// A set of worker threads and what they share. Dropping it runs what was spawned and joins every thread. A worker that finds nothing to do
+/// then leaves at once, so what still runs may be left with fewer to help: it must not block on a task of its own that another one is to run.
 ///
 /// A child of `fork` has none of the threads. There every use of its parent's runtime panics with a message, dropping it does
 /// nothing, and the free functions use a global runtime of the child's own (on Linux).

@@ -3,7 +3,7 @@
 //! number of joins, `c` what a join may cost. As the serial program may choose which side of a fork comes first, so may the
 //! parallel one.
 //!
-//! The 60 ns and `c` were set on a machine that is faster than most, and clocks go up and down, so a [`Ruler`] is laid on in every round: how much
+//! The 60 ns and `c` were set on a machine that is faster than most, and clocks go up and down, so a ruler is laid on in every round: how much
 //! longer than there a piece of sequential code takes here and now. [`Outcome::bound`] has both costs multiplied by that, [`Outcome::strict`] as they are.
 //!
 //! A size that seems to break the bound is measured again, longer, before it is called a violation: a machine that others
