@@ -194,11 +194,11 @@ impl Drop for Visit<'_> {
         // Only the seat's holder adds to its queue. Asked before, for others must ask with a fence.
         let leaves_tasks = worker.has_queued();
         sleep.release(index);
-        // What came while no seat was free, and what the caller left in its queue, needs a worker now; and whoever is awake a watcher, for
-        // it may wait, not busy, for a task that it must not run itself.
+        // What came while no seat was free, and what the caller left in its queue, needs a worker now; and whoever is awake and not looking
+        // for any a watcher: it may wait, not busy, for a task that it must not run itself.
         if !registry.peers[index].inbox.is_empty() || !worker.is_serving() {
             sleep.wake(index);
-        } else if leaves_tasks || registry.has_common_tasks() || sleep.needs_watcher(index) {
+        } else if leaves_tasks || registry.has_common_tasks() || sleep.leaves_unwatched(index) {
             sleep.wake_one();
         }
     }

@@ -302,10 +302,15 @@ impl Sleep {
 
     /// Whether anybody but worker `index` is awake.
     pub fn others_awake(&self, index: usize) -> bool {
-        self.free.iter().zip(&self.absent).enumerate().any(|(word, (free, absent))| {
+        self.awake(index).any(|awake| awake != 0)
+    }
+
+    /// The workers but `index` that are awake, as words of bits.
+    fn awake(&self, index: usize) -> impl Iterator<Item = u64> + '_ {
+        self.free.iter().zip(&self.absent).enumerate().map(move |(word, (free, absent))| {
             let own = if index / WORD == word { 1 << (index % WORD) } else { 0 };
             let asleep = free.load(Ordering::Relaxed) | absent.load(Ordering::Relaxed);
-            asleep | own != all_free(self.workers, word)
+            all_free(self.workers, word) & !(asleep | own)
         })
     }
 
@@ -321,6 +326,13 @@ impl Sleep {
     /// Whether somebody but worker `index` is awake and nobody watches: a reason not to sleep.
     pub fn needs_watcher(&self, index: usize) -> bool {
         !self.is_watched() && self.others_awake(index)
+    }
+
+    /// As [`needs_watcher`](Self::needs_watcher), for a caller that leaves: not for those who are awake because they look for work, for they
+    /// watch or look around before they sleep.
+    pub fn leaves_unwatched(&self, index: usize) -> bool {
+        let others = || self.awake(index).map(|awake| awake.count_ones() as usize).sum::<usize>();
+        !self.is_watched() && others() > self.hungry.load(Ordering::Relaxed)
     }
 
     /// Whether any worker sleeps.
