@@ -16,6 +16,11 @@ fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().unwrap()
 }
 
+/// Runs `task` as a spawned task of a runtime of `workers`.
+fn in_a_task(what: &'static str, workers: usize, task: impl FnOnce() + Send + 'static) {
+    watched(what, move || runtime(workers).spawn(task).join().unwrap());
+}
+
 fn spin_future(flag: Arc<AtomicBool>) -> impl std::future::Future<Output = ()> {
     std::future::poll_fn(move |context| {
         if flag.load(Acquire) {
@@ -29,67 +34,49 @@ fn spin_future(flag: Arc<AtomicBool>) -> impl std::future::Future<Output = ()> {
 /// One worker waits for a future that wakes itself until a task of the open scope has run.
 #[test]
 fn a_future_that_wakes_itself_does_not_starve_a_scope_of_one_worker() {
-    watched("future and scope, one worker", || {
-        let runtime = runtime(1);
-        runtime
-            .spawn(|| {
-                let flag = Arc::new(AtomicBool::new(false));
-                let future = upbeat::spawn_future(spin_future(flag.clone()));
-                upbeat::scope(|scope| {
-                    scope.spawn(|_| flag.store(true, Release));
-                    future.join().unwrap();
-                });
-            })
-            .join()
-            .unwrap();
+    in_a_task("future and scope, one worker", 1, || {
+        let flag = Arc::new(AtomicBool::new(false));
+        let future = upbeat::spawn_future(spin_future(flag.clone()));
+        upbeat::scope(|scope| {
+            scope.spawn(|_| flag.store(true, Release));
+            future.join().unwrap();
+        });
     });
 }
 
 /// The same with two workers: the helper meets a future that wakes itself, and the scope's body blocks.
 #[test]
 fn a_future_that_wakes_itself_does_not_starve_a_scope_of_its_helper() {
-    watched("future and scope, two workers", || {
-        let runtime = runtime(2);
-        runtime
-            .spawn(|| {
-                let flag = Arc::new(AtomicBool::new(false));
-                upbeat::scope(|scope| {
-                    let (tx, rx) = mpsc::sync_channel(1);
-                    let flag = flag.clone();
-                    scope.spawn(move |scope| {
-                        // On the helper, for the body blocks.
-                        drop(upbeat::spawn_future(spin_future(flag.clone())));
-                        scope.spawn(move |_| {
-                            flag.store(true, Release);
-                            tx.send(()).unwrap();
-                        });
-                    });
-                    rx.recv().unwrap();
+    in_a_task("future and scope, two workers", 2, || {
+        let flag = Arc::new(AtomicBool::new(false));
+        upbeat::scope(|scope| {
+            let (tx, rx) = mpsc::sync_channel(1);
+            let flag = flag.clone();
+            scope.spawn(move |scope| {
+                // On the helper, for the body blocks.
+                drop(upbeat::spawn_future(spin_future(flag.clone())));
+                scope.spawn(move |_| {
+                    flag.store(true, Release);
+                    tx.send(()).unwrap();
                 });
-            })
-            .join()
-            .unwrap();
+            });
+            rx.recv().unwrap();
+        });
     });
 }
 
 #[test]
 fn yielding_in_a_body_reaches_its_tasks_past_a_future_that_wakes_itself() {
-    watched("yield_now and scope", || {
-        let runtime = runtime(1);
-        runtime
-            .spawn(|| {
-                let flag = Arc::new(AtomicBool::new(false));
-                let future = upbeat::spawn_future(spin_future(flag.clone()));
-                upbeat::scope(|scope| {
-                    scope.spawn(|_| flag.store(true, Release));
-                    while !flag.load(Acquire) {
-                        upbeat::yield_now();
-                    }
-                });
-                future.join().unwrap();
-            })
-            .join()
-            .unwrap();
+    in_a_task("yield_now and scope", 1, || {
+        let flag = Arc::new(AtomicBool::new(false));
+        let future = upbeat::spawn_future(spin_future(flag.clone()));
+        upbeat::scope(|scope| {
+            scope.spawn(|_| flag.store(true, Release));
+            while !flag.load(Acquire) {
+                upbeat::yield_now();
+            }
+        });
+        future.join().unwrap();
     });
 }
 
@@ -102,26 +89,20 @@ fn again<'env>(scope: &upbeat::Scope<'_, 'env>, done: &'env AtomicBool) {
 /// The helper looks at the oldest scope first, which always has a task until the inner one's has run.
 #[test]
 fn an_outer_scope_that_always_has_a_task_does_not_starve_an_inner_one() {
-    watched("outer and inner", || {
-        let runtime = runtime(2);
-        runtime
-            .spawn(|| {
-                let done = AtomicBool::new(false);
-                let done = &done;
-                upbeat::scope(|outer| {
-                    again(outer, done);
-                    let (tx, rx) = mpsc::channel();
-                    upbeat::scope(move |inner| {
-                        inner.spawn(move |_| {
-                            done.store(true, Release);
-                            tx.send(()).unwrap();
-                        });
-                        rx.recv().unwrap();
-                    });
+    in_a_task("outer and inner", 2, || {
+        let done = AtomicBool::new(false);
+        let done = &done;
+        upbeat::scope(|outer| {
+            again(outer, done);
+            let (tx, rx) = mpsc::channel();
+            upbeat::scope(move |inner| {
+                inner.spawn(move |_| {
+                    done.store(true, Release);
+                    tx.send(()).unwrap();
                 });
-            })
-            .join()
-            .unwrap();
+                rx.recv().unwrap();
+            });
+        });
     });
 }
 

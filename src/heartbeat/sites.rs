@@ -28,6 +28,14 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A region begins at `now`, in the same row if the last one ended less than `pause` ago; how long the row has lasted.
+    fn enter(&self, now: u64, pause: u64) -> u64 {
+        if now.saturating_sub(self.until.get()) > pause {
+            self.since.set(now);
+        }
+        now.saturating_sub(self.since.get())
+    }
+
     /// A region ends at `now`.
     pub(crate) fn leave(&self, now: u64) {
         self.until.set(now);
@@ -76,21 +84,20 @@ impl Sites {
 
     /// Whether a region of this site is expected to be worth a wake-up that takes `latency` ticks. One that was never seen is.
     pub(crate) fn is_worth(&self, key: Key, latency: u64) -> bool {
-        let site = self.site(key);
-        site.key.load(Ordering::Relaxed) != key.0
-            || site.mean.load(Ordering::Relaxed) >= latency.saturating_add(self.cost)
+        self.is_worth_after(0, key, latency)
     }
 
     /// The same of a region that begins at `now` in the seat of `row`: also one that is too short by itself, when the row has lasted long
     /// enough.
     pub(crate) fn is_worth_in(&self, row: &Row, now: u64, key: Key, latency: u64) -> bool {
-        if now.saturating_sub(row.until.get()) > self.pause {
-            row.since.set(now);
-        }
-        let has_lasted = now.saturating_sub(row.since.get());
-        self.is_worth(key, latency)
-            || has_lasted >= latency.saturating_add(self.cost)
-                && self.site(key).mean.load(Ordering::Relaxed) >= self.least
+        self.is_worth_after(row.enter(now, self.pause), key, latency)
+    }
+
+    /// The same when the regions just before have taken `lasted`.
+    fn is_worth_after(&self, lasted: u64, key: Key, latency: u64) -> bool {
+        let (site, enough) = (self.site(key), latency.saturating_add(self.cost));
+        let mean = site.mean.load(Ordering::Relaxed);
+        site.key.load(Ordering::Relaxed) != key.0 || mean >= enough || lasted >= enough && mean >= self.least
     }
 
     /// A region took `ticks`.

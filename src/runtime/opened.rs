@@ -102,7 +102,8 @@ impl WorkerThread {
         // Who leaves looks for the last time. Where no time passes there is none to wait for.
         let is_last = HAS_TIME && self.registry.sleep().is_terminating();
         let mut thief = self.thief.borrow_mut();
-        let first = self.index + self.looks.get() as usize / peers.len();
+        // Each worker's scopes come first in their turn, for those of one may never run out of tasks.
+        let first = self.index + self.searches.get() as usize / peers.len();
         let mut all = (0..peers.len()).map(|step| first.wrapping_add(step) % peers.len());
         all.find_map(|index| {
             peers[index].opened.find(thief.look_at_scopes(index), rule, is_last || index == self.index)

@@ -136,11 +136,11 @@ impl WorkerThread {
         };
         let inbox = &registry.peers[self.index].inbox;
         let scope = || self.find_scope().map(Task::Scoped);
-        let looks = self.looks.get().wrapping_add(1);
-        self.looks.set(looks);
+        let searches = self.searches.get().wrapping_add(1);
+        self.searches.set(searches);
         let urgent = registry.urgent.steal();
         // Now and then scopes come before the queues: a future that wakes itself keeps a queue from being ever empty.
-        let early = if looks.is_multiple_of(SCOPES_EVERY) { urgent.or_else(scope) } else { urgent };
+        let early = if searches.is_multiple_of(SCOPES_EVERY) { urgent.or_else(scope) } else { urgent };
         let own = early.or_else(|| self.pop_own()).or_else(|| inbox.steal());
         own.or_else(|| registry.injector.steal()).or_else(others).or_else(scope)
     }

@@ -48,7 +48,7 @@ pub(crate) struct WorkerThread {
     /// What an answer walks over; kept, for to make room for it costs more than the rest of an answer.
     chain: RefCell<Vec<*const Worker>>,
     /// How often it looked for a task.
-    pub(super) looks: Cell<u32>,
+    pub(super) searches: Cell<u32>,
     /// How long it was busy the last time, ticks.
     last_stretch: Cell<u64>,
     /// What the last scope has left, for the next one.
@@ -84,7 +84,7 @@ impl WorkerThread {
             last_wake: Cell::new(0),
             thief: RefCell::new(thief),
             chain: RefCell::new(Vec::with_capacity(CHAIN)),
-            looks: Cell::new(0),
+            searches: Cell::new(0),
             last_stretch: Cell::new(0),
             spare_scope: Cell::new(None),
             is_guest: Cell::new(false),

@@ -63,13 +63,15 @@ pub(crate) enum Drained {
 impl Shared {
     /// Opens a scope on `thread`, in what an older one has left if it did.
     fn open(thread: &WorkerThread, setting: Setting) -> Arc<Self> {
-        let mut spare = thread.spare_scope.take();
-        let shared = match spare.as_mut().and_then(Arc::get_mut) {
-            Some(old) => {
+        let shared = match thread.spare_scope.take() {
+            Some(mut spare) => {
+                let Some(old) = Arc::get_mut(&mut spare) else {
+                    unreachable!("`close` kept it as nobody else's")
+                };
                 (old.ledger, old.latch, old.setting) = (Ledger::new(), Latch::new(), setting);
-                None
+                spare
             }
-            None => Some(Arc::new(Self {
+            None => Arc::new(Self {
                 queue: Injector::new(),
                 ledger: Ledger::new(),
                 latch: Latch::new(),
@@ -77,9 +79,8 @@ impl Shared {
                 owner: thread.index(),
                 registry: thread.registry().clone(),
                 setting,
-            })),
+            }),
         };
-        let Some(shared) = shared.or(spare) else { unreachable!("an old one or a new one") };
         if shared.setting.is_listed {
             thread.opened().push(&shared);
         }

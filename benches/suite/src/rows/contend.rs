@@ -5,42 +5,38 @@
 /// sequential code does anyway: the better order of each is what counts.
 macro_rules! contenders {
     ($set:expr, $(|$state:ident in $cell:ident|)? $body:ident($($argument:expr),*)) => {{
-        #[allow(unused_mut)]
         let mut list = contenders!(@sequential $(|$state in $cell|)? $body($($argument),*));
-        list.push(contender!("upbeat", Ours, |times| {
-            $(let $state = &mut *$cell.borrow_mut();)?
-            $set.upbeat.install(|worker| crate::timing::repeat(times, || crate::workloads::on_upbeat::$body(worker, $($argument),*)))
-        }));
-        #[cfg(feature = "peers")]
-        list.push(contender!("chili", Peer, |times| {
-            $(let $state = &mut *$cell.borrow_mut();)?
-            let mut scope = $set.chili.scope();
-            crate::timing::repeat(times, || crate::workloads::on_chili::$body(&mut scope, $($argument),*))
-        }));
-        #[cfg(feature = "peers")]
-        list.push(contender!("rayon", Peer, |times| {
-            $(let $state = &mut *$cell.borrow_mut();)?
-            $set.rayon.install(|| crate::timing::repeat(times, || crate::workloads::on_rayon::$body((), $($argument),*)))
-        }));
+        contenders!(@batch list, $set, on_upbeat, on_chili, on_rayon, "", $(|$state in $cell|)? $body($($argument),*));
         list
     }};
     (both $set:expr, $body:ident($($argument:expr),*)) => {{
-        #[allow(unused_mut)]
         let mut list = contenders!($set, $body($($argument),*));
-        list.push(contender!("upbeat, sides swapped", Ours, |times| {
-            $set.upbeat.install(|worker| crate::timing::repeat(times, || crate::workloads::on_upbeat_swapped::$body(worker, $($argument),*)))
-        }));
-        #[cfg(feature = "peers")]
-        list.push(contender!("chili, sides swapped", Peer, |times| {
-            let mut scope = $set.chili.scope();
-            crate::timing::repeat(times, || crate::workloads::on_chili_swapped::$body(&mut scope, $($argument),*))
-        }));
-        #[cfg(feature = "peers")]
-        list.push(contender!("rayon, sides swapped", Peer, |times| {
-            $set.rayon.install(|| crate::timing::repeat(times, || crate::workloads::on_rayon_swapped::$body((), $($argument),*)))
-        }));
+        contenders!(
+            @batch list, $set, on_upbeat_swapped, on_chili_swapped, on_rayon_swapped, ", sides swapped",
+            $body($($argument),*)
+        );
         list
     }};
+    (
+        @batch $list:ident, $set:expr, $upbeat:ident, $chili:ident, $rayon:ident, $how:literal,
+        $(|$state:ident in $cell:ident|)? $body:ident($($argument:expr),*)
+    ) => {
+        $list.push(contender!(concat!("upbeat", $how), Ours, |times| {
+            $(let $state = &mut *$cell.borrow_mut();)?
+            $set.upbeat.install(|worker| crate::timing::repeat(times, || crate::workloads::$upbeat::$body(worker, $($argument),*)))
+        }));
+        #[cfg(feature = "peers")]
+        $list.push(contender!(concat!("chili", $how), Peer, |times| {
+            $(let $state = &mut *$cell.borrow_mut();)?
+            let mut scope = $set.chili.scope();
+            crate::timing::repeat(times, || crate::workloads::$chili::$body(&mut scope, $($argument),*))
+        }));
+        #[cfg(feature = "peers")]
+        $list.push(contender!(concat!("rayon", $how), Peer, |times| {
+            $(let $state = &mut *$cell.borrow_mut();)?
+            $set.rayon.install(|| crate::timing::repeat(times, || crate::workloads::$rayon::$body((), $($argument),*)))
+        }));
+    };
     (each $set:expr, $body:ident($($argument:expr),*)) => {{
         #[allow(unused_mut)]
         let mut list = contenders!(@sequential $body($($argument),*));
