@@ -32,6 +32,11 @@ leg_modes() {
     return $status
 }
 
+# The kernels' level for AArch64, emulated: every test, the gate leaves the slow ones out.
+leg_neon() {
+    .ci/neon
+}
+
 leg_asan() {
     .ci/sanitize --no-fail-fast
 }
@@ -65,7 +70,7 @@ leg_exhaustive() {
     UPBEAT_EXHAUSTIVE=1 cargo test -p upbeat-kernels --release --test math
 }
 
-all=(models modes asan tsan abort stress exhaustive)
+all=(models modes neon asan tsan abort stress exhaustive)
 if [ "${1:-}" = list ]; then
     printf '%s\n' "${all[@]}"
     exit 0

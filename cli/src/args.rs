@@ -13,7 +13,8 @@ pub(crate) struct Command {
 }
 
 const AFTER_HELP: &str = "\
-Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_ISA the instruction set (scalar, avx2, avx512, emulated512).
+Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
+avx512, emulated512).
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 
 #[derive(Debug, Subcommand)]

@@ -3,18 +3,22 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::simd::{Avx2, Avx512, Kernel, Portable};
+use crate::simd::{Avx2, Avx512, Double, Kernel, Neon, Scalar, Sse41};
 
 /// An instruction-set level that the kernels are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// Portable Rust, 4 lanes; what the compiler makes of it (SSE2 or NEON).
+    /// Plain Rust, one lane; for processors that have none of the others.
     Scalar,
+    /// SSE4.1, 4 lanes.
+    Sse41,
+    /// NEON of AArch64, 4 lanes.
+    Neon,
     /// AVX2 and FMA, 8 lanes.
     Avx2,
     /// AVX-512F, 16 lanes.
     Avx512,
-    /// Portable Rust with the 16 lanes of AVX-512: runs the same generic code, to test it on any machine. Slow.
+    /// The 16 lanes of AVX-512 as pairs of AVX2's: tests what is written for AVX-512 on machines that lack it. Computes the same bits.
     Emulated512,
 }
 
@@ -31,7 +35,7 @@ impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                write!(f, "UPBEAT_ISA={name} is not one of scalar, avx2, avx512, emulated512")
+                write!(f, "UPBEAT_ISA={name} is not one of {}", Isa::ALL.map(Isa::name).join(", "))
             }
             Self::Unsupported(isa) => write!(f, "UPBEAT_ISA={} is not supported by this machine", isa.name()),
         }
@@ -42,12 +46,14 @@ impl std::error::Error for IsaError {}
 
 impl Isa {
     /// Every level, lowest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Emulated512];
+    pub const ALL: [Isa; 6] = [Isa::Scalar, Isa::Sse41, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Emulated512];
 
     /// The name that `UPBEAT_ISA` uses.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
+            Isa::Sse41 => "sse4.1",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Emulated512 => "emulated512",
@@ -57,7 +63,11 @@ impl Isa {
     /// Whether this machine can run it (CPU and operating system; the standard library checks XCR0).
     pub fn is_supported(self) -> bool {
         match self {
-            Isa::Scalar | Isa::Emulated512 => true,
+            Isa::Scalar => true,
+            // The levels below are active only after their detection succeeded, so the tokens exist.
+            Isa::Emulated512 => Double::detect().is_some(),
+            Isa::Sse41 => Sse41::detect().is_some(),
+            Isa::Neon => Neon::detect().is_some(),
             Isa::Avx2 => Avx2::detect().is_some(),
             Isa::Avx512 => Avx512::detect().is_some(),
         }
@@ -65,7 +75,10 @@ impl Isa {
 
     /// The best level of this machine.
     pub fn detect() -> Isa {
-        [Isa::Avx512, Isa::Avx2].into_iter().find(|isa| isa.is_supported()).unwrap_or(Isa::Scalar)
+        [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Sse41]
+            .into_iter()
+            .find(|isa| isa.is_supported())
+            .unwrap_or(Isa::Scalar)
     }
 
     /// The level that `UPBEAT_ISA` asks for, or the best one when it is unset or empty.
@@ -97,11 +110,14 @@ impl Isa {
 
 /// Runs `kernel` with the vectors of the active level.
 #[inline]
+#[allow(unreachable_code)] // A level that this architecture lacks has no value.
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match Isa::active() {
-        Isa::Scalar => kernel.run(Portable::<4>),
-        Isa::Emulated512 => kernel.run(Portable::<16>),
+        Isa::Scalar => kernel.run(Scalar),
         // The levels below are active only after their detection succeeded, so the tokens exist.
+        Isa::Emulated512 => Double::detect().expect("AVX2 was detected").run(kernel),
+        Isa::Sse41 => Sse41::detect().expect("SSE4.1 was detected").run(kernel),
+        Isa::Neon => Neon::detect().expect("NEON was detected").run(kernel),
         Isa::Avx2 => Avx2::detect().expect("AVX2 was detected").run(kernel),
         Isa::Avx512 => Avx512::detect().expect("AVX-512 was detected").run(kernel),
     }

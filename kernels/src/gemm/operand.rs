@@ -62,6 +62,7 @@ impl<'a> Operand<'a> {
         panel: usize,
     ) {
         match side.width::<S>() {
+            2 => self.pack_panels::<2>(outer, k, to, panel),
             6 => self.pack_panels::<6>(outer, k, to, panel),
             8 => self.pack_panels::<8>(outer, k, to, panel),
             12 => self.pack_panels::<12>(outer, k, to, panel),

@@ -174,28 +174,8 @@ mod x86 {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-mod elsewhere {
-    use crate::simd::Kernel;
-
-    /// A level that this architecture lacks; no value of it exists.
-    #[derive(Clone, Copy, Debug)]
-    pub enum Avx512 {}
-
-    impl Avx512 {
-        /// Always `None` here.
-        pub fn detect() -> Option<Self> {
-            None
-        }
-
-        /// Cannot be called here: there is no value.
-        pub fn run<K: Kernel>(self, _kernel: K) -> K::Output {
-            match self {}
-        }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub use elsewhere::Avx512;
 #[cfg(target_arch = "x86_64")]
 pub use x86::Avx512;
+
+#[cfg(not(target_arch = "x86_64"))]
+super::absent_level!(Avx512);

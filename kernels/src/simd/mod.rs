@@ -4,18 +4,47 @@
 //! may run. Code that uses vectors is a [`Kernel`]; the token's `run` compiles it with the level's instructions
 //! enabled, which works only when everything in it is `#[inline(always)]`.
 
+/// The type of a level that this architecture lacks.
+#[allow(unused_macros, unused_imports)]
+macro_rules! absent_level {
+    ($level:ident) => {
+        /// A level that this architecture lacks; no value of it exists.
+        #[derive(Clone, Copy, Debug)]
+        pub enum $level {}
+
+        impl $level {
+            /// Always `None` here.
+            pub fn detect() -> Option<Self> {
+                None
+            }
+
+            /// Cannot be called here: there is no value.
+            pub fn run<K: crate::simd::Kernel>(self, _kernel: K) -> K::Output {
+                match self {}
+            }
+        }
+    };
+}
+use absent_level;
+
 mod avx2;
 mod avx512;
+mod double;
 pub mod micro;
+mod neon;
 pub mod pack;
-mod portable;
+mod scalar;
 pub mod skinny;
+mod sse41;
 pub(crate) mod tile;
 pub(crate) mod transpose;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
-pub use portable::Portable;
+pub use double::Double;
+pub use neon::Neon;
+pub use scalar::Scalar;
+pub use sse41::Sse41;
 
 /// Code over vectors, compiled once a level.
 pub trait Kernel {
@@ -65,7 +94,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a / b`
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a · b + c`; fused on every level but the portable one.
+    /// `a · b + c`; fused on every level but the scalar one and SSE4.1.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `√a`
     fn sqrt(self, a: Self::F) -> Self::F;

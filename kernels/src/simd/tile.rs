@@ -208,7 +208,7 @@ impl Micro {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Portable;
+    use crate::simd::Scalar;
 
     #[test]
     fn rows_are_cut_into_tiles_that_keep_the_pipes_busy() {
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn a_product_is_the_sum_of_products() {
-        let simd = Portable::<4>;
-        let width = width::<Portable<4>>();
+        let simd = Scalar;
+        let width = width::<Scalar>();
         for (rows, depth) in [(0, 3), (1, 0), (1, 1), (5, 4), (7, 3), (13, 9)] {
             // The left factor is stored by columns, the panel with gaps.
             let left: Vec<f32> = (0..rows * depth).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
