@@ -178,12 +178,30 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// The kernels' rows on one and two workers, beside the machine's limits
+    Kernels(KernelsArgs),
     /// The scheduler's rows on one and two workers, answers checked, in interleaved rounds
     Scheduler(SchedulerArgs),
     /// The same work on more and more workers: speed-up, efficiency, serial fraction
     Scaling(ScalingArgs),
     /// Training steps of the character-level GPT: 6 layers, width 384, 6 heads, context 256, vocabulary 65
     TrainGpt(TrainGptArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArgs {
+    /// Groups of rows [default: all]
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Rounds, of which the best counts
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) rounds: u32,
+    /// Tiny shapes: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,10 @@ use args::{Command, Verb};
 use failure::Failure;
 use output::{complain, Output};
 
+/// Counts allocations, for `upbeat bench kernels`.
+#[global_allocator]
+static ALLOCATOR: upbeat_kernel_benches::allocations::Counting = upbeat_kernel_benches::allocations::Counting;
+
 /// The first sentence of clap's message, without its usage lines.
 fn sentence(error: &clap::Error) -> String {
     let message = error.render().to_string();

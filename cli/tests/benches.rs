@@ -51,6 +51,28 @@ fn every_row_of_the_scheduler_is_measured_and_its_lines_can_be_read() {
 }
 
 #[test]
+fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
+    let output = run(&["bench", "kernels", "--small", "--rounds", "1", "--json"]);
+    let records = records(&output);
+    assert!(records.len() > 30, "{} rows", records.len());
+    for record in &records {
+        let object = record.as_object().unwrap();
+        assert_eq!(object.keys().count(), FIELDS.len(), "{record}");
+        assert!(FIELDS.iter().all(|field| object.contains_key(*field)), "{record}");
+        assert_eq!(record["bench"], "kernels");
+        assert!(
+            record["value"].as_f64().unwrap() > 0.0 && record["limit"].as_f64().unwrap() > 0.0,
+            "{record}"
+        );
+    }
+    for group in ["gemm", "attention", "elementwise", "rows"] {
+        assert!(records.iter().any(|r| r["work"].as_str().unwrap().starts_with(group)), "{group}");
+    }
+    refused(&["bench", "kernels", "nonsense"], "gemm, attention");
+    refused(&["bench", "kernels", "--rounds", "0"], "--rounds must be");
+}
+
+#[test]
 fn groups_can_be_chosen_and_text_ends_with_a_summary() {
     let output = run(&["bench", "scheduler", "coarse", "--small", "--seconds", "0"]);
     assert!(output.status.success(), "{}", stderr(&output));

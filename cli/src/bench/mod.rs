@@ -1,7 +1,7 @@
 //! `upbeat bench NAME`: measures on this machine what the project promises. Answers are checked before a time is
 //! printed.
 
-mod peak;
+mod kernels;
 mod progress;
 mod record;
 mod scaling;
@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 3] = [
+const BENCHES: [(&str, &str); 4] = [
+    ("kernels", "products, attention, element-wise kernels and norms beside the machine's limits, and the crate gemm with --features peers"),
     (
         "scheduler",
         "joins, loops, regions and idle workers, beside rayon and chili if built with --features peers",
@@ -25,6 +26,7 @@ const BENCHES: [(&str, &str); 3] = [
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> {
     match &args.bench {
+        Some(Bench::Kernels(args)) => kernels::run(args, output),
         Some(Bench::Scheduler(args)) => scheduler::run(args, output),
         Some(Bench::Scaling(args)) => scaling::run(args, output),
         Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),

@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use upbeat::Runtime;
+use upbeat_kernel_benches::limits::{Bound, Limits};
 use upbeat_kernels::{Element, Isa};
 use upbeat_nn::random::Random;
 use upbeat_nn::{AdamWConfig, AdamWOptimizer, Config, Gradients, ModelError, Transformer};
 
-use super::peak;
 use super::record::Record;
 use crate::args::{Precision, TrainGptArgs};
 use crate::failure::Failure;
@@ -22,6 +22,14 @@ const WARM_UP: usize = 2;
 /// Steps and tolerance of the comparison with f64.
 const CHECKED: usize = 20;
 const TOLERANCE: f64 = 1e-3;
+
+/// The most that the runtime's workers can compute together, FLOP/s: the best of some measurements.
+fn peak(runtime: &Runtime) -> f64 {
+    const MEASUREMENTS: usize = 12;
+    let limits = Limits::new(runtime.num_workers());
+    let rate = |_| 1e9 * limits.measure(runtime, Bound::Arithmetic);
+    (0..MEASUREMENTS).map(rate).fold(0.0, f64::max)
+}
 
 /// A model in training on one fixed random batch.
 struct Training<E: Element> {
@@ -119,7 +127,7 @@ pub(super) fn run(args: &TrainGptArgs, output: &mut Output) -> Result<(), Failur
 fn time<E: Element>(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output) -> Result<(), Failure> {
     let precision = if args.precision == Precision::F32 { "f32" } else { "f64" };
     // The peak is that of the f32 vectors; the f64 twins are references, not meant to be near a limit.
-    let peak = (args.precision == Precision::F32).then(|| peak::measured(runtime.num_workers()));
+    let peak = (args.precision == Precision::F32).then(|| peak(runtime));
     let mut training = Training::<E>::new(args.batch)?;
     runtime.install(|_| training.verify())?;
     let mut losses = Vec::new();
