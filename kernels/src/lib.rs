@@ -35,6 +35,7 @@ pub mod rope;
 pub mod simd;
 pub mod softmax;
 pub mod twin;
+pub mod view;
 
 pub use element::{Activation, AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Write};
 pub use error::ShapeError;

@@ -5,6 +5,7 @@ mod attention;
 mod elementwise;
 mod matrix;
 mod rows;
+mod views;
 
 use crate::case::{Case, Sizes};
 
@@ -15,7 +16,7 @@ pub type With<'w> = &'w mut dyn FnMut(Case<'_>);
 pub type Make = fn(Sizes, With<'_>);
 
 /// Every group, with what it measures.
-pub const GROUPS: [(&str, &str, Make); 4] = [
+pub const GROUPS: [(&str, &str, Make); 5] = [
     ("gemm", "products of matrices: square, skinny, with one row, with an epilogue", matrix::cases),
     ("attention", "attention, forward and backward, full and causal", attention::cases),
     (
@@ -24,6 +25,7 @@ pub const GROUPS: [(&str, &str, Make); 4] = [
         elementwise::cases,
     ),
     ("rows", "softmax, LayerNorm and RMSNorm", rows::cases),
+    ("views", "views that are not dense: transposed matrices", views::cases),
 ];
 
 /// Reproducible numbers in `[-1, 1)` (a linear congruential generator; Numerical Recipes' constants).
