@@ -19,6 +19,7 @@ mod element_f32;
 pub mod elementwise;
 pub mod embedding;
 pub mod error;
+pub mod flow;
 pub mod gemm;
 #[allow(unsafe_code)]
 pub mod grid;
