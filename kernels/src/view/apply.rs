@@ -8,8 +8,11 @@ use super::{Layout, LayoutError, View, ViewMut};
 use crate::pool::{Buffer, Plain};
 use crate::Element;
 
-/// Elements of a task.
+/// Elements of a task; up to [`LARGE`] where it would have fewer than [`ROWS`] indices along its outermost axis, for square blocks of an
+/// operand that is stored the other way round need them.
 const TASK: usize = 1 << 15;
+const LARGE: usize = 16 * TASK;
+const ROWS: usize = 64;
 /// Elements of a block that is copied: three operands of 16 KiB lie in a second cache, and mostly in the first.
 const BLOCK: usize = 1 << 12;
 /// A dense run at least this long is not worth a copy.
@@ -56,6 +59,11 @@ pub fn zip<T: Plain, const N: usize>(
     Ok(())
 }
 
+/// Whether a part of `len` elements with `rows` indices along its outermost axis becomes two tasks.
+fn is_worth_halving(len: usize, rows: usize) -> bool {
+    len > if rows < 2 * ROWS { LARGE } else { TASK }
+}
+
 /// Inputs and what is done with them.
 struct Job<'a, T, K, const N: usize> {
     data: [&'a [T]; N],
@@ -66,7 +74,7 @@ impl<T: Plain, K: Fn([&[T]; N], &mut [T]) + Sync, const N: usize> Job<'_, T, K, 
     /// Computes `out` in tasks.
     fn tasks(&self, inputs: [Layout; N], out: ViewMut<'_, T>) {
         match out.layout.outermost() {
-            Some(axis) if out.layout.len() > TASK => {
+            Some(axis) if is_worth_halving(out.layout.len(), out.dims()[axis]) => {
                 let mid = out.dims()[axis] / 2;
                 let (low, high) =
                     (inputs.map(|i| i.halves(axis, mid).0), inputs.map(|i| i.halves(axis, mid).1));
@@ -128,18 +136,38 @@ impl<T: Plain, K: Fn([&[T]; N], &mut [T]) + Sync, const N: usize> Job<'_, T, K, 
     }
 }
 
-/// Calls `run(place, stride, first, length)` for every run along the last axis, in row-major order; `first` counts elements.
-fn each_run(layout: &Layout, mut run: impl FnMut(usize, isize, usize, usize)) {
+/// A run of elements in a view and in its block.
+struct Run {
+    /// Where the first one lies in the view's slice, and elements to the next one.
+    place: usize,
+    stride: isize,
+    /// The same in the block.
+    first: usize,
+    step: usize,
+    length: usize,
+}
+
+/// Calls `run` for every run along the axis with the view's shortest stride: a cache line of the view's is then used whole at once, while
+/// the block lies in the first cache in any order.
+fn each_run(layout: &Layout, mut run: impl FnMut(Run)) {
     let merged = layout.merged();
-    let Some(last) = merged.rank().checked_sub(1) else { return run(layout.offset(), 1, 0, 1) };
-    let (length, stride) = (merged.dims()[last], merged.strides()[last]);
+    let (rank, dims, strides) = (merged.rank(), merged.dims(), merged.strides());
+    let Some(along) = (0..rank).rev().min_by_key(|&axis| strides[axis].unsigned_abs()) else {
+        return run(Run { place: layout.offset(), stride: 1, first: 0, step: 1, length: 1 });
+    };
+    let mut steps = [1; super::MAX_RANK];
+    for axis in (1..rank).rev() {
+        steps[axis - 1] = steps[axis] * dims[axis];
+    }
     let mut index = [0; super::MAX_RANK];
-    for number in 0..merged.len() / length {
-        let place = merged.place(&index[..=last]).expect("the index lies inside");
-        run(place, stride, number * length, length);
-        for axis in (0..last).rev() {
+    for _ in 0..merged.len() / dims[along] {
+        let index = &mut index[..rank];
+        let place = merged.place(index).expect("the index lies inside");
+        let first = index.iter().zip(steps).map(|(i, step)| i * step).sum();
+        run(Run { place, stride: strides[along], first, step: steps[along], length: dims[along] });
+        for axis in (0..rank).rev().filter(|&axis| axis != along) {
             index[axis] += 1;
-            if index[axis] < merged.dims()[axis] {
+            if index[axis] < dims[axis] {
                 break;
             }
             index[axis] = 0;
@@ -147,37 +175,27 @@ fn each_run(layout: &Layout, mut run: impl FnMut(usize, isize, usize, usize)) {
     }
 }
 
-/// `to[i] ← ` the i-th element of the layout.
+/// `to[i] ← ` the i-th element of the layout, in row-major order.
 fn gather<T: Plain>(from: &[T], layout: &Layout, to: &mut [T]) {
-    each_run(layout, |place, stride, first, length| {
-        let to = &mut to[first..first + length];
-        match stride {
-            1 => to.copy_from_slice(&from[place..place + length]),
-            0 => to.fill(from[place]),
-            stride if stride > 0 => {
-                to.iter_mut().zip(from[place..].iter().step_by(stride as usize)).for_each(|(to, x)| *to = *x);
-            }
-            stride => {
-                let from = from[..=place].iter().rev().step_by(stride.unsigned_abs());
-                to.iter_mut().zip(from).for_each(|(to, x)| *to = *x);
-            }
+    each_run(layout, |Run { mut place, stride, mut first, step, length }| {
+        if (stride, step) == (1, 1) {
+            return to[first..first + length].copy_from_slice(&from[place..place + length]);
+        }
+        for _ in 0..length {
+            to[first] = from[place];
+            first += step;
+            place = place.wrapping_add_signed(stride);
         }
     });
 }
 
-/// The i-th element of the layout ← `from[i]`.
+/// The i-th element of the layout, in row-major order, ← `from[i]`.
 fn scatter<T: Plain>(from: &[T], layout: &Layout, to: &mut [T]) {
-    each_run(layout, |place, stride, first, length| {
-        let from = &from[first..first + length];
-        if stride > 0 {
-            to[place..].iter_mut().step_by(stride as usize).zip(from).for_each(|(to, x)| *to = *x);
-        } else {
-            to[..=place]
-                .iter_mut()
-                .rev()
-                .step_by(stride.unsigned_abs())
-                .zip(from)
-                .for_each(|(to, x)| *to = *x);
+    each_run(layout, |Run { mut place, stride, mut first, step, length }| {
+        for _ in 0..length {
+            to[place] = from[first];
+            first += step;
+            place = place.wrapping_add_signed(stride);
         }
     });
 }
