@@ -84,17 +84,19 @@ struct Coefficients {
     v: f32,
     /// `F·dt`
     feed: f32,
+    /// `1 − F·dt`, of the rounded `F·dt`: at `u = 1` the two add to 1 but for half a unit in the last place, so to 1.
+    kept: f32,
     /// `−(F + k)·dt`
     drain: f32,
     dt: f32,
 }
 
 impl Euler<2> for Coefficients {
-    /// Changes are added to the values, so (1, 0) stays exactly what it is.
+    /// Sums are such that (1, 0) stays exactly what it is.
     #[inline(always)]
     fn step<S: Simd>(self, s: S, [u, v]: [S::F; 2], [lap_u, lap_v]: [S::F; 2]) -> [S::F; 2] {
         let reaction = s.mul(s.mul(u, v), v);
-        let fed = s.fma(s.splat(self.feed), s.sub(s.splat(1.0), u), u);
+        let fed = s.fma(s.splat(self.kept), u, s.splat(self.feed));
         let spread_u = s.fma(s.splat(self.u), lap_u, fed);
         let drained = s.fma(s.splat(self.drain), v, v);
         let spread_v = s.fma(s.splat(self.v), lap_v, drained);
@@ -129,10 +131,12 @@ pub fn gray_scott(
     params.check()?;
     grid(shape, &[("the length of u", u.len()), ("the length of v", v.len())])?;
     let (rate_u, rate_v) = params.rates();
+    let feed = (params.feed * params.dt) as f32;
     let coefficients = Coefficients {
         u: rate_u as f32,
         v: rate_v as f32,
-        feed: (params.feed * params.dt) as f32,
+        feed,
+        kept: (1.0 - f64::from(feed)) as f32,
         drain: (-(params.feed + params.kill) * params.dt) as f32,
         dt: params.dt as f32,
     };

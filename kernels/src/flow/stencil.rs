@@ -19,31 +19,31 @@ pub(super) trait Euler<const F: usize>: Copy + Send + Sync {
 struct Group<'a, const F: usize, const R: usize> {
     /// As long as the output each.
     centre: [[&'a [f32]; WINDOW]; F],
-    /// The rows of the output, one column further.
+    /// The rows of the output, one column before and one further.
+    left: [[&'a [f32]; R]; F],
     right: [[&'a [f32]; R]; F],
 }
 
 impl<const F: usize, const R: usize> Group<'_, F, R> {
-    /// Steps the columns from `i` on, a whole vector of them or the `len < LANES` that are left. `before` holds the vectors
-    /// to the left, and then these.
+    /// Steps the columns from `i` on, a whole vector of them or the `len < LANES` that are left.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // A window has rows that a group of fewer does not look at.
     fn step<S: Simd, E: Euler<F>, const WHOLE: bool>(
         &self,
         simd: S,
         euler: E,
-        before: &mut [[S::F; R]; F],
         i: usize,
         to: usize,
     ) -> [[S::F; R]; F] {
         let zero = simd.splat(0.0);
         // All loads stand before the stores: the compiler cannot know that a store leaves the rows as they are.
-        let (mut window, mut right) = ([[zero; WINDOW]; F], [[zero; R]; F]);
+        let (mut window, mut left, mut right) = ([[zero; WINDOW]; F], [[zero; R]; F], [[zero; R]; F]);
         for f in 0..F {
             for k in 0..R + 2 {
                 window[f][k] = load::<S, WHOLE>(simd, &self.centre[f][k][i..to]);
             }
             for r in 0..R {
+                left[f][r] = load::<S, WHOLE>(simd, &self.left[f][r][i..to]);
                 right[f][r] = load::<S, WHOLE>(simd, &self.right[f][r][i..to]);
             }
         }
@@ -52,11 +52,10 @@ impl<const F: usize, const R: usize> Group<'_, F, R> {
             let (mut here, mut laplacian) = ([zero; F], [zero; F]);
             for f in 0..F {
                 here[f] = window[f][r + 1];
-                // One neighbour is loaded and one shifted: loads alone would be the bottleneck.
-                let left = simd.shift_in(before[f][r], here[f]);
-                let sum = simd.add(simd.add(window[f][r], window[f][r + 2]), simd.add(left, right[f][r]));
+                let (down, across) =
+                    (simd.add(window[f][r], window[f][r + 2]), simd.add(left[f][r], right[f][r]));
+                let sum = simd.add(down, across);
                 laplacian[f] = simd.fma(simd.splat(-4.0), here[f], sum);
-                before[f][r] = here[f];
             }
             let next = euler.step(simd, here, laplacian);
             for f in 0..F {
@@ -87,22 +86,21 @@ pub(super) fn sweep<S: Simd, E: Euler<F>, const F: usize, const R: usize>(
 ) {
     let n = out[0][0].len();
     // Slices of one length: then one comparison a turn covers every load and store.
-    let mut group = Group::<F, R> { centre: [[&[]; WINDOW]; F], right: [[&[]; R]; F] };
-    let mut before = [[simd.splat(0.0); R]; F];
+    let mut group = Group::<F, R> { centre: [[&[]; WINDOW]; F], left: [[&[]; R]; F], right: [[&[]; R]; F] };
     for f in 0..F {
         for (k, row) in rows[f].iter().enumerate().take(R + 2) {
             group.centre[f][k] = &row[1..][..n];
         }
         for r in 0..R {
             group.right[f][r] = &rows[f][r + 1][2..][..n];
-            before[f][r] = simd.splat(rows[f][r + 1][0]);
+            group.left[f][r] = &rows[f][r + 1][..n];
         }
         assert!(out[f].iter().all(|row| row.len() == n), "rows of a group have one length");
     }
     let mut i = 0;
     while i + S::LANES <= n {
         let to = i + S::LANES;
-        let next = group.step::<S, E, true>(simd, euler, &mut before, i, to);
+        let next = group.step::<S, E, true>(simd, euler, i, to);
         for f in 0..F {
             for r in 0..R {
                 simd.store(next[f][r], &mut out[f][r][i..to]);
@@ -111,7 +109,7 @@ pub(super) fn sweep<S: Simd, E: Euler<F>, const F: usize, const R: usize>(
         i = to;
     }
     if i < n {
-        let next = group.step::<S, E, false>(simd, euler, &mut before, i, n);
+        let next = group.step::<S, E, false>(simd, euler, i, n);
         for f in 0..F {
             for r in 0..R {
                 simd.store_partial(next[f][r], &mut out[f][r][i..]);

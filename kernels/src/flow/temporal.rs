@@ -231,6 +231,7 @@ impl<'a, E: Euler<F>, const F: usize> Band<'a, E, F> {
                 if base < 2 * t {
                     break;
                 }
+                self.ask(&columns, base + AHEAD, t);
                 let p = base - t;
                 if t < depth {
                     self.step_in_ring(simd, t, p, columns.len());
@@ -239,6 +240,25 @@ impl<'a, E: Euler<F>, const F: usize> Band<'a, E, F> {
                 }
             }
             base += GROUP;
+        }
+    }
+
+    /// Asks memory for the `t`-th part of the rows `p..p + GROUP` of the grid: a processor can wait for a few lines at a time, so
+    /// each step asks for some.
+    #[inline(always)]
+    fn ask(&self, columns: &Range<usize>, p: usize, t: usize) {
+        let (depth, width) = (self.halo.depth, columns.len());
+        let Some(own) = p.checked_sub(depth).filter(|own| own + GROUP <= self.halo.band.len()) else {
+            return;
+        };
+        let lines = width.div_ceil(LINE);
+        for field in &self.fields {
+            for row in own..own + GROUP {
+                let row = field[row * self.cols..].as_ptr().wrapping_add(columns.start);
+                for line in lines * (t - 1) / depth..lines * t / depth {
+                    prefetch(row.wrapping_add(line * LINE));
+                }
+            }
         }
     }
 
@@ -321,12 +341,6 @@ impl<'a, E: Euler<F>, const F: usize> Band<'a, E, F> {
                 Place::Own(own) => (Some(own), &self.fields[f][own * cols..][..cols]),
                 Place::Saved(k) => (None, &self.saved[(f * saved_rows + k) * cols..][..cols]),
             };
-            if let Some(own) = own {
-                let ahead = (own + AHEAD) * cols + columns.start;
-                for line in (0..width).step_by(LINE) {
-                    prefetch(self.fields[f].as_ptr().wrapping_add(ahead + line));
-                }
-            }
             to[ORIGIN..ORIGIN + width].copy_from_slice(&row[columns.clone()]);
             if self.tiles == 1 {
                 wrap(to, width);

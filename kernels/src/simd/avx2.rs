@@ -201,15 +201,6 @@ mod x86 {
             });
         }
         #[inline(always)]
-        fn shift_in(self, before: Self::F, v: Self::F) -> Self::F {
-            op!({
-                // The upper half of `before` and the lower one of `v`: the element before each half of `v` is its last.
-                let middle = _mm256_permute2f128_ps::<0x21>(before, v);
-                let (v, middle) = (_mm256_castps_si256(v), _mm256_castps_si256(middle));
-                _mm256_castsi256_ps(_mm256_alignr_epi8::<12>(v, middle))
-            })
-        }
-        #[inline(always)]
         fn max_lane(self, a: Self::F) -> f32 {
             op!({
                 let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

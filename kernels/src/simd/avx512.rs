@@ -161,13 +161,6 @@ mod x86 {
             })
         }
         #[inline(always)]
-        fn shift_in(self, before: Self::F, v: Self::F) -> Self::F {
-            op!({
-                let (v, before) = (_mm512_castps_si512(v), _mm512_castps_si512(before));
-                _mm512_castsi512_ps(_mm512_alignr_epi32::<15>(v, before))
-            })
-        }
-        #[inline(always)]
         fn max_lane(self, a: Self::F) -> f32 {
             op!({
                 let high = _mm512_castps_pd(a);

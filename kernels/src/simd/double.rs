@@ -146,10 +146,6 @@ impl<S: Simd> Simd for Double<S> {
         self.0.sum(self.0.add(a[0], a[1]))
     }
     #[inline(always)]
-    fn shift_in(self, before: Self::F, v: Self::F) -> Self::F {
-        [self.0.shift_in(before[1], v[0]), self.0.shift_in(v[0], v[1])]
-    }
-    #[inline(always)]
     fn max_lane(self, a: Self::F) -> f32 {
         self.0.max_lane(self.0.max(a[0], a[1]))
     }

@@ -46,9 +46,6 @@ pub use neon::Neon;
 pub use scalar::Scalar;
 pub use sse41::Sse41;
 
-/// The most lanes that a level has.
-const MOST_LANES: usize = 16;
-
 /// Code over vectors, compiled once a level.
 pub trait Kernel {
     /// What it returns.
@@ -121,14 +118,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F) -> f32;
     /// Largest lane; unspecified when a lane is NaN.
     fn max_lane(self, a: Self::F) -> f32;
-    /// The last lane of `before`, then all lanes of `v` but its last: what `v` is one element earlier.
-    #[inline(always)]
-    fn shift_in(self, before: Self::F, v: Self::F) -> Self::F {
-        let mut lanes = [0.0; 2 * MOST_LANES];
-        self.store(before, &mut lanes);
-        self.store(v, &mut lanes[Self::LANES..]);
-        self.load(&lanes[Self::LANES - 1..])
-    }
     /// Transposes a block of `LANES` vectors: lane `j` of vector `i` becomes lane `i` of vector `j`. Panics when
     /// `block` does not hold `LANES` vectors.
     #[inline(always)]

@@ -162,13 +162,6 @@ mod x86 {
             })
         }
         #[inline(always)]
-        fn shift_in(self, before: Self::F, v: Self::F) -> Self::F {
-            op!({
-                let (v, before) = (_mm_castps_si128(v), _mm_castps_si128(before));
-                _mm_castsi128_ps(_mm_alignr_epi8::<12>(v, before))
-            })
-        }
-        #[inline(always)]
         fn max_lane(self, a: Self::F) -> f32 {
             op!({
                 let x = _mm_max_ps(a, _mm_movehl_ps(a, a));
