@@ -27,6 +27,7 @@ fn main() -> Result<(), ShapeError> {
                 bias: Some(&bias),
                 activation: Activation::Gelu,
                 residual: Some(Mat::new(&residual, m, n)?),
+                ..Epilogue::default()
             },
         })
     };

@@ -6,42 +6,72 @@
 use std::hint::black_box;
 use std::time::Instant;
 use upbeat::Runtime;
+use upbeat_kernels::gemm::{gemm, gemm_packed, GemmPacked, PackedB};
 use upbeat_kernels::isa::dispatch;
 use upbeat_kernels::simd::{Kernel, Simd};
-use upbeat_kernels::{gemm::gemm, Buffer, Epilogue, Gemm, Isa, Mat, MatMut, Write};
+use upbeat_kernels::twin::activation::gelu;
+use upbeat_kernels::{Activation, Buffer, Epilogue, Gemm, Isa, Mat, MatMut, Write};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
 const ROUNDS: usize = 30;
 
-/// `(m, n, k)`, whether A and B are stored transposed, and what it is.
-type Case = ((usize, usize, usize), (bool, bool), &'static str);
+/// What is measured of a product.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// As it is called once.
+    Plain,
+    /// With bias and exact GELU, `x·Wᵀ + b`; the peer computes the product alone, so its ratio is what the epilogue costs.
+    Gelu,
+    /// B packed before.
+    Packed,
+}
 
-/// The products of a GPT of width 384 over 2048 tokens (weights are stored `[out, in]`), then squares, then decoding.
-const CASES: [Case; 23] = [
-    ((2048, 1152, 384), (false, true), "qkv forward"),
-    ((2048, 384, 384), (false, true), "projection forward"),
-    ((2048, 1536, 384), (false, true), "up forward"),
-    ((2048, 384, 1536), (false, true), "down forward"),
-    ((2048, 65, 384), (false, true), "head forward"),
-    ((2048, 384, 1152), (false, false), "qkv input gradient"),
-    ((2048, 384, 384), (false, false), "projection input gradient"),
-    ((2048, 384, 1536), (false, false), "up input gradient"),
-    ((2048, 1536, 384), (false, false), "down input gradient"),
-    ((2048, 384, 65), (false, false), "head input gradient"),
-    ((1152, 384, 2048), (true, false), "qkv weight gradient"),
-    ((384, 384, 2048), (true, false), "projection weight gradient"),
-    ((1536, 384, 2048), (true, false), "up weight gradient"),
-    ((384, 1536, 2048), (true, false), "down weight gradient"),
-    ((65, 384, 2048), (true, false), "head weight gradient"),
-    ((512, 512, 512), (false, false), "square"),
-    ((1024, 1024, 1024), (false, false), "square"),
-    ((1024, 1024, 1024), (false, true), "square"),
-    ((2048, 2048, 2048), (false, false), "square"),
-    ((1, 1536, 384), (false, true), "decode"),
-    ((1, 1536, 384), (false, false), "decode"),
-    ((8, 1536, 384), (false, true), "decode of 8"),
-    ((8, 1536, 384), (false, false), "decode of 8"),
-];
+/// `(m, n, k)`, whether A and B are stored transposed, what of it, and what it is.
+type Case = ((usize, usize, usize), (bool, bool), How, &'static str);
+
+/// The products of a GPT of width 384 over 2048 tokens (weights are stored `[out, in]`), then squares, decoding, few rows and
+/// linear layers.
+fn cases() -> Vec<Case> {
+    let (nt, nn, tn) = ((false, true), (false, false), (true, false));
+    let plain = |shape, transpose, what| (shape, transpose, How::Plain, what);
+    let mut cases = vec![
+        plain((2048, 1152, 384), nt, "qkv forward"),
+        plain((2048, 384, 384), nt, "projection forward"),
+        plain((2048, 1536, 384), nt, "up forward"),
+        plain((2048, 384, 1536), nt, "down forward"),
+        plain((2048, 65, 384), nt, "head forward"),
+        plain((2048, 384, 1152), nn, "qkv input gradient"),
+        plain((2048, 384, 384), nn, "projection input gradient"),
+        plain((2048, 384, 1536), nn, "up input gradient"),
+        plain((2048, 1536, 384), nn, "down input gradient"),
+        plain((2048, 384, 65), nn, "head input gradient"),
+        plain((1152, 384, 2048), tn, "qkv weight gradient"),
+        plain((384, 384, 2048), tn, "projection weight gradient"),
+        plain((1536, 384, 2048), tn, "up weight gradient"),
+        plain((384, 1536, 2048), tn, "down weight gradient"),
+        plain((65, 384, 2048), tn, "head weight gradient"),
+        plain((512, 512, 512), nn, "square"),
+        plain((1024, 1024, 1024), nn, "square"),
+        plain((1024, 1024, 1024), nt, "square"),
+        plain((2048, 2048, 2048), nn, "square"),
+        ((512, 512, 512), nn, How::Packed, "packed square"),
+        ((1024, 1024, 1024), nn, How::Packed, "packed square"),
+        ((2048, 2048, 2048), nn, How::Packed, "packed square"),
+        plain((1, 1536, 384), nt, "decode"),
+        plain((1, 1536, 384), nn, "decode"),
+        plain((8, 1536, 384), nt, "decode of 8"),
+        plain((8, 1536, 384), nn, "decode of 8"),
+    ];
+    for m in [1, 2, 4, 8, 32] {
+        cases.push(plain((m, 4096, 4096), nt, "skinny"));
+        cases.push(plain((m, 4096, 4096), nn, "skinny"));
+        cases.push(((m, 4096, 4096), nt, How::Packed, "packed skinny"));
+    }
+    for shape in [(128, 768, 512), (256, 1024, 768), (512, 2048, 1024)] {
+        cases.push((shape, nt, How::Gelu, "linear and GELU"));
+    }
+    cases
+}
 
 /// Multiply-adds on registers alone: the most that a core can do.
 struct Peak {
@@ -65,6 +95,27 @@ impl Kernel for Peak {
             total = simd.add(total, sum);
         }
         (simd.sum(total), (2 * CHAINS * S::LANES * self.rounds) as f64)
+    }
+}
+
+/// Sums of a slice: the rate at which one core reads it.
+struct Read<'a>(&'a [f32]);
+
+impl Kernel for Read<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = [simd.splat(0.0); 8];
+        for x in self.0.chunks_exact(8 * S::LANES) {
+            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(S::LANES)) {
+                *sum = simd.add(*sum, simd.load(x));
+            }
+        }
+        let mut total = sums[0];
+        for sum in &sums[1..] {
+            total = simd.add(total, *sum);
+        }
+        simd.sum(total)
     }
 }
 
@@ -97,6 +148,9 @@ fn numbers(len: usize, seed: u32) -> Buffer<f32> {
 struct Product {
     shape: (usize, usize, usize),
     transpose: (bool, bool),
+    how: How,
+    packed: PackedB,
+    bias: Buffer<f32>,
     a: Buffer<f32>,
     b: Buffer<f32>,
     c: Buffer<f32>,
@@ -104,9 +158,12 @@ struct Product {
 }
 
 impl Product {
-    fn new((m, n, k): (usize, usize, usize), transpose: (bool, bool)) -> Self {
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-        Self { shape: (m, n, k), transpose, a, b, c: Buffer::zeroed(m * n), peer: Buffer::zeroed(m * n) }
+    fn new((m, n, k): (usize, usize, usize), transpose: (bool, bool), how: How) -> Self {
+        let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
+        let (c, peer) = (Buffer::zeroed(m * n), Buffer::zeroed(m * n));
+        let (rows, cols) = if transpose.1 { (n, k) } else { (k, n) };
+        let packed = PackedB::new(Mat::new(&b, rows, cols).expect("B fits"), transpose.1).expect("B fits");
+        Self { shape: (m, n, k), transpose, how, packed, bias, a, b, c, peer }
     }
 
     fn ours(&mut self) {
@@ -114,17 +171,20 @@ impl Product {
             let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
             Mat::new(data, rows, cols).expect("the matrix fits")
         }
-        let ((m, n, k), (ta, tb)) = (self.shape, self.transpose);
-        gemm(Gemm {
-            a: view(&self.a, m, k, ta),
-            transpose_a: ta,
-            b: view(&self.b, k, n, tb),
-            transpose_b: tb,
-            c: MatMut::new(&mut self.c, m, n).expect("C fits"),
-            write: Write::Overwrite,
-            epilogue: Epilogue::default(),
-        })
-        .expect("the shapes fit");
+        let ((m, n, k), (transpose_a, transpose_b)) = (self.shape, self.transpose);
+        let (a, b) = (view(&self.a, m, k, transpose_a), view(&self.b, k, n, transpose_b));
+        let (c, write) = (MatMut::new(&mut self.c, m, n).expect("C fits"), Write::Overwrite);
+        let epilogue = match self.how {
+            How::Gelu => {
+                Epilogue { bias: Some(&self.bias), activation: Activation::Gelu, ..Epilogue::default() }
+            }
+            _ => Epilogue::default(),
+        };
+        let done = match self.how {
+            How::Packed => gemm_packed(GemmPacked { a, transpose_a, b: &self.packed, c, write, epilogue }),
+            _ => gemm(Gemm { a, transpose_a, b, transpose_b, c, write, epilogue }),
+        };
+        done.expect("the shapes fit");
     }
 
     #[allow(unsafe_code)]
@@ -154,8 +214,12 @@ impl Product {
                 f64::from(a) * f64::from(b)
             });
             let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
-            let bound = 2.0 * k as f64 * 2f64.powi(-24) * size;
-            for (whose, c) in [("ours", &self.c), ("the peer's", &self.peer)] {
+            let bound = 2.0 * (k + 4) as f64 * 2f64.powi(-24) * (size + 1.0);
+            let ours = match self.how {
+                How::Gelu => gelu(sum + f64::from(self.bias[j])),
+                _ => sum,
+            };
+            for (whose, c, sum) in [("ours", &self.c, ours), ("the peer's", &self.peer, sum)] {
                 let error = (f64::from(c[i * n + j]) - sum).abs();
                 assert!(error <= bound, "{what} {:?}: {whose} c[{i}, {j}] is off by {error:e}", self.shape);
             }
@@ -170,6 +234,8 @@ struct Rates {
     ours: f64,
     peers: f64,
     pair: f64,
+    /// B's bytes read a second by a core that does nothing else, in GB/s.
+    read: f64,
 }
 
 /// Measures in interleaved rounds: one worker and the peer by their threads' time, two workers by the clock.
@@ -184,6 +250,13 @@ fn measure(product: &mut Product, one: &Runtime, two: &Runtime) -> Rates {
         let mut work = 0.0;
         let time = seconds(|| work = black_box(dispatch(Peak { rounds: 1_000_000 })).1);
         best.peak = best.peak.max(work / time / 1e9);
+        let reads = (1usize << 23).div_ceil(product.b.len());
+        let time = seconds(|| {
+            (0..reads).for_each(|_| {
+                black_box(dispatch(Read(&product.b)));
+            })
+        });
+        best.read = best.read.max((size_of_val(&product.b[..]) * reads) as f64 / time / 1e9);
         let time = one.install(|_| seconds(|| (0..repeats).for_each(|_| product.ours())));
         best.ours = best.ours.max(rate(time));
         let time = seconds(|| (0..repeats).for_each(|_| product.peers()));
@@ -207,26 +280,28 @@ fn main() {
     if measured {
         println!("level {}; GFLOP/s, best of {ROUNDS} rounds", Isa::active().name());
         println!(
-            "{:28} {:>14} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>5}",
-            "", "m n k", "peak", "1T", "share", "gemm", "ratio", "2T", "speed"
+            "{:28} {:>14} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>5} {:>5} {:>5}",
+            "", "m n k", "peak", "1T", "share", "gemm", "ratio", "2T", "speed", "B", "read"
         );
     }
-    for (shape, transpose, what) in CASES {
+    for (shape, transpose, how, what) in cases() {
         let layout = |t| if t { 'T' } else { 'N' };
         let name = format!("{}{} {what}", layout(transpose.0), layout(transpose.1));
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
-        let mut product = Product::new(shape, transpose);
+        let mut product = Product::new(shape, transpose, how);
         one.install(|_| product.ours());
         product.peers();
         product.check(what);
         if !measured {
             continue;
         }
-        let Rates { peak, ours, peers, pair } = measure(&mut product, &one, &two);
+        let Rates { peak, ours, peers, pair, read } = measure(&mut product, &one, &two);
+        // Where a product reads B once and does little else, that is its limit.
+        let bytes = 2.0 / shape.0 as f64 * ours;
         let shape = format!("{} {} {}", shape.0, shape.1, shape.2);
         let (share, ratio, speed) = (100.0 * ours / peak, ours / peers, pair / ours);
-        println!("{name:28} {shape:>14} {peak:6.1} {ours:6.1} {share:5.1}% {peers:6.1} {ratio:5.2} {pair:6.1} {speed:5.2}");
+        println!("{name:28} {shape:>14} {peak:6.1} {ours:6.1} {share:5.1}% {peers:6.1} {ratio:5.2} {pair:6.1} {speed:5.2} {bytes:5.1} {read:5.1}");
     }
 }

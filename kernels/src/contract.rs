@@ -3,7 +3,7 @@
 //! A function here checks before anything is written and returns the number of rows. A width of 0 holds no rows.
 //! GEMM's views are checked when they are made ([`crate::matrix`]) and attention's in [`attention`].
 
-use crate::element::{AttentionShape, Gemm, RopeShape};
+use crate::element::{AttentionShape, Epilogue, Gemm, RopeShape};
 use crate::error::{check, checked_len, ShapeError};
 
 /// Whole units in `len`.
@@ -28,17 +28,28 @@ fn indices(what: &'static str, indices: &[u32], len: usize) -> Result<(), ShapeE
 pub(crate) fn gemm<T>(g: &Gemm<'_, T>) -> Result<(usize, usize, usize), ShapeError> {
     let (m, k) = if g.transpose_a { (g.a.cols(), g.a.rows()) } else { (g.a.rows(), g.a.cols()) };
     let (k_b, n) = if g.transpose_b { (g.b.cols(), g.b.rows()) } else { (g.b.rows(), g.b.cols()) };
+    product((m, k), (k_b, n), (g.c.rows(), g.c.cols()), &g.epilogue)?;
+    Ok((m, k, n))
+}
+
+/// `[m, k]`, `[k, n]` and `[m, n]` of a product, and its epilogue.
+pub(crate) fn product<T>(
+    (m, k): (usize, usize),
+    (k_b, n): (usize, usize),
+    c: (usize, usize),
+    epilogue: &Epilogue<'_, T>,
+) -> Result<(), ShapeError> {
     check("rows of op(b)", k, k_b)?;
-    check("rows of c", m, g.c.rows())?;
-    check("columns of c", n, g.c.cols())?;
-    if let Some(bias) = g.epilogue.bias {
+    check("rows of c", m, c.0)?;
+    check("columns of c", n, c.1)?;
+    if let Some(bias) = epilogue.bias {
         check("the length of the bias", n, bias.len())?;
     }
-    if let Some(residual) = &g.epilogue.residual {
+    if let Some(residual) = &epilogue.residual {
         check("rows of the residual", m, residual.rows())?;
         check("columns of the residual", n, residual.cols())?;
     }
-    Ok((m, k, n))
+    Ok(())
 }
 
 /// Lengths of packed projections, of the output and of the row sums: `(qkv, out, lse)`.

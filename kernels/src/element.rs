@@ -27,11 +27,15 @@ pub enum Activation {
     Gelu,
     /// SiLU, `x / (1 + exp(-x))`.
     Silu,
+    /// ReLU, `max(x, 0)`; NaN stays NaN.
+    Relu,
 }
 
-/// What happens to `A·B` on the register tile before it is stored: `act(A·B + bias) + residual`.
+/// What happens to `A·B` on the register tile before it is stored: `act(scale·A·B + bias) + residual`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, T> {
+    /// Factor on the product, 1 where there is none.
+    pub scale: Option<T>,
     /// One value a column of C, `[n]`.
     pub bias: Option<&'a [T]>,
     /// Applied after the bias.
@@ -42,11 +46,11 @@ pub struct Epilogue<'a, T> {
 
 impl<T> Default for Epilogue<'_, T> {
     fn default() -> Self {
-        Self { bias: None, activation: Activation::Identity, residual: None }
+        Self { scale: None, bias: None, activation: Activation::Identity, residual: None }
     }
 }
 
-/// `C ← act(op(A)·op(B) + bias) + residual`, or that added to C.
+/// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C.
 ///
 /// `op(A)` is `[m, k]`, `op(B)` is `[k, n]`, C is `[m, n]`; `op` transposes where the flag is set. `k = 0` gives a
 /// product of zeros. With [`Write::Overwrite`] the old C is never read.

@@ -65,6 +65,7 @@ struct Case {
     bias: bool,
     residual: bool,
     activation: Activation,
+    scale: Option<f32>,
 }
 
 const PLAIN: Case = Case {
@@ -75,6 +76,7 @@ const PLAIN: Case = Case {
     bias: false,
     residual: false,
     activation: Activation::Identity,
+    scale: None,
 };
 
 /// Runs a case and its twin, and compares by norm: `|c - twin| ≤ 2·(k + 4)·u·(|A||B| + |bias| + |residual| + |c₀|)`,
@@ -100,6 +102,7 @@ fn check(case: Case) {
         c: MatMut::strided(&mut c.data, m, n, c.stride).unwrap(),
         write: case.write,
         epilogue: Epilogue {
+            scale: case.scale,
             bias: case.bias.then_some(&bias),
             activation: case.activation,
             residual: case.residual.then(|| residual.mat()),
@@ -118,6 +121,7 @@ fn check(case: Case) {
         c: MatMut::strided(&mut twin, m, n, c.stride).unwrap(),
         write: case.write,
         epilogue: Epilogue {
+            scale: case.scale.map(f64::from),
             bias: case.bias.then_some(&wide_bias),
             activation: case.activation,
             residual: case.residual.then(|| Mat::strided(&wide_residual, m, n, residual.stride).unwrap()),
@@ -166,10 +170,12 @@ fn every_layout_of_every_shape_agrees_with_the_twin() {
 #[test]
 fn every_epilogue_agrees_with_the_twin() {
     for shape in [(1, 1, 1), (7, 17, 385), (65, 48, 13), (20, 100, 800)] {
-        for activation in [Activation::Identity, Activation::Gelu, Activation::Silu] {
-            for (bias, residual) in [(true, false), (false, true), (true, true)] {
+        for activation in [Activation::Identity, Activation::Gelu, Activation::Silu, Activation::Relu] {
+            for (bias, residual, scale) in
+                [(true, false, None), (false, true, Some(0.75)), (true, true, Some(-1.0))]
+            {
                 for write in [Write::Overwrite, Write::Add] {
-                    check(Case { shape, activation, bias, residual, write, gap: 1, ..PLAIN });
+                    check(Case { shape, activation, bias, residual, scale, write, gap: 1, ..PLAIN });
                 }
             }
         }
@@ -225,7 +231,7 @@ fn a_row_has_the_same_bits_in_any_batch_and_layout() {
         c
     };
     let whole = product(0..m, 0..n, false);
-    for rows in [0..1, 5..6, 10..12, 20..23, 30..34, 3..11, 90..97, 0..50] {
+    for rows in [0..1, 5..6, 10..12, 20..23, 30..34, 3..11, 90..97, 0..16, 1..18, 7..39, 8..41, 0..50] {
         for cols in [0..n, 0..1, 17..40, 100..131] {
             for transpose_b in [false, true] {
                 let part = product(rows.clone(), cols.clone(), transpose_b);
@@ -285,6 +291,7 @@ fn shapes_that_do_not_fit_are_refused_before_anything_is_written() {
                 bias: Some(&data[..bias]),
                 activation: Activation::Identity,
                 residual: Some(Mat::new(&data[..residual.0 * residual.1], residual.0, residual.1).unwrap()),
+                ..Epilogue::default()
             },
         });
         let Err(ShapeError::Mismatch { what, .. }) = result else { panic!("{result:?}") };

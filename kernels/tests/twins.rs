@@ -67,6 +67,7 @@ fn gemm_multiplies_every_orientation_and_applies_its_epilogue() {
                 bias: Some(&bias),
                 activation: Activation::Gelu,
                 residual: Some(Mat::new(&residual, m, n).unwrap()),
+                ..Epilogue::default()
             },
         })
         .unwrap();

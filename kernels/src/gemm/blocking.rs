@@ -59,8 +59,37 @@ impl Blocking {
         let worth = TASK_WORK.div_ceil(k.max(1).saturating_mul(slab)).next_multiple_of(width);
         let spread = outer.div_ceil(TASKS * workers).next_multiple_of(width);
         let task = spread.max(worth).min(fits).min(outer.next_multiple_of(width));
+        let task = balanced(outer.div_ceil(width), task / width, fits / width, workers) * width;
         Self { private, task, slab, span: span.max(1), block }
     }
+}
+
+impl Blocking {
+    /// The same with B packed already, all of it: only A's rows are private, and slabs are tasks of their own.
+    pub(super) fn of_packed(
+        (m, n, k): (usize, usize, usize),
+        (mr, nr): (usize, usize),
+        workers: usize,
+        caches: Caches,
+    ) -> Self {
+        let block = block_of_k(k);
+        let fits = (caches.private / 2 / size_of::<f32>() / block / mr).max(1);
+        let panels = m.div_ceil(mr);
+        let task = balanced(panels, panels.div_ceil(TASKS * workers).min(fits), fits, workers);
+        // Where rows are too few for all workers, columns are cut as well, but not below what makes packing A cheap.
+        let numbers = caches.shared / 2 / size_of::<f32>();
+        let columns = (TASKS * workers).div_ceil(panels.div_ceil(task));
+        let slab = n.div_ceil(columns).max(512).min((numbers / k.max(1)).max(512)).next_multiple_of(nr);
+        Self { private: Side::A, task: task * mr, slab, span: k.max(1), block }
+    }
+}
+
+/// Panels of a task: of the sizes between half of `panels` and twice as many, at most `most`, the one with which `workers`
+/// are done first when each takes the next task as it ends one, and of several such the largest.
+fn balanced(all: usize, panels: usize, most: usize, workers: usize) -> usize {
+    let done = |panels: usize| all.div_ceil(panels).div_ceil(workers) * panels;
+    let sizes = panels.div_ceil(2)..=(2 * panels).min(most).max(panels);
+    sizes.min_by_key(|&panels| (done(panels), usize::MAX - panels)).unwrap_or(panels)
 }
 
 /// Sizes of two cache levels, in bytes.
@@ -131,6 +160,20 @@ mod tests {
                     assert!(b.span == k.max(1) || b.span.is_multiple_of(b.block), "{b:?}");
                     assert!(b.slab * b.span * 4 <= caches.shared / 2 || b.span == b.block, "{b:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn tasks_are_dealt_out_evenly() {
+        // 86 panels in tasks of 8 would be 11 of them: one worker would do 48 panels, the other 38.
+        assert_eq!(balanced(86, 8, 20, 2), 11);
+        assert_eq!(balanced(86, 8, 8, 1), 8);
+        assert_eq!(balanced(1, 1, 1, 2), 1);
+        for all in 1..200 {
+            for panels in 1..=all {
+                let task = balanced(all, panels, all, 3);
+                assert!((1..=2 * panels).contains(&task), "{all} panels in tasks of {panels}: {task}");
             }
         }
     }

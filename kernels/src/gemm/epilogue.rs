@@ -9,10 +9,13 @@ use crate::simd::Simd;
 
 /// Whether there is anything to do.
 pub(super) fn is_trivial(epilogue: &Epilogue<'_, f32>) -> bool {
-    epilogue.bias.is_none() && epilogue.activation == Activation::Identity && epilogue.residual.is_none()
+    epilogue.scale.is_none()
+        && epilogue.bias.is_none()
+        && epilogue.activation == Activation::Identity
+        && epilogue.residual.is_none()
 }
 
-/// `tile ← act(tile + bias) + residual`; the tile is C's `rows` by `cols`.
+/// `tile ← act(scale·tile + bias) + residual`; the tile is C's `rows` by `cols`.
 #[inline(always)]
 pub(super) fn apply<S: Simd>(
     simd: S,
@@ -28,6 +31,9 @@ pub(super) fn apply<S: Simd>(
         for from in (0..to.len()).step_by(S::LANES) {
             let lanes = from..(from + S::LANES).min(to.len());
             let mut x = simd.load_partial(&to[lanes.clone()]);
+            if let Some(scale) = epilogue.scale {
+                x = simd.mul(simd.splat(scale), x);
+            }
             if let Some(bias) = bias {
                 x = simd.add(x, simd.load_partial(&bias[lanes.clone()]));
             }
@@ -35,6 +41,8 @@ pub(super) fn apply<S: Simd>(
                 Activation::Identity => x,
                 Activation::Gelu => math::gelu(simd, x),
                 Activation::Silu => math::silu(simd, x),
+                // `max` keeps a NaN in its second argument.
+                Activation::Relu => simd.max(simd.splat(0.0), x),
             };
             if let Some(residual) = residual {
                 x = simd.add(x, simd.load_partial(&residual[lanes.clone()]));

@@ -2,8 +2,9 @@
 //!
 //! One operand (*shared*, the one with the smaller outer dimension) is packed once, in parallel. The tasks are blocks of
 //! the other's (*private*) rows or columns: each packs its own block, a cache-sized piece of `k` at a time, and
-//! multiplies it with the whole shared operand. `blocking` chooses the sizes, `operand` packs, `product` runs the
-//! tasks, `epilogue` finishes tiles; the micro-kernel is [`crate::simd::micro`]. With few rows of A nothing is packed (`skinny`).
+//! multiplies it with the whole shared operand. `blocking` chooses the sizes, `operand` and `panels` pack, `product` runs the
+//! tasks, `epilogue` finishes tiles; the micro-kernel is [`crate::simd::micro`]. With few rows of A little is packed (`skinny`).
+//! `packed` keeps packed weights beyond a call, `batch` runs many products in one.
 //!
 //! # Order of summation
 //! `k` is cut into blocks whose length depends on `k` alone. Within a block products are added one after the other, from
@@ -14,42 +15,82 @@
 //! `|C - AB| ≤ c·k·u·|A||B|` by elements, with `u = 2⁻²⁴` and `c = 2` (a chain of `k` rounded steps; Higham, *Accuracy and
 //! Stability of Numerical Algorithms*, §3.5).
 
+mod batch;
 mod blocking;
 mod epilogue;
 mod operand;
+mod packed;
+mod panels;
 mod product;
 mod skinny;
 
 use crate::contract;
-use crate::element::{Activation, Gemm, Write};
+use crate::element::{Activation, Epilogue, Gemm, Write};
 use crate::error::{checked_len, ShapeError};
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
 
 use operand::Operand;
 
-/// `C ← act(op(A)·op(B) + bias) + residual`, or that added to C; see [`Gemm`].
+pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};
+pub use packed::{gemm_packed, GemmPacked, PackedB};
+
+/// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C; see [`Gemm`].
 ///
-/// With [`Write::Add`] and no activation the blocks of the product, the bias and the residual are added to C in this
-/// order. With an activation the right side is finished first and then added.
+/// With [`Write::Add`], no scale and no activation the blocks of the product, the bias and the residual are added to C in this
+/// order. With one of them the right side is finished first and then added.
 ///
 /// # Errors
 /// When the shapes of A, B, C and the epilogue do not fit; nothing has been written then.
+///
+/// ```
+/// use upbeat_kernels::{gemm::gemm, Epilogue, Gemm, Mat, MatMut, Write};
+///
+/// let mut c = [0.0f32; 2];
+/// gemm(Gemm {
+///     a: Mat::new(&[1.0, 2.0], 1, 2)?,
+///     transpose_a: false,
+///     b: Mat::new(&[1.0, 2.0, 3.0, 4.0], 2, 2)?,
+///     transpose_b: false,
+///     c: MatMut::new(&mut c, 1, 2)?,
+///     write: Write::Overwrite,
+///     epilogue: Epilogue { bias: Some(&[0.5, 0.5]), scale: Some(2.0), ..Epilogue::default() },
+/// })?;
+/// assert_eq!(c, [14.5, 20.5]);
+/// # Ok::<(), upbeat_kernels::ShapeError>(())
+/// ```
 pub fn gemm(g: Gemm<'_, f32>) -> Result<(), ShapeError> {
     let (m, k, n) = contract::gemm(&g)?;
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let Gemm { a, transpose_a, b, transpose_b, mut c, write, epilogue } = g;
+    let Gemm { a, transpose_a, b, transpose_b, c, write, epilogue } = g;
     let a = Operand::new(a, m, transpose_a);
     let b = Operand::new(b, n, !transpose_b);
-    let run = if skinny::takes(&a) { skinny::run } else { product::run };
-    if write == Write::Overwrite || epilogue.activation == Activation::Identity {
-        run(a, b, k, c, write, &epilogue);
+    finish((m, n), c, write, &epilogue, |c, write| {
+        if skinny::takes(&a, &b) {
+            skinny::run(a, skinny::Right::Stored(b), k, c, write, &epilogue);
+        } else {
+            product::run(a, b, k, c, write, &epilogue);
+        }
+    })
+}
+
+/// Runs a product into C, or beside it where the right side must be finished before it is added.
+fn finish(
+    (m, n): (usize, usize),
+    mut c: MatMut<'_, f32>,
+    write: Write,
+    epilogue: &Epilogue<'_, f32>,
+    run: impl FnOnce(MatMut<'_, f32>, Write),
+) -> Result<(), ShapeError> {
+    let linear = epilogue.activation == Activation::Identity && epilogue.scale.is_none();
+    if write == Write::Overwrite || linear {
+        run(c, write);
         return Ok(());
     }
     let mut beside = Buffer::unspecified(checked_len("C", &[m, n])?);
-    run(a, b, k, MatMut::new(&mut beside, m, n)?, Write::Overwrite, &epilogue);
+    run(MatMut::new(&mut beside, m, n)?, Write::Overwrite);
     for (i, from) in beside.chunks_exact(n).enumerate() {
         for (c, x) in c.row_mut(i).iter_mut().zip(from) {
             *c += x;

@@ -6,13 +6,14 @@
 use std::ops::Range;
 
 use crate::matrix::Mat;
+use crate::pool::Buffer;
 use crate::simd::micro::{tile_cols, tile_rows};
-use crate::simd::pack::{copy_panel, transpose_panel};
+use crate::simd::pack::{copy_panel, transpose_panel, AHEAD};
 use crate::simd::Simd;
 
 /// Rows of `k` copied before the next panel's: their reads then run along the matrix' rows, in as many streams as the
 /// prefetcher follows.
-const ROWS_AT_ONCE: usize = 16;
+const ROWS_AT_ONCE: usize = AHEAD;
 
 /// Which factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +51,28 @@ impl<'a> Operand<'a> {
         Self { data: stored.data(), stride: stored.stride(), len, neighbours_adjacent }
     }
 
+    /// The same factor with each neighbour's `k` side by side, copied to `dense` where they are not.
+    pub(super) fn by_rows<'b>(self, k: usize, dense: &'b mut Buffer<f32>) -> Operand<'b>
+    where
+        'a: 'b,
+    {
+        if !self.neighbours_adjacent {
+            return self;
+        }
+        *dense = Buffer::unspecified(self.len * k);
+        for (i, row) in dense.chunks_exact_mut(k.max(1)).enumerate() {
+            for (to, from) in row.iter_mut().zip(self.data[i..].iter().step_by(self.stride)) {
+                *to = *from;
+            }
+        }
+        Operand { data: dense, stride: k, len: self.len, neighbours_adjacent: false }
+    }
+
     /// Packs `outer` by `k` into panels that lie `panel` numbers apart, from the front of `to`.
     #[inline(always)]
     pub(super) fn pack<S: Simd>(
         &self,
-        _level: S,
+        simd: S,
         side: Side,
         outer: Range<usize>,
         k: Range<usize>,
@@ -62,19 +80,20 @@ impl<'a> Operand<'a> {
         panel: usize,
     ) {
         match side.width::<S>() {
-            2 => self.pack_panels::<2>(outer, k, to, panel),
-            6 => self.pack_panels::<6>(outer, k, to, panel),
-            8 => self.pack_panels::<8>(outer, k, to, panel),
-            12 => self.pack_panels::<12>(outer, k, to, panel),
-            16 => self.pack_panels::<16>(outer, k, to, panel),
-            32 => self.pack_panels::<32>(outer, k, to, panel),
+            2 => self.pack_panels::<S, 2>(simd, outer, k, to, panel),
+            6 => self.pack_panels::<S, 6>(simd, outer, k, to, panel),
+            8 => self.pack_panels::<S, 8>(simd, outer, k, to, panel),
+            12 => self.pack_panels::<S, 12>(simd, outer, k, to, panel),
+            16 => self.pack_panels::<S, 16>(simd, outer, k, to, panel),
+            32 => self.pack_panels::<S, 32>(simd, outer, k, to, panel),
             width => unreachable!("panels of {width}"),
         }
     }
 
     #[inline(always)]
-    fn pack_panels<const R: usize>(
+    fn pack_panels<S: Simd, const R: usize>(
         &self,
+        simd: S,
         outer: Range<usize>,
         k: Range<usize>,
         to: &mut [f32],
@@ -87,7 +106,7 @@ impl<'a> Operand<'a> {
         if !self.neighbours_adjacent {
             for ((from, width), to) in panels.zip(to.chunks_mut(panel)) {
                 let block = &self.data[from * self.stride + k.start..];
-                transpose_panel::<R>(block, self.stride, width, k.len(), to);
+                transpose_panel::<S, R>(simd, block, self.stride, width, k.len(), to);
             }
             return;
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::blocking::{Blocking, Caches};
 use super::epilogue;
 use super::operand::{Operand, Side};
+use super::panels::pack_shared;
 use crate::element::{Epilogue, Write};
 use crate::grid::{Tile, Tiles};
 use crate::isa::dispatch;
@@ -12,11 +13,6 @@ use crate::matrix::MatMut;
 use crate::pool::Buffer;
 use crate::simd::micro::{multiply, tile_cols, tile_rows};
 use crate::simd::{Kernel, Simd};
-
-/// Numbers worth a packing task, some 10 µs of copying.
-const PACK_WORK: usize = 1 << 15;
-/// Neighbours that one packing task reads side by side, at least: four cache lines.
-const PACK_WIDTH: usize = 64;
 
 /// `C ← act(A·B + bias) + residual`, or all of that added to C one after the other. `m` and `n` are not 0.
 pub(super) fn run(
@@ -83,58 +79,51 @@ fn run_blocked(
     }
 }
 
+/// `C ← act(scale·A·B + bias) + residual`, or that added, with all of B packed already ([`pack_shared`] of `0..n` by `0..k`).
+pub(super) fn run_packed(
+    a: Operand<'_>,
+    b: &[f32],
+    (k, n): (usize, usize),
+    c: MatMut<'_, f32>,
+    write: Write,
+    epilogue: &Epilogue<'_, f32>,
+) {
+    let nr = dispatch(RegisterTile).1;
+    let workers = upbeat::current_num_workers();
+    let blocking = Blocking::of_packed((a.len, n, k), dispatch(RegisterTile), workers, Caches::get());
+    let tiles = Tiles::new(c, blocking.task, blocking.slab);
+    let epilogue = Some(epilogue).filter(|e| !epilogue::is_trivial(e));
+    upbeat::par::for_each(0..tiles.down() * tiles.across(), |index| {
+        // Slab after slab, so that the workers share one in the last cache.
+        let (down, across) = (index % tiles.down(), index / tiles.down());
+        let slab = tiles.cols_of(across);
+        let phase = Phase {
+            private: a,
+            side: Side::A,
+            packed: &b[slab.start / nr * nr * k..],
+            slab,
+            span: 0..k,
+            block: blocking.block,
+            add: write == Write::Add,
+            epilogue,
+        };
+        dispatch(Task { phase: &phase, outer: tiles.rows_of(down), tile: tiles.take(down, across) });
+    });
+}
+
 /// `0..len` in parts of `size`; one empty part when `len` is 0.
-fn parts(len: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn parts(len: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len.max(1)).step_by(size).map(move |from| from..(from + size).min(len))
 }
 
 /// Rows and columns of the active level's register tile.
-struct RegisterTile;
+pub(super) struct RegisterTile;
 
 impl Kernel for RegisterTile {
     type Output = (usize, usize);
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) -> (usize, usize) {
         (tile_rows::<S>(), tile_cols::<S>())
-    }
-}
-
-/// Packs `slab` by `span` of the shared factor: panels of `width`, each with all of the span.
-fn pack_shared(
-    shared: Operand<'_>,
-    side: Side,
-    width: usize,
-    slab: Range<usize>,
-    span: Range<usize>,
-) -> Buffer<f32> {
-    let panel = width * span.len();
-    let mut packed = Buffer::unspecified(slab.len().div_ceil(width) * panel);
-    if panel > 0 {
-        let panels = PACK_WORK.div_ceil(panel).max(PACK_WIDTH.div_ceil(width));
-        upbeat::par::chunks_mut(&mut packed, panels * panel, |chunk, to| {
-            let from = slab.start + chunk * panels * width;
-            let outer = from..(from + panels * width).min(slab.end);
-            dispatch(Pack { operand: shared, side, outer, k: span.clone(), to, panel });
-        });
-    }
-    packed
-}
-
-/// Packing of some panels.
-struct Pack<'a> {
-    operand: Operand<'a>,
-    side: Side,
-    outer: Range<usize>,
-    k: Range<usize>,
-    to: &'a mut [f32],
-    panel: usize,
-}
-
-impl Kernel for Pack<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        self.operand.pack(simd, self.side, self.outer, self.k, self.to, self.panel);
     }
 }
 
@@ -228,7 +217,7 @@ mod tests {
         let block = block_of_k(k);
         for (write, activation) in [(Write::Overwrite, Activation::Silu), (Write::Add, Activation::Identity)]
         {
-            let epilogue = Epilogue { bias: Some(&bias), activation, residual };
+            let epilogue = Epilogue { bias: Some(&bias), activation, residual, ..Epilogue::default() };
             let mut want = rest.clone();
             run(a, b, k, MatMut::new(&mut want, m, n).unwrap(), write, &epilogue);
             for (private, width, shared_width) in [(Side::A, mr, nr), (Side::B, nr, mr)] {

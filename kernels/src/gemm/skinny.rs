@@ -1,36 +1,69 @@
-//! Runs a product with few rows of A (decoding) as tasks over columns, without packing.
+//! Runs a product with few rows of A (decoding) as tasks over columns, without packing A, and B at most a panel at a time.
 
 use super::blocking::block_of_k;
-use super::{epilogue, operand::Operand};
+use super::operand::{Operand, Side};
+use super::{epilogue, product::parts};
 use crate::element::{Epilogue, Write};
 use crate::grid::{Tile, Tiles};
 use crate::isa::dispatch;
 use crate::matrix::MatMut;
-use crate::simd::skinny::{multiply, Factors, MAX_ROWS};
+use crate::pool::Buffer;
+use crate::simd::micro::{multiply_rows, tile_cols, MAX_ROWS};
+use crate::simd::skinny::{across, along, group, groups, Factors, MAX_ROWS_ACROSS, MAX_ROWS_ALONG};
 use crate::simd::{Kernel, Simd};
 
 /// Numbers of B worth a task: 512 KiB, some 20 µs of reading.
 const TASK_NUMBERS: usize = 1 << 17;
 /// Tasks take multiples of this many columns, the widest group of any level.
 const GROUP: usize = 128;
+/// Columns of a task where B's rows are read along: 4 KiB of each, as prefetchers stop at the end of a page.
+const ALONG: usize = 1024;
+/// Most rows of A for which a panel of transposed B, multiplied while it is in the first-level cache, is better than blocks
+/// of both factors.
+pub(super) const MAX_ROWS_BY_PANEL: usize = 32;
 
 /// Whether [`run`] takes this product.
-pub(super) fn takes(a: &Operand<'_>) -> bool {
-    a.len <= MAX_ROWS && !a.neighbours_adjacent
+pub(super) fn takes(a: &Operand<'_>, b: &Operand<'_>) -> bool {
+    a.len <= if b.neighbours_adjacent { MAX_ROWS_ALONG } else { MAX_ROWS_BY_PANEL }
 }
 
-/// As [`super::product::run`], for products that [`takes`] accepts.
+/// The right factor.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// As stored.
+    Stored(Operand<'a>),
+    /// Packed into panels with all of `k`.
+    Packed { panels: &'a [f32], n: usize },
+}
+
+impl Right<'_> {
+    /// Columns.
+    fn len(&self) -> usize {
+        match self {
+            Right::Stored(b) => b.len,
+            Right::Packed { n, .. } => *n,
+        }
+    }
+}
+
+/// As [`super::product::run`], for products that [`takes`] accepts, or with B packed.
 pub(super) fn run(
     a: Operand<'_>,
-    b: Operand<'_>,
+    b: Right<'_>,
     k: usize,
     c: MatMut<'_, f32>,
     write: Write,
     epilogue: &Epilogue<'_, f32>,
 ) {
-    let (m, n) = (a.len, b.len);
-    let width = TASK_NUMBERS.div_ceil(k.max(1)).next_multiple_of(GROUP).min(n);
-    let tiles = Tiles::new(c, m, width);
+    let (m, n) = (a.len, b.len());
+    let mut dense = Buffer::unspecified(0);
+    let a = a.by_rows(k, &mut dense);
+    let mut width = TASK_NUMBERS.div_ceil(k.max(1)).next_multiple_of(GROUP);
+    if matches!(b, Right::Stored(b) if b.neighbours_adjacent) {
+        // Four tasks at least, where there is enough to read.
+        width = width.max(n.div_ceil(4).next_multiple_of(GROUP).min(ALONG));
+    }
+    let tiles = Tiles::new(c, m, width.min(n));
     let epilogue = Some(epilogue).filter(|epilogue| !epilogue::is_trivial(epilogue));
     upbeat::par::for_each(0..tiles.across(), |task| {
         let first = tiles.cols_of(task).start;
@@ -42,7 +75,7 @@ pub(super) fn run(
 /// One task: all rows, and the columns of `tile` from `first`.
 struct Task<'a> {
     a: Operand<'a>,
-    b: Operand<'a>,
+    b: Right<'a>,
     k: usize,
     first: usize,
     tile: Tile<'a, f32>,
@@ -54,19 +87,59 @@ impl Kernel for Task<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let transposed = !self.b.neighbours_adjacent;
-        let start = if transposed { self.first * self.b.stride } else { self.first };
-        let factors = Factors {
-            a: self.a.data,
-            a_stride: self.a.stride,
-            b: &self.b.data[start.min(self.b.data.len())..],
-            b_stride: self.b.stride,
-            transposed,
-        };
-        multiply(simd, factors, self.k, block_of_k(self.k), &mut self.tile, self.add);
+        let block = block_of_k(self.k);
+        match self.b {
+            Right::Stored(b) if b.neighbours_adjacent => {
+                along(simd, self.factors(b, self.first), self.k, block, &mut self.tile, self.add);
+            }
+            Right::Stored(b) if self.a.len <= MAX_ROWS_ACROSS => {
+                let factors = self.factors(b, self.first * b.stride);
+                across(simd, factors, self.k, block, &mut self.tile, self.add);
+            }
+            _ => self.by_panels(simd, block),
+        }
         if let Some(epilogue) = self.epilogue {
             let (rows, cols) = (0..self.tile.rows(), self.first..self.first + self.tile.cols());
             epilogue::apply(simd, epilogue, rows, cols, &mut self.tile);
+        }
+    }
+}
+
+impl<'a> Task<'a> {
+    /// The factors as they are stored, B from element `start`.
+    #[inline(always)]
+    fn factors(&self, b: Operand<'a>, start: usize) -> Factors<'a> {
+        let rest = &b.data[start.min(b.data.len())..];
+        Factors { a: self.a.data, a_stride: self.a.stride, b: rest, b_stride: b.stride }
+    }
+
+    /// Packs one panel of B over one block of `k` where it is not packed, and multiplies all rows of A with it.
+    #[inline(always)]
+    fn by_panels<S: Simd>(&mut self, simd: S, block: usize) {
+        let (width, rows) = (tile_cols::<S>(), self.tile.rows());
+        let mut beside = match self.b {
+            Right::Stored(_) => Buffer::unspecified(block.min(self.k) * width),
+            Right::Packed { .. } => Buffer::unspecified(0),
+        };
+        for cols in parts(self.tile.cols(), width) {
+            let outer = self.first + cols.start..self.first + cols.end;
+            for k in parts(self.k, block) {
+                let panel = match self.b {
+                    Right::Stored(b) => {
+                        b.pack(simd, Side::B, outer.clone(), k.clone(), &mut beside, width * k.len());
+                        &beside[..]
+                    }
+                    Right::Packed { panels, .. } => {
+                        &panels[outer.start / width * width * self.k + k.start * width..][..k.len() * width]
+                    }
+                };
+                let groups = groups(rows, MAX_ROWS);
+                for (first, height) in (0..groups).map(|index| group(rows, groups, index)) {
+                    let a = &self.a.data[(first * self.a.stride + k.start).min(self.a.data.len())..];
+                    let mut to = self.tile.part(first..first + height, cols.clone());
+                    multiply_rows(simd, k.len(), a, self.a.stride, panel, &mut to, self.add || k.start > 0);
+                }
+            }
         }
     }
 }

@@ -201,6 +201,40 @@ mod x86 {
             });
         }
         #[inline(always)]
+        unsafe fn load_transposed(self, from: *const f32, stride: usize, rows: usize, block: &mut [Self::F]) {
+            assert!((1..=8).contains(&rows), "a block has at least a row and at most a lane for each");
+            let [a, b, c, d, e, f, g, h] = block else { panic!("a block has as many vectors as lanes") };
+            // Rows `i` and `i + 4` side by side: halves are then in their place, and loads are cheaper than shuffles.
+            let pair = |i: usize, column: usize| {
+                let row = |i: usize| from.wrapping_add(i.min(rows - 1) * stride + column);
+                // SAFETY: the caller vouches for 8 numbers of this row.
+                let low = unsafe { _mm_loadu_ps(row(i)) };
+                // SAFETY: as above.
+                let high = unsafe { _mm_loadu_ps(row(i + 4)) };
+                op!(_mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high))
+            };
+            op!({
+                let rows = [pair(0, 0), pair(1, 0), pair(2, 0), pair(3, 0)];
+                let (ab, ab_high) =
+                    (_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[0], rows[1]));
+                let (cd, cd_high) =
+                    (_mm256_unpacklo_ps(rows[2], rows[3]), _mm256_unpackhi_ps(rows[2], rows[3]));
+                *a = _mm256_shuffle_ps::<0x44>(ab, cd);
+                *b = _mm256_shuffle_ps::<0xee>(ab, cd);
+                *c = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+                *d = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+                let rows = [pair(0, 4), pair(1, 4), pair(2, 4), pair(3, 4)];
+                let (ab, ab_high) =
+                    (_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[0], rows[1]));
+                let (cd, cd_high) =
+                    (_mm256_unpacklo_ps(rows[2], rows[3]), _mm256_unpackhi_ps(rows[2], rows[3]));
+                *e = _mm256_shuffle_ps::<0x44>(ab, cd);
+                *f = _mm256_shuffle_ps::<0xee>(ab, cd);
+                *g = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+                *h = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+            });
+        }
+        #[inline(always)]
         fn max_lane(self, a: Self::F) -> f32 {
             op!({
                 let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

@@ -4,6 +4,7 @@
 //! size and place: that is what makes a row's result independent of the rows around it. Blocking over `k` and the
 //! layout of whole matrices are `gemm`'s business.
 
+use super::tile::span;
 use super::Simd;
 use crate::grid::Tile;
 
@@ -34,14 +35,64 @@ const LARGEST: usize = 12 * 32;
 /// When a panel is too short or `c` too large.
 #[inline(always)]
 pub fn multiply<S: Simd>(simd: S, k: usize, a: &[f32], b: &[f32], c: &mut Tile<'_, f32>, add: bool) {
+    assert!(a.len() / tile_rows::<S>() >= k, "a panel is too short");
+    let a = Left { first: a.as_ptr(), row: 1, step: tile_rows::<S>() };
+    // SAFETY: the panel holds `tile_rows` numbers in each of `k` steps.
+    unsafe { checked::<S, true>(simd, k, a, b, c, add) }
+}
+
+/// Most rows that [`multiply_rows`] takes.
+pub const MAX_ROWS: usize = 6;
+
+/// [`multiply`] with A as it is stored, rows of `k` that lie `stride` apart: `c.rows()` of them, at most [`MAX_ROWS`].
+///
+/// # Panics
+/// When A or the panel is too short, the number of A's elements overflows, or `c` is too large.
+#[inline(always)]
+pub fn multiply_rows<S: Simd>(
+    simd: S,
+    k: usize,
+    a: &[f32],
+    stride: usize,
+    b: &[f32],
+    c: &mut Tile<'_, f32>,
+    add: bool,
+) {
+    assert!(c.rows() <= MAX_ROWS, "{} rows are too many", c.rows());
+    assert!(k == 0 || a.len() >= span(c.rows(), stride, k), "A is too short");
+    // SAFETY: A holds `c.rows()` rows of `k` numbers.
+    unsafe { checked::<S, false>(simd, k, Left { first: a.as_ptr(), row: stride, step: 1 }, b, c, add) }
+}
+
+/// Where a tile's rows of A are: element `(i, p)` at `first + i * row + p * step`.
+#[derive(Clone, Copy)]
+struct Left {
+    first: *const f32,
+    row: usize,
+    step: usize,
+}
+
+/// [`multiply`], A checked already.
+///
+/// # Safety
+/// `a` must be valid for reading `k` numbers of `c.rows()` rows, when `PACKED` of `tile_rows` rows.
+#[inline(always)]
+unsafe fn checked<S: Simd, const PACKED: bool>(
+    simd: S,
+    k: usize,
+    a: Left,
+    b: &[f32],
+    c: &mut Tile<'_, f32>,
+    add: bool,
+) {
     let (rows, cols, stride) = (c.rows(), c.cols(), c.stride());
     assert!(rows <= tile_rows::<S>() && cols <= tile_cols::<S>(), "the tile has {rows} rows, {cols} columns");
-    assert!(a.len() / tile_rows::<S>() >= k && b.len() / tile_cols::<S>() >= k, "a panel is too short");
-    let (a, b) = (a.as_ptr(), b.as_ptr());
+    assert!(b.len() / tile_cols::<S>() >= k, "a panel is too short");
+    let b = b.as_ptr();
     if cols == tile_cols::<S>() {
         let to = Target { c: c.as_mut_ptr(), stride, rows, add };
         // SAFETY: the panels hold `k` steps, and the tile holds `rows` rows of two vectors.
-        unsafe { by_rows::<S, 2>(simd, k, a, b, to) }
+        unsafe { by_rows::<S, 2, PACKED>(simd, k, a, b, to) }
         return;
     }
     // A level may have any number of lanes; the memory below has room for those up to 32.
@@ -51,10 +102,10 @@ pub fn multiply<S: Simd>(simd: S, k: usize, a: &[f32], b: &[f32], c: &mut Tile<'
     let to = Target { c: beside.as_mut_ptr(), stride: tile_cols::<S>(), rows, add: false };
     if cols > S::LANES {
         // SAFETY: as above, with `beside` for C: it holds the largest tile.
-        unsafe { by_rows::<S, 2>(simd, k, a, b, to) }
+        unsafe { by_rows::<S, 2, PACKED>(simd, k, a, b, to) }
     } else {
         // SAFETY: as above, with `beside` for C: it holds the largest tile.
-        unsafe { by_rows::<S, 1>(simd, k, a, b, to) }
+        unsafe { by_rows::<S, 1, PACKED>(simd, k, a, b, to) }
     }
     for i in 0..rows {
         let from = &beside[i * tile_cols::<S>()..][..cols];
@@ -76,9 +127,16 @@ struct Target {
 /// Picks the register tile with enough rows.
 ///
 /// # Safety
-/// `a` and `b` must be valid for `k` steps of a panel, `to.c` for `to.rows` rows of `V` vectors.
+/// `a` must be valid for `k` numbers of `to.rows` rows (when `PACKED`, of `tile_rows`), `b` for `k` steps of a panel, and
+/// `to.c` for `to.rows` rows of `V` vectors.
 #[inline(always)]
-unsafe fn by_rows<S: Simd, const V: usize>(simd: S, k: usize, a: *const f32, b: *const f32, to: Target) {
+unsafe fn by_rows<S: Simd, const V: usize, const PACKED: bool>(
+    simd: S,
+    k: usize,
+    a: Left,
+    b: *const f32,
+    to: Target,
+) {
     macro_rules! pick {
         ($($rows:literal)*) => {
             match to.rows {
@@ -89,7 +147,7 @@ unsafe fn by_rows<S: Simd, const V: usize>(simd: S, k: usize, a: *const f32, b: 
             }
         };
     }
-    if S::LANES == 16 {
+    if PACKED && S::LANES == 16 {
         pick!(1 2 4 6 8 10 12)
     } else {
         pick!(1 2 3 4 5 6)
@@ -99,12 +157,12 @@ unsafe fn by_rows<S: Simd, const V: usize>(simd: S, k: usize, a: *const f32, b: 
 /// One register tile of `M` rows by `V` vectors.
 ///
 /// # Safety
-/// As [`by_rows`], and `M` must be at most [`tile_rows`].
+/// As [`by_rows`], and A must hold `M` rows.
 #[inline(always)]
 unsafe fn tile<S: Simd, const M: usize, const V: usize>(
     simd: S,
     k: usize,
-    mut a: *const f32,
+    a: Left,
     mut b: *const f32,
     to: Target,
 ) {
@@ -115,6 +173,7 @@ unsafe fn tile<S: Simd, const M: usize, const V: usize>(
         super::prefetch(row);
         super::prefetch(row.wrapping_add(V * S::LANES - 1));
     }
+    let mut first = a.first;
     for _ in 0..k {
         let mut columns = [simd.splat(0.0); V];
         for (v, column) in columns.iter_mut().enumerate() {
@@ -122,13 +181,13 @@ unsafe fn tile<S: Simd, const M: usize, const V: usize>(
             *column = unsafe { simd.load_ptr(b.wrapping_add(v * S::LANES)) };
         }
         for (i, row) in sums.iter_mut().enumerate() {
-            // SAFETY: the panel of A holds `tile_rows` numbers in this step.
-            let x = simd.splat(unsafe { *a.wrapping_add(i) });
+            // SAFETY: A holds `M` numbers in this step.
+            let x = simd.splat(unsafe { *first.wrapping_add(i * a.row) });
             for (sum, column) in row.iter_mut().zip(columns) {
                 *sum = simd.fma(x, column, *sum);
             }
         }
-        a = a.wrapping_add(tile_rows::<S>());
+        first = first.wrapping_add(a.step);
         b = b.wrapping_add(tile_cols::<S>());
     }
     for (i, row) in sums.iter().enumerate() {

@@ -125,6 +125,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
         assert_eq!(block.len(), Self::LANES, "a block has as many vectors as lanes");
         transpose::through_memory(self, block);
     }
+    /// Reads `LANES` numbers of each of `rows` rows that lie `stride` apart, transposed: lane `i` of vector `j` is number
+    /// `j` of row `i`; lanes behind the last row repeat it. Panics when `block` does not hold `LANES` vectors, or when
+    /// `rows` is not in `1..=LANES`.
+    ///
+    /// # Safety
+    /// `from + i * stride` must be valid for reading `LANES` numbers for each `i < rows`.
+    #[inline(always)]
+    unsafe fn load_transposed(self, from: *const f32, stride: usize, rows: usize, block: &mut [Self::F]) {
+        assert!((1..=Self::LANES).contains(&rows), "a block has at least a row and at most a lane for each");
+        for (i, line) in block.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for this row.
+            *line = unsafe { self.load_ptr(from.wrapping_add(i.min(rows - 1) * stride)) };
+        }
+        self.transpose(block);
+    }
 }
 
 /// Asks for the cache line at `at`, which need not be mapped. Nothing happens where the hint does not exist.

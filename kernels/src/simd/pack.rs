@@ -4,6 +4,10 @@
 //! 4 by 4). What lies beyond `width` neighbours is filled with zeros. Which blocks to pack is `gemm`'s business.
 
 use super::tile::span;
+use super::{prefetch, Simd};
+
+/// Rows that are asked for ahead of their copy: each may lie in a page of its own, where no prefetcher follows.
+pub const AHEAD: usize = 16;
 
 /// Four numbers.
 type Four = [f32; 4];
@@ -31,6 +35,7 @@ pub fn copy_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: 
     }
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     for p in 0..k {
+        prefetch(from.wrapping_add((p + AHEAD) * stride));
         // SAFETY: both slices were checked to hold `R` numbers at step `p`, and they are borrowed apart.
         unsafe { to.wrapping_add(p * R).copy_from_nonoverlapping(from.wrapping_add(p * stride), R) };
     }
@@ -41,7 +46,14 @@ pub fn copy_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: 
 /// # Panics
 /// As [`copy_panel`].
 #[inline(always)]
-pub fn transpose_panel<const R: usize>(from: &[f32], stride: usize, width: usize, k: usize, to: &mut [f32]) {
+pub fn transpose_panel<S: Simd, const R: usize>(
+    simd: S,
+    from: &[f32],
+    stride: usize,
+    width: usize,
+    k: usize,
+    to: &mut [f32],
+) {
     assert!(width <= R, "a panel of {R} cannot hold {width}");
     // Divided, not multiplied: `k * R` may overflow before this holds.
     assert!(to.len() / R >= k, "a panel to fill is too short");
@@ -50,6 +62,18 @@ pub fn transpose_panel<const R: usize>(from: &[f32], stride: usize, width: usize
         return;
     }
     assert!(from.len() >= span(width, stride, k), "a block to pack is too short");
+    // Levels of 8 lanes have shuffles for whole vectors; a panel narrower than a vector is stored as one nevertheless, and
+    // the next step's overwrites what was too much.
+    if S::LANES == 8 && width == R && (R.is_multiple_of(S::LANES) || R < S::LANES) {
+        // SAFETY: the block was checked to hold `R` rows of `k` numbers, and the panel `k` steps.
+        let done = unsafe { turn_vectors::<S, R>(simd, from.as_ptr(), stride, k, to) };
+        for p in done..k {
+            for i in 0..R {
+                to[p * R + i] = from[i * stride + p];
+            }
+        }
+        return;
+    }
     if width < R {
         to[..k * R].fill(0.0);
         for i in 0..width {
@@ -93,6 +117,44 @@ pub fn transpose_panel<const R: usize>(from: &[f32], stride: usize, width: usize
     }
 }
 
+/// The first steps of [`transpose_panel`], in blocks of `LANES` by `LANES`; returns how many were done.
+///
+/// # Safety
+/// `from + i * stride` must be valid for reading `k` numbers for each `i < R`, and `to` must hold `k·R`.
+#[inline(always)]
+unsafe fn turn_vectors<S: Simd, const R: usize>(
+    simd: S,
+    from: *const f32,
+    stride: usize,
+    k: usize,
+    to: &mut [f32],
+) -> usize {
+    let out = to.as_mut_ptr();
+    // Where a step is narrower than the vector stored, one more step must follow.
+    let end = if R < S::LANES { k.saturating_sub(1) } else { k };
+    // Two blocks of 8 numbers are a cache line: rows a power of two apart drive each other out of the cache, so a line
+    // is used up while it is there.
+    let mut p = 0;
+    while p + S::LANES <= end {
+        let blocks = if p + 2 * S::LANES <= end { 2 } else { 1 };
+        for i in (0..R).step_by(S::LANES) {
+            for p in (p..p + blocks * S::LANES).step_by(S::LANES) {
+                let mut block = [simd.splat(0.0); 16];
+                let block = &mut block[..S::LANES];
+                let rows = (R - i).min(S::LANES);
+                // SAFETY: these rows hold `LANES` numbers from `p`.
+                unsafe { simd.load_transposed(from.wrapping_add(i * stride + p), stride, rows, block) };
+                for (q, step) in block.iter().enumerate() {
+                    // SAFETY: step `p + q` of the panel holds `R` numbers, or a step follows it.
+                    unsafe { simd.store_ptr(*step, out.wrapping_add((p + q) * R + i)) };
+                }
+            }
+        }
+        p += blocks * S::LANES;
+    }
+    p
+}
+
 /// The columns of the matrix with these rows.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -122,6 +184,7 @@ fn transposed(a: Four, b: Four, c: Four, d: Four) -> [Four; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Scalar;
     use std::panic::catch_unwind;
 
     /// These functions are safe to call, so sizes whose products wrap must not pass the checks before the raw copies.
@@ -135,7 +198,10 @@ mod tests {
                 catch_unwind(move || pack(&block, stride, width, k, &mut [0.0; 128])).is_err()
             };
             assert!(refused(copy_panel::<8>), "copied {k} rows at {stride}");
-            assert!(refused(transpose_panel::<8>), "transposed {k} at {stride}");
+            let transpose = |from: &[f32], stride, width, k, to: &mut [f32]| {
+                transpose_panel::<_, 8>(Scalar, from, stride, width, k, to);
+            };
+            assert!(refused(transpose), "transposed {k} at {stride}");
         }
     }
 }

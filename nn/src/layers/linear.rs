@@ -62,6 +62,7 @@ impl Linear {
                 bias: None,
                 activation,
                 residual: residual.map(|r| Mat::new(r, 1, self.outputs)).transpose()?,
+                ..Epilogue::default()
             },
         })
     }
