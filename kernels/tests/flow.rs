@@ -9,7 +9,7 @@ use upbeat_kernels::flow::{gray_scott, heat, mass, pearson_start, range, FlowErr
 use upbeat_kernels::{twin, ShapeError};
 
 /// Odd, tiny, of one row or column, smaller than a halo, just below and above a tile, and of several bands and tiles.
-const SHAPES: [[usize; 2]; 18] = [
+const SHAPES: [[usize; 2]; 20] = [
     [1, 1],
     [1, 2],
     [2, 1],
@@ -28,6 +28,8 @@ const SHAPES: [[usize; 2]; 18] = [
     [131, 209],
     [129, 387],
     [200, 500],
+    [1, 513],
+    [37, 1100],
 ];
 const PLATE: Heat = Heat { kappa: 0.7, h: 0.5, dt: 0.08 };
 const REACTION: GrayScott = GrayScott { du: 0.16, dv: 0.08, feed: 0.06, kill: 0.062, h: 1.0, dt: 1.0 };
@@ -119,7 +121,7 @@ fn many_steps_in_a_call_give_the_bits_of_single_steps() {
 
 #[test]
 fn bits_do_not_depend_on_the_number_of_workers() {
-    for shape in [[1, 1], [70, 400], [523, 301], [2100, 40]] {
+    for shape in [[1, 1], [70, 400], [523, 301], [2100, 40], [150, 1030]] {
         let start = concentrations(4, shape);
         let results: Vec<_> = [1, 2, 3, 8]
             .into_iter()
@@ -208,7 +210,7 @@ fn the_fed_state_stays_bit_for_bit() {
 #[test]
 fn a_shifted_start_gives_the_shifted_result() {
     for (shape, [down, across]) in
-        [([131, 209], [1, 1]), ([131, 209], [64, 17]), ([30, 450], [29, 200]), ([5, 3], [2, 2])]
+        [([131, 209], [1, 1]), ([131, 209], [64, 17]), ([30, 1450], [29, 200]), ([5, 3], [2, 2])]
     {
         let [rows, cols] = shape;
         let shift = |x: &[f32]| -> Vec<f32> {
