@@ -1,4 +1,4 @@
-//! Temporal blocking: several steps of a flow on each tile of a grid while the tile is in the first-level cache.
+//! Temporal blocking: several steps of a flow on each tile of a grid while the tile is in a core's own caches.
 //!
 //! A pass does `depth` steps, in place. Tasks are bands of whole rows; what neighbouring bands overwrite, `depth` rows on either side, is
 //! saved before. A band runs its tiles of columns from left to right. A tile streams its rows through rings of a few rows, one
