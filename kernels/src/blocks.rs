@@ -38,7 +38,7 @@ pub(crate) fn sum_over_rows(
     partial: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) -> Result<Buffer<f32>, ShapeError> {
     let blocks = rows.div_ceil(block).max(1);
-    let mut sums = Buffer::<f32>::unspecified(checked_len("partial sums", &[blocks, width])?);
+    let mut sums = Buffer::<f32>::scratch(checked_len("partial sums", &[blocks, width])?);
     upbeat::par::chunks_mut(&mut sums, width.max(1), |b, sums| {
         sums.fill(0.0);
         partial(b, b * block..rows.min((b + 1) * block), sums);

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::matrix::MatMut;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Tag};
 
 /// A matrix cut into a grid of tiles `[down, across]`, each handed out at most once.
 ///
@@ -63,11 +63,11 @@ impl<'a, T> Tiles<'a, T> {
             tile_rows,
             tile_cols,
             claims: NonNull::dangling(),
-            _claims: Buffer::zeroed(0),
+            _claims: Buffer::scratch(0),
             borrows: PhantomData,
         };
         let tiles = grid.down().checked_mul(grid.across()).expect("tiles are no more than elements");
-        let mut claims = Buffer::zeroed(tiles.div_ceil(64));
+        let mut claims = Buffer::zeroed_as(Tag::Workspace, tiles.div_ceil(64));
         grid.claims = NonNull::from(&mut *claims).cast();
         grid._claims = claims;
         grid

@@ -4,6 +4,7 @@
 //! contribution then overwrites the old numbers instead of being added to freshly written zeros, which saves two
 //! passes over memory as large as the model. Later contributions are added.
 
+use upbeat_kernels::pool::Tag;
 use upbeat_kernels::{Buffer, Element, Write};
 
 use crate::model::Transformer;
@@ -33,7 +34,11 @@ impl<E: Element> Gradients<E> {
     pub fn from_parameters(parameters: &[Parameter<E>]) -> Self {
         let slots = parameters
             .iter()
-            .map(|p| Slot { name: p.name.clone(), values: Buffer::zeroed(p.values.len()), present: false })
+            .map(|p| Slot {
+                name: p.name.clone(),
+                values: Buffer::zeroed_as(Tag::Gradient, p.values.len()),
+                present: false,
+            })
             .collect();
         Self { slots, workspace: Workspace::default() }
     }

@@ -58,7 +58,7 @@ pub fn backward(
         grid.take(sequence * chunks + chunk, part as usize * heads + head)
     };
     let share = seq.next_multiple_of(QUERIES) * dim;
-    let mut shares = Buffer::<f32>::unspecified(batch * heads * chunks * share);
+    let mut shares = Buffer::<f32>::scratch(batch * heads * chunks * share);
     upbeat::par::chunks_mut(&mut shares, share, |index, share| {
         let (sequence, head) = (index / chunks / heads, index / chunks % heads);
         isa::dispatch(Chunk {
@@ -144,7 +144,7 @@ impl Kernel for Chunk<'_> {
             KEYS * padded,
             KEYS * padded,
         ];
-        let mut scratch = Buffer::<f32>::unspecified(sizes.iter().sum());
+        let mut scratch = Buffer::<f32>::scratch(sizes.iter().sum());
         let mut left = &mut scratch[..];
         let [q, d_out, q_rows, d_out_rows, lse, delta, p, ds, d_keys, d_values] =
             sizes.map(|size| left.split_off_mut(..size).expect("the scratch holds the sum of sizes"));
@@ -372,7 +372,7 @@ impl Kernel for AddShares<'_> {
         let AttentionShape { seq, dim, causal, .. } = self.shape;
         let (width, share) = (width::<S>(), seq.next_multiple_of(QUERIES) * dim);
         let scale = simd.splat(self.shape.scale() as f32);
-        let mut scratch = Buffer::<f32>::unspecified(2 * dim * width);
+        let mut scratch = Buffer::<f32>::scratch(2 * dim * width);
         let (sums, turned) = scratch.split_at_mut(dim * width);
         for row in (0..self.out.rows()).step_by(width) {
             let at = self.first + row;

@@ -37,14 +37,14 @@ pub fn decode(
     let chunks = len.div_ceil(CHUNK);
     if chunks <= 1 {
         upbeat::par::chunks_mut(out, dim, |head, out| {
-            let mut partial = Buffer::<f32>::unspecified(dim + 2);
+            let mut partial = Buffer::<f32>::scratch(dim + 2);
             let cache = Cache { row, from: head * dim, keys, values };
             isa::dispatch(Decode { q: &q[head * dim..][..dim], cache, partial: &mut partial });
             merge(&partial, out);
         });
         return Ok(());
     }
-    let mut partials = Buffer::<f32>::unspecified(heads * chunks * (dim + 2));
+    let mut partials = Buffer::<f32>::scratch(heads * chunks * (dim + 2));
     upbeat::par::chunks_mut(&mut partials, dim + 2, |index, partial| {
         let (head, first) = (index / chunks, index % chunks * CHUNK);
         let positions = first * row..len.min(first + CHUNK) * row;

@@ -89,7 +89,7 @@ impl Kernel for Block<'_> {
         let (width, first, count) = (width::<S>(), self.queries.start, self.queries.len());
         let panels = count.div_ceil(width);
         let size = dim * width;
-        let mut scratch = Buffer::<f32>::unspecified(panels * (2 * size + 2 * width) + KEYS * width);
+        let mut scratch = Buffer::<f32>::scratch(panels * (2 * size + 2 * width) + KEYS * width);
         let (queries, rest) = scratch.split_at_mut(panels * size);
         let (sums, rest) = rest.split_at_mut(panels * size);
         let (max, rest) = rest.split_at_mut(panels * width);

@@ -89,7 +89,7 @@ fn finish(
         run(c, write);
         return Ok(());
     }
-    let mut beside = Buffer::unspecified(checked_len("C", &[m, n])?);
+    let mut beside = Buffer::scratch(checked_len("C", &[m, n])?);
     run(MatMut::new(&mut beside, m, n)?, Write::Overwrite);
     for (i, from) in beside.chunks_exact(n).enumerate() {
         for (c, x) in c.row_mut(i).iter_mut().zip(from) {

@@ -162,7 +162,7 @@ impl Kernel for Task<'_> {
         };
         let span = phase.span.len();
         let panels = outer.len().div_ceil(width);
-        let mut block = Buffer::unspecified(panels * width * phase.block.min(span));
+        let mut block = Buffer::scratch(panels * width * phase.block.min(span));
         for k in parts(span, phase.block) {
             let (len, panel) = (k.len(), width * k.len());
             let k_of_matrix = phase.span.start + k.start..phase.span.start + k.end;

@@ -16,6 +16,7 @@ mod pass;
 
 use std::ops::Deref;
 
+use upbeat_kernels::pool::Tag;
 use upbeat_kernels::{Buffer, Element, ShapeError};
 
 use crate::gradients::Gradients;
@@ -196,7 +197,7 @@ impl<'a, E: Element> Tape<'a, E> {
     /// # Panics
     /// When `gradients` have no slot for a parameter that was recorded.
     pub fn backward(&mut self, loss: Var, gradients: &mut Gradients<E>) -> Result<(), ShapeError> {
-        let mut one = Buffer::<E>::unspecified(1);
+        let mut one = Buffer::<E>::unspecified_as(Tag::Gradient, 1);
         one[0] = E::from_f64(1.0);
         self.backward_from(loss, one, gradients)
     }

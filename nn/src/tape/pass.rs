@@ -3,6 +3,7 @@
 //! A gradient that nobody has written yet is overwritten, never zeroed first; one that exists is added to. A whole
 //! gradient that passes through unchanged (a residual) is moved, not copied.
 
+use upbeat_kernels::pool::Tag;
 use upbeat_kernels::{Buffer, Element, ShapeError, Write};
 
 use super::{Node, Op, Value, Var};
@@ -105,7 +106,7 @@ impl<'p, 'a, E: Element> Pass<'p, 'a, E> {
         if self.needs(var) {
             return self.write(var, kernel);
         }
-        let mut unwanted = Buffer::unspecified(self.nodes[var.0].shape.len());
+        let mut unwanted = Buffer::scratch(self.nodes[var.0].shape.len());
         kernel(self, &mut unwanted, Write::Overwrite)
     }
 
@@ -144,7 +145,7 @@ impl<'p, 'a, E: Element> Pass<'p, 'a, E> {
         }
         match node.gradient.take() {
             Some(gradient) => (gradient, Write::Add),
-            None => (Buffer::unspecified(node.shape.len()), Write::Overwrite),
+            None => (Buffer::unspecified_as(Tag::Gradient, node.shape.len()), Write::Overwrite),
         }
     }
 
