@@ -31,6 +31,7 @@ pub mod norm;
 pub mod optimizer;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod reduce;
 pub mod rope;
 #[allow(unsafe_code)]
 pub mod simd;

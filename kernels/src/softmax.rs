@@ -39,7 +39,7 @@ fn scale<S: Simd>(simd: S, x: &mut [f32], factor: f32) {
 
 /// `Σ exp(x - shift)`
 #[derive(Clone, Copy)]
-struct SumOfExp(f32);
+pub(crate) struct SumOfExp(pub(crate) f32);
 
 impl Fold<1> for SumOfExp {
     fn padding(self) -> [f32; 1] {

@@ -1,7 +1,16 @@
 //! Sums and products of whole tensors: one pass over memory, in fixed blocks that run in parallel.
 
+pub mod functions;
+mod op;
+mod pass;
+mod program;
+mod step;
 mod sums;
 
+pub use functions::Operand;
+pub use op::Op;
+pub use program::{Builder, Program, ProgramError, Value, MOST_OUTPUTS};
+pub(crate) use sums::squares;
 pub use sums::{sum_of_squares, sum_rows};
 
 use crate::blocks;

@@ -34,25 +34,31 @@ impl Kernel for Squares<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) -> f64 {
-        let mut sums = [0.0f64; SUMS];
-        let (whole, rest) = self.0.as_chunks::<SUMS>();
-        for x in whole {
-            for (sum, &x) in sums.iter_mut().zip(x) {
-                *sum += f64::from(x) * f64::from(x);
-            }
-        }
-        for (sum, &x) in sums.iter_mut().zip(rest) {
+        squares(self.0)
+    }
+}
+
+/// `Σ x²` in f64, inside a kernel.
+#[inline(always)]
+pub(crate) fn squares(x: &[f32]) -> f64 {
+    let mut sums = [0.0f64; SUMS];
+    let (whole, rest) = x.as_chunks::<SUMS>();
+    for x in whole {
+        for (sum, &x) in sums.iter_mut().zip(x) {
             *sum += f64::from(x) * f64::from(x);
         }
-        let mut half = SUMS / 2;
-        while half > 0 {
-            for i in 0..half {
-                sums[i] += sums[i + half];
-            }
-            half /= 2;
-        }
-        sums[0]
     }
+    for (sum, &x) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(x) * f64::from(x);
+    }
+    let mut half = SUMS / 2;
+    while half > 0 {
+        for i in 0..half {
+            sums[i] += sums[i + half];
+        }
+        half /= 2;
+    }
+    sums[0]
 }
 
 /// See [`Element::sum_of_squares`](crate::Element::sum_of_squares). The same bits at every level.

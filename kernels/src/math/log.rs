@@ -31,12 +31,29 @@ pub fn log<S: Simd>(simd: S, x: S::F) -> S::F {
     let lower = simd.less(m, splat(std::f32::consts::FRAC_1_SQRT_2));
     let f = simd.sub(simd.select(lower, simd.add(m, m), m), splat(1.0));
     let e = simd.select(lower, simd.sub(e, splat(1.0)), e);
-    let square = simd.mul(f, f);
-    let tail = simd.mul(simd.mul(square, f), polynomial(simd, f, LOG));
-    let tail = simd.fma(e, splat(LN2.1), tail);
-    let tail = simd.fma(square, splat(-0.5), tail);
-    let result = simd.fma(e, splat(LN2.0), simd.add(f, tail));
+    let result = sum(simd, f, e);
     let result = simd.select(simd.less(x, splat(f32::INFINITY)), result, x);
     let result = simd.select(simd.less(x, splat(0.0)), splat(f32::NAN), result);
     simd.select(simd.less(simd.abs(x), splat(f32::from_bits(1))), splat(f32::NEG_INFINITY), result)
+}
+
+/// `ln(1 + t)` for `0 ≤ t ≤ 1`, relative to the result also where `t` is tiny: `1 + t = (1 + f)·2ᵉ` with an `f` that is
+/// exact, `t` itself below `√2 - 1` and `(t - 1)/2` above.
+#[inline(always)]
+pub(super) fn log1p_of_share<S: Simd>(simd: S, t: S::F) -> S::F {
+    let splat = |x| simd.splat(x);
+    let halved = simd.less(splat(std::f32::consts::SQRT_2 - 1.0), t);
+    let f = simd.select(halved, simd.mul(simd.sub(t, splat(1.0)), splat(0.5)), t);
+    let e = simd.select(halved, splat(1.0), splat(0.0));
+    sum(simd, f, e)
+}
+
+/// `e·ln 2 + ln(1 + f)`.
+#[inline(always)]
+fn sum<S: Simd>(simd: S, f: S::F, e: S::F) -> S::F {
+    let square = simd.mul(f, f);
+    let tail = simd.mul(simd.mul(square, f), polynomial(simd, f, LOG));
+    let tail = simd.fma(e, simd.splat(LN2.1), tail);
+    let tail = simd.fma(square, simd.splat(-0.5), tail);
+    simd.fma(e, simd.splat(LN2.0), simd.add(f, tail))
 }

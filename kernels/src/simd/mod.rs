@@ -36,6 +36,7 @@ pub mod pack;
 mod scalar;
 pub mod skinny;
 mod sse41;
+pub(crate) mod stream;
 pub(crate) mod tile;
 pub(crate) mod transpose;
 

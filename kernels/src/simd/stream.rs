@@ -1,0 +1,52 @@
+//! Stores that go past the caches, for outputs too large to be found there again: memory is then not read before it is
+//! written, which saves a third of the traffic of a sum and half of that of a copy.
+//!
+//! They are 16 bytes wide, which every x86-64 has, and meet in the processor's write buffers; elsewhere these are plain
+//! copies. A thread's streamed stores are ordered before what it publishes later by [`finish`] alone.
+
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
+
+/// Elements of `to` before its first whole cache line.
+pub(crate) fn to_line(to: &[f32]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return to.as_ptr().align_offset(LINE).min(to.len());
+    #[cfg(not(target_arch = "x86_64"))]
+    return to[..0].len();
+}
+
+/// Copies `from` to `to`, past the caches where `to` is aligned to 16 bytes and whole vectors are left.
+///
+/// # Panics
+/// When the lengths differ.
+#[inline(always)]
+pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "streamed slices have one length");
+    #[cfg(target_arch = "x86_64")]
+    if (to.as_ptr() as usize).is_multiple_of(16) {
+        use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
+        let (vectors, rest) = from.as_chunks::<4>();
+        let (places, rest_places) = to.as_chunks_mut::<4>();
+        for (vector, place) in vectors.iter().zip(places) {
+            // SAFETY: the array holds four numbers, and SSE is part of x86-64.
+            let vector = unsafe { _mm_loadu_ps(vector.as_ptr()) };
+            // SAFETY: the place holds four numbers, exclusively borrowed, and lies a multiple of 16 bytes behind the
+            // slice's start, which is aligned to 16.
+            unsafe { _mm_stream_ps(place.as_mut_ptr(), vector) };
+        }
+        rest_places.copy_from_slice(rest);
+        return;
+    }
+    to.copy_from_slice(from);
+}
+
+/// Orders this thread's streamed stores before its later ones: call it before the task ends.
+#[inline(always)]
+pub(crate) fn finish() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a fence touches no memory, and SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
