@@ -35,6 +35,20 @@ pub enum ShapeError {
         /// Elements from one row's start to the next one's.
         stride: usize,
     },
+    /// A size that must not be 0 is.
+    Zero {
+        /// Which size, e.g. `"the number of groups"`.
+        what: &'static str,
+    },
+    /// A window (a kernel with its dilation) is larger than what it slides over.
+    Window {
+        /// What it slides over, e.g. `"the padded height"`.
+        what: &'static str,
+        /// The window's extent.
+        window: usize,
+        /// The room there is.
+        padded: usize,
+    },
     /// An index (a token, a target) points outside its table.
     Index {
         /// Which index, e.g. `"token"`.
@@ -56,6 +70,10 @@ impl fmt::Display for ShapeError {
             }
             Self::Stride { cols, stride } => {
                 write!(f, "a row stride of {stride} is shorter than a row of {cols}")
+            }
+            Self::Zero { what } => write!(f, "{what} must not be 0"),
+            Self::Window { what, window, padded } => {
+                write!(f, "a window of {window} does not fit {what} of {padded}")
             }
             Self::Index { what, index, len } => write!(f, "{what} {index} is outside the {len} there are"),
         }

@@ -13,7 +13,9 @@ pub mod activation;
 pub mod attention;
 mod blocks;
 mod contract;
+pub mod conv;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod element;
 mod element_f32;
 pub mod elementwise;
@@ -31,6 +33,7 @@ pub mod norm;
 pub mod optimizer;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod pooling;
 pub mod reduce;
 pub mod rope;
 #[allow(unsafe_code)]

@@ -17,7 +17,7 @@ const TASKS: usize = 6;
 
 /// Length of the blocks that `k` is cut into, the last one maybe shorter: as few blocks as [`MAX_BLOCK_OF_K`] allows, and
 /// of one size.
-pub(super) fn block_of_k(k: usize) -> usize {
+pub(crate) fn block_of_k(k: usize) -> usize {
     k.div_ceil(k.div_ceil(MAX_BLOCK_OF_K).max(1)).next_multiple_of(K_STEP).max(K_STEP)
 }
 
@@ -94,11 +94,11 @@ fn balanced(all: usize, panels: usize, most: usize, workers: usize) -> usize {
 
 /// Sizes of two cache levels, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Caches {
+pub(crate) struct Caches {
     /// The largest one that a core has to itself.
-    pub(super) private: usize,
+    pub(crate) private: usize,
     /// The last level.
-    pub(super) shared: usize,
+    pub(crate) shared: usize,
 }
 
 impl Caches {
@@ -106,7 +106,7 @@ impl Caches {
     const USUAL: Self = Self { private: 256 << 10, shared: 8 << 20 };
 
     /// Sizes of the first CPU's caches, read once. Linux tells them in sysfs; elsewhere 256 KiB and 8 MiB are assumed.
-    pub(super) fn get() -> Self {
+    pub(crate) fn get() -> Self {
         static CACHES: OnceLock<Caches> = OnceLock::new();
         *CACHES.get_or_init(|| {
             let level = |wanted: &str| {

@@ -30,6 +30,7 @@ use crate::error::{checked_len, ShapeError};
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
 
+pub(crate) use blocking::{block_of_k, Caches};
 use operand::Operand;
 
 pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};

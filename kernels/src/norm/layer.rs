@@ -12,8 +12,8 @@ use crate::simd::{Kernel, Simd};
 
 /// `Σ (x - center)²`.
 #[derive(Clone, Copy)]
-struct SquaredDistance {
-    center: f32,
+pub(super) struct SquaredDistance {
+    pub(super) center: f32,
 }
 
 impl Fold<1> for SquaredDistance {

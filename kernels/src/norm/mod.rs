@@ -1,13 +1,16 @@
-//! LayerNorm and RMSNorm over rows, forward and backward.
+//! LayerNorm and RMSNorm over rows, BatchNorm over channels, forward and backward.
 //!
 //! A row is read once from memory and then swept in the first-level cache: its statistics first, in `f32` with the
 //! four-way tree of `lanes::fold`, then the result. Gradients of the column parameters are summed over fixed
 //! blocks of rows in the same pass that makes `dx`. A NaN in a row makes that row NaN, and so does an infinity in
 //! LayerNorm; in RMSNorm an infinity gives NaN in its own place and 0 in the others.
 
+mod batch;
 mod layer;
 mod rms;
 
+pub(crate) use batch::moved as running_moved;
+pub use batch::{batch_norm_backward, batch_norm_eval, batch_norm_forward, BatchNorm};
 pub use layer::{layer_norm_backward, layer_norm_forward};
 pub use rms::{rms_norm_backward, rms_norm_forward};
 

@@ -39,6 +39,7 @@ mod sse41;
 pub(crate) mod stream;
 pub(crate) mod tile;
 pub(crate) mod transpose;
+pub(crate) mod window;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;

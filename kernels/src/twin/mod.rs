@@ -6,11 +6,15 @@
 
 pub mod activation;
 pub mod attention;
+pub mod batch_norm;
+pub mod conv;
+pub mod dropout;
 pub mod elementwise;
 pub mod flow;
 pub mod functions;
 pub mod gemm;
 pub mod norm;
+pub mod pooling;
 pub mod rope;
 pub mod softmax;
 
