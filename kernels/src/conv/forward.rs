@@ -127,10 +127,10 @@ struct Pack<'a> {
 impl Kernel for Pack<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) {
+    fn run<S: Simd>(self, simd: S) {
         match tile_rows::<S>() {
-            6 => transpose_panel::<6>(self.from, self.depth, self.width, self.depth, self.to),
-            12 => transpose_panel::<12>(self.from, self.depth, self.width, self.depth, self.to),
+            6 => transpose_panel::<S, 6>(simd, self.from, self.depth, self.width, self.depth, self.to),
+            12 => transpose_panel::<S, 12>(simd, self.from, self.depth, self.width, self.depth, self.to),
             rows => unreachable!("panels of {rows}"),
         }
     }

@@ -133,13 +133,13 @@ impl Kernel for Task<'_> {
                 }
                 for col in (0..self.cols.len()).step_by(nr) {
                     let cols = col..self.cols.len().min(col + nr);
-                    let right = Right { place: &place, strip: &strip, bases: &bases[cols.clone()] };
+                    let right = Right { source, place: &place, strip: &strip, bases: &bases[cols.clone()] };
                     let at = self.cols.start + col..self.cols.start + cols.end;
                     match nr {
-                        2 => self.turn::<2>(source, &right, at, k.clone(), &mut beside, &mut panel),
-                        8 => self.turn::<8>(source, &right, at, k.clone(), &mut beside, &mut panel),
-                        16 => self.turn::<16>(source, &right, at, k.clone(), &mut beside, &mut panel),
-                        32 => self.turn::<32>(source, &right, at, k.clone(), &mut beside, &mut panel),
+                        2 => self.turn::<S, 2>(simd, &right, at, k.clone(), &mut beside, &mut panel),
+                        8 => self.turn::<S, 8>(simd, &right, at, k.clone(), &mut beside, &mut panel),
+                        16 => self.turn::<S, 16>(simd, &right, at, k.clone(), &mut beside, &mut panel),
+                        32 => self.turn::<S, 32>(simd, &right, at, k.clone(), &mut beside, &mut panel),
                         width => unreachable!("panels of {width}"),
                     }
                     for row in (0..self.tile.rows()).step_by(mr) {
@@ -155,6 +155,7 @@ impl Kernel for Task<'_> {
 
 /// What panels of the right factor are made from.
 struct Right<'a> {
+    source: &'a [f32],
     place: &'a super::product::Place<'a>,
     strip: &'a [f32],
     /// Where the first window of the block is, for each column of the panel.
@@ -164,7 +165,7 @@ struct Right<'a> {
 impl Task<'_> {
     /// Packs the rows of `dy` over the windows `k`.
     #[inline(always)]
-    fn pack_left<S: Simd>(&self, _level: S, image: usize, k: Range<usize>, to: &mut [f32]) {
+    fn pack_left<S: Simd>(&self, simd: S, image: usize, k: Range<usize>, to: &mut [f32]) {
         let mr = tile_rows::<S>();
         let windows = self.sizes.out_height * self.sizes.out_width;
         for (row, to) in (0..self.rows.len()).step_by(mr).zip(to.chunks_exact_mut(mr * k.len())) {
@@ -172,8 +173,8 @@ impl Task<'_> {
             let channel = image * self.shape.channels_out + self.rows.start + row;
             let from = &self.dy[channel * windows + k.start..];
             match mr {
-                6 => transpose_panel::<6>(from, windows, width, k.len(), to),
-                12 => transpose_panel::<12>(from, windows, width, k.len(), to),
+                6 => transpose_panel::<S, 6>(simd, from, windows, width, k.len(), to),
+                12 => transpose_panel::<S, 12>(simd, from, windows, width, k.len(), to),
                 rows => unreachable!("panels of {rows}"),
             }
         }
@@ -181,19 +182,19 @@ impl Task<'_> {
 
     /// The panel of the columns `cols` over the windows `k`.
     #[inline(always)]
-    fn turn<const R: usize>(
+    fn turn<S: Simd, const R: usize>(
         &self,
-        source: &[f32],
+        simd: S,
         right: &Right<'_>,
         cols: Range<usize>,
         k: Range<usize>,
         beside: &mut [f32],
         to: &mut [f32],
     ) {
-        let plane = self.gather.plane;
+        let (plane, source) = (self.gather.plane, right.source);
         if right.place.direct {
             let from = &source[cols.start * plane + k.start..];
-            return transpose_panel::<R>(from, plane, cols.len(), k.len(), to);
+            return transpose_panel::<S, R>(simd, from, plane, cols.len(), k.len(), to);
         }
         let stride = k.len() + R;
         let rows = beside.chunks_exact_mut(stride);
@@ -219,7 +220,7 @@ impl Task<'_> {
                 }
             }
         }
-        transpose_panel::<R>(beside, stride, cols.len(), k.len(), to);
+        transpose_panel::<S, R>(simd, beside, stride, cols.len(), k.len(), to);
     }
 }
 
