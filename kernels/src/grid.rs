@@ -3,7 +3,9 @@
 //! [`Tiles`] borrows the whole matrix exclusively and hands out each tile at most once, so no two tasks can hold the
 //! same element: two tiles of a grid share none, and a second request for a tile panics. The claims are one bit a
 //! tile in pooled memory. This file owns the argument for disjointness; what is computed into a tile is not its
-//! business.
+//! business. Tensors of heads at any strides are cut in `heads.rs`.
+
+pub(crate) mod heads;
 
 use std::marker::PhantomData;
 use std::ops::Range;

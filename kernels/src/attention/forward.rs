@@ -1,16 +1,17 @@
-//! The forward pass: one task a block of queries, which keeps its queries and sums in cache and walks over the keys.
+//! The forward pass: one task a block of one head's queries, which keeps its queries and sums in cache and walks over the
+//! keys they see.
 //!
 //! Everything is computed transposed, a query a lane: logits `K·Qᵀ` and outputs `Vᵀ·Pᵀ` have keys and values as left
-//! factors, read where they are, and only queries and outputs are transposed, once each.
+//! factors; queries and outputs are transposed, once each. Keys come in blocks that begin at multiples of [`KEYS`], so a
+//! row's bits do not depend on which other queries are computed, nor on where its sequence lies.
 
-use super::softmax::{both, first_lanes, inverse, load, log_sum, online, store};
-use super::{factor, Head, Part};
-use crate::contract;
-use crate::element::AttentionShape;
+use super::problem::{check_shape, Attention, Head, Items, Problem};
+use super::softmax::{adjust, both, first_lanes, inverse, load, log_sum, online, store, Factors};
+use super::view::{Heads, HeadsMut, Rows};
 use crate::error::ShapeError;
-use crate::grid::{Tile, Tiles};
+use crate::grid::heads::HeadTiles;
+use crate::grid::Tile;
 use crate::isa;
-use crate::matrix::MatMut;
 use crate::pool::Buffer;
 use crate::simd::tile::{width, Left, Product, Right, Start};
 use crate::simd::transpose::transpose;
@@ -21,49 +22,100 @@ const QUERIES: usize = 64;
 /// Keys of a block: a multiple of the register tile's rows; the block's logits for a panel stay in the first cache.
 const KEYS: usize = 96;
 
-/// Attention, see [`Element::attention_forward`](crate::Element::attention_forward). Takes pooled memory of about
-/// `512·dim` bytes and 8 KiB for each task in flight.
-///
-/// # Errors
-/// When a length is not what `shape` says.
-pub fn forward(
-    shape: AttentionShape,
-    qkv: &[f32],
-    out: &mut [f32],
-    lse: &mut [f32],
-) -> Result<(), ShapeError> {
-    contract::attention(&shape, qkv.len(), out.len(), lse.len())?;
-    let AttentionShape { batch, seq, heads, dim, causal } = shape;
-    if dim == 0 {
-        for (index, lse) in lse.iter_mut().enumerate() {
-            let seen = if causal { index % seq + 1 } else { seq };
-            *lse = (seen as f32).ln();
-        }
-        return Ok(());
+impl Attention<'_, f32> {
+    /// `out = softmax(scale·Q·Kᵀ + bias)·V` of what each query sees.
+    ///
+    /// `q` and `out` are `[batch, queries, heads, dim]`, `k` and `v` `[batch, keys, kv_heads, dim]`, where `kv_heads`
+    /// divides `heads`. `lse: [batch, heads, queries]` receives the log of each row's sum of exponentials, which the
+    /// backward pass needs. A row that sees nothing gives zeros and `-∞`. Takes pooled memory of about `1300·dim` bytes
+    /// and 8 KiB (14 KiB with a bias) for each task in flight.
+    ///
+    /// # Errors
+    /// When shapes, offsets or the bias do not fit each other; then nothing was written.
+    ///
+    /// ```
+    /// use upbeat_kernels::attention::{Attention, Heads, HeadsMut, Mask};
+    ///
+    /// // Two sequences of 3 and 2 positions, four query heads on two key and value heads.
+    /// let (q, kv) = (vec![0.1f32; 5 * 4 * 8], vec![0.2f32; 5 * 2 * 8]);
+    /// let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; 5 * 4]);
+    /// Attention::new().mask(Mask::Causal).sequences(&[0, 3, 5], &[0, 3, 5]).forward(
+    ///     Heads::new(&q, [1, 5, 4, 8])?,
+    ///     Heads::new(&kv, [1, 5, 2, 8])?,
+    ///     Heads::new(&kv, [1, 5, 2, 8])?,
+    ///     HeadsMut::new(&mut out, [1, 5, 4, 8])?,
+    ///     &mut lse,
+    /// )?;
+    /// assert!(out.iter().all(|x| (x - 0.2).abs() < 1e-6));
+    /// # Ok::<(), upbeat_kernels::ShapeError>(())
+    /// ```
+    pub fn forward(
+        &self,
+        q: Heads<'_, f32>,
+        k: Heads<'_, f32>,
+        v: Heads<'_, f32>,
+        out: HeadsMut<'_, f32>,
+        lse: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        let problem = Problem::new(self, q, k, v)?;
+        check_shape("output", q.shape(), out.shape())?;
+        problem.check_lse(lse.len())?;
+        run(&problem, out, lse);
+        Ok(())
     }
-    if out.is_empty() {
-        return Ok(());
+}
+
+/// The pass over a checked problem.
+pub(super) fn run(problem: &Problem<'_, f32>, out: HeadsMut<'_, f32>, lse: &mut [f32]) {
+    if lse.is_empty() {
+        return;
     }
-    let blocks = seq.div_ceil(QUERIES);
-    let outs = Tiles::grouped(MatMut::new(out, batch * seq, heads * dim)?, seq, QUERIES, dim);
-    let sums = Tiles::new(MatMut::new(lse, batch * heads, seq)?, 1, QUERIES);
-    upbeat::par::for_each(0..batch * heads * blocks, |task| {
-        let (row, block) = (task / blocks, task % blocks);
-        let (sequence, head) = (row / heads, row % heads);
+    let heads = problem.heads;
+    let sums = HeadTiles::new(lse, problem.lse_layout());
+    if problem.dim == 0 {
+        upbeat::par::for_each(0..problem.sequences * heads, |index| {
+            let (sequence, head) = (index / heads, index % heads);
+            let (batch, queries) = problem.queries(sequence);
+            of_no_width(&problem.head(sequence, head), sums.take(batch, head, queries).into_slice());
+        });
+        return;
+    }
+    let (out, layout) = out.into_parts();
+    let outs = HeadTiles::new(out, layout);
+    let blocks =
+        Items::new(problem.sequences, |sequence| heads * problem.queries(sequence).1.len().div_ceil(QUERIES));
+    upbeat::par::for_each(0..blocks.len(), |item| {
+        let (sequence, item) = blocks.find(item);
+        let (batch, queries) = problem.queries(sequence);
+        let blocks = queries.len().div_ceil(QUERIES);
+        let (head, block) = (item / blocks, item % blocks);
+        let part = block * QUERIES..queries.len().min((block + 1) * QUERIES);
+        let rows = queries.start + part.start..queries.start + part.end;
+        let from = problem.head(sequence, head);
         isa::dispatch(Block {
-            from: Head { qkv, shape, sequence, head },
-            queries: block * QUERIES..seq.min((block + 1) * QUERIES),
-            out: outs.take(sequence * blocks + block, head),
-            lse: sums.take(row, block).into_slice(),
+            from,
+            queries: part,
+            factors: Factors::new(from.scale, from.bias.is_some()),
+            out: outs.take(batch, head, rows.clone()),
+            lse: sums.take(batch, head, rows).into_slice(),
         });
     });
-    Ok(())
+}
+
+/// Log-sums over keys of no width: every product is 0.
+fn of_no_width(head: &Head<'_, f32>, lse: &mut [f32]) {
+    for (i, lse) in lse.iter_mut().enumerate() {
+        let seen = head.band.seen(i);
+        let bias = |j: usize| head.bias.map_or(0.0, |bias| f64::from(bias.row(i, j + 1)[j]));
+        *lse = crate::twin::log_sum_exp(seen.len(), |n| bias(seen.start + n)) as f32;
+    }
 }
 
 /// One task: the queries of one block against all keys they see.
 struct Block<'a> {
-    from: Head<'a>,
+    from: Head<'a, f32>,
     queries: std::ops::Range<usize>,
+    factors: Factors,
     /// `[queries, dim]`
     out: Tile<'a, f32>,
     /// `[queries]`
@@ -72,12 +124,21 @@ struct Block<'a> {
 
 /// A panel's queries `[dim, width]`, its sums `[dim, width]`, and the softmax's state `[width]`.
 struct Panel<'a> {
-    /// Position of the first query.
+    /// The first query, and one past the last.
     first: usize,
+    end: usize,
     queries: &'a [f32],
     sums: &'a mut [f32],
     max: &'a mut [f32],
     total: &'a mut [f32],
+}
+
+/// A block's keys and values, from key `first` on.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    first: usize,
+    keys: Rows<'a, f32>,
+    values: Rows<'a, f32>,
 }
 
 impl Kernel for Block<'_> {
@@ -85,42 +146,61 @@ impl Kernel for Block<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let AttentionShape { seq, dim, causal, .. } = self.from.shape;
+        let Head { band, dim, .. } = self.from;
         let (width, first, count) = (width::<S>(), self.queries.start, self.queries.len());
         let panels = count.div_ceil(width);
         let size = dim * width;
-        let mut scratch = Buffer::<f32>::scratch(panels * (2 * size + 2 * width) + KEYS * width);
-        let (queries, rest) = scratch.split_at_mut(panels * size);
-        let (sums, rest) = rest.split_at_mut(panels * size);
-        let (max, rest) = rest.split_at_mut(panels * width);
-        let (total, logits) = rest.split_at_mut(panels * width);
+        // Rows far apart share cache sets and need a page each; from two panels on it pays to copy them once.
+        let copied = |rows: Rows<'_, f32>| if panels > 1 && rows.stride > dim { KEYS * dim } else { 0 };
+        let (key_copies, value_copies) = (copied(self.from.k), copied(self.from.v));
+        let biases = if self.from.bias.is_some() { KEYS * width } else { 0 };
+        let sizes = [
+            panels * size,
+            panels * size,
+            panels * width,
+            panels * width,
+            KEYS * width,
+            biases,
+            key_copies,
+            value_copies,
+        ];
+        let mut scratch = Buffer::<f32>::scratch(sizes.iter().sum());
+        let mut left = &mut scratch[..];
+        let [queries, sums, max, total, logits, biases, keys, values] =
+            sizes.map(|size| left.split_off_mut(..size).expect("the scratch holds the sum of sizes"));
         for (panel, to) in queries.chunks_exact_mut(size).enumerate() {
             let at = first + panel * width;
             let rows = width.min(self.queries.end - at);
             if rows < width {
                 to.fill(0.0);
             }
-            transpose(simd, (rows, dim), self.from.from(Part::Query, at), self.from.stride(), to, width);
+            let from = self.from.q.from(at);
+            transpose(simd, (rows, dim), from.data, from.stride, to, width);
         }
         sums.fill(0.0);
         max.fill(f32::NEG_INFINITY);
         total.fill(0.0);
 
-        let end = if causal { self.queries.end } else { seq };
-        for key in (0..end).step_by(KEYS) {
+        let seen = band.seen_by(self.queries.clone());
+        for block in (seen.start / KEYS * KEYS..seen.end).step_by(KEYS) {
+            let at = block.max(seen.start);
+            let count = seen.end.min(block + KEYS) - at;
+            let block = Keys {
+                first: at,
+                keys: self.from.k.from(at).copied(simd, (count, dim), keys),
+                values: self.from.v.from(at).copied(simd, (count, dim), values),
+            };
             for panel in 0..panels {
+                let at = first + panel * width;
                 let mut panel = Panel {
-                    first: first + panel * width,
+                    first: at,
+                    end: self.queries.end.min(at + width),
                     queries: &queries[panel * size..][..size],
                     sums: &mut sums[panel * size..][..size],
                     max: &mut max[panel * width..][..width],
                     total: &mut total[panel * width..][..width],
                 };
-                let seen = if causal { seq.min(panel.first + width) } else { seq };
-                let keys = KEYS.min(seen.saturating_sub(key));
-                if keys > 0 {
-                    panel.step(simd, &self.from, key, &mut logits[..keys * width]);
-                }
+                panel.step(simd, &self.from, self.factors, (block, count), logits, biases);
             }
         }
 
@@ -140,59 +220,94 @@ impl Kernel for Block<'_> {
             for (row, from) in turned.chunks_exact(dim).take(rows).enumerate() {
                 self.out.row_mut(at + row).copy_from_slice(from);
             }
-            log_sum(simd, &max[at..][..width], total, factor(dim), &mut self.lse[at..at + rows]);
+            log_sum(simd, &max[at..][..width], total, self.factors.power, &mut self.lse[at..at + rows]);
         }
     }
 }
 
 impl Panel<'_> {
-    /// Adds the block of keys from `key` on, as many as `logits` has rows; the last ones may lie on the diagonal.
+    /// Adds what the panel's queries see of a block of `count` keys.
     #[inline(always)]
-    fn step<S: Simd>(&mut self, simd: S, from: &Head<'_>, key: usize, logits: &mut [f32]) {
-        let (width, dim, stride) = (width::<S>(), from.shape.dim, from.stride());
-        let keys = logits.len() / width;
-        let (ks, values) = (from.from(Part::Key, key), from.from(Part::Value, key));
+    fn step<S: Simd>(
+        &mut self,
+        simd: S,
+        from: &Head<'_, f32>,
+        factors: Factors,
+        (block, count): (Keys<'_>, usize),
+        logits: &mut [f32],
+        biases: &mut [f32],
+    ) {
+        let (width, dim) = (width::<S>(), from.dim);
+        let seen = from.band.seen_by(self.first..self.end);
+        let key = seen.start.max(block.first);
+        let end = seen.end.min(block.first + count);
+        if key >= end {
+            return;
+        }
+        let keys = end - key;
+        let (ks, values) = (block.keys.from(key - block.first), block.values.from(key - block.first));
+        let logits = &mut logits[..keys * width];
         let product = Product {
             rows: keys,
             depth: dim,
-            left: Left { data: ks, row: stride, step: 1 },
+            left: Left { data: ks.data, row: ks.stride, step: 1 },
             right: Right { data: self.queries, stride: width },
         };
         product.run(simd, logits, width, |_| 0, Start::Zero);
-        // Key `first + n` is seen by the panel's queries from the n-th on.
-        let mut diagonal = keys;
-        if from.shape.causal && key + keys > self.first + 1 {
-            diagonal = (self.first + 1).saturating_sub(key);
-            for row in diagonal..keys {
-                let logits = &mut logits[row * width..][..width];
-                let hidden = [simd.splat(f32::NEG_INFINITY); 2];
-                let seen = load(simd, logits);
-                store(simd, first_lanes(simd, key + row - self.first, hidden, seen), logits);
-            }
+        let bias = from.bias.map(|bias| Rows { data: &bias.from(self.first).data[key..], ..bias });
+        adjust(simd, factors, logits, width, bias, (keys, self.end - self.first), biases);
+        // The rows that not every query of the panel sees lie at the two ends.
+        let plain = from.band.seen_by_all(self.first..self.first + width);
+        let low = plain.start.clamp(key, end) - key;
+        let high = plain.end.clamp(key + low, end) - key;
+        for row in (0..low).chain(high..keys) {
+            let lanes = from.band.lanes(self.first, width, key + row);
+            let logits = &mut logits[row * width..][..width];
+            let hidden = [simd.splat(f32::NEG_INFINITY); 2];
+            let seen = load(simd, logits);
+            let kept = first_lanes(simd, lanes.end, seen, hidden);
+            store(simd, first_lanes(simd, lanes.start, hidden, kept), logits);
         }
-        let rescale = online(simd, logits, self.max, self.total, factor(dim));
+        let rescale = online(simd, logits, self.max, self.total, factors.power);
         // A hidden key has probability 0, but 0·∞ would not be 0.
         let mut finite = true;
-        for row in diagonal..keys {
-            finite &= is_finite(simd, &values[row * stride..][..dim]);
+        for row in (0..low).chain(high..keys) {
+            finite &= is_finite(simd, values.row(row, dim));
         }
-        let plain = if finite { keys } else { diagonal };
-        let product = Product {
-            rows: dim,
-            depth: plain,
-            left: Left { data: values, row: 1, step: stride },
-            right: Right { data: logits, stride: width },
-        };
-        product.run(simd, self.sums, width, |_| 0, Start::Scaled(rescale));
-        for row in plain..keys {
+        if finite {
+            self.add(simd, values, &logits[..keys * width], Start::Scaled(rescale));
+            return;
+        }
+        self.add(simd, values, &[], Start::Scaled(rescale));
+        for row in 0..keys {
+            if row == low && high > low {
+                self.add(simd, values.from(low), &logits[low * width..high * width], Start::Old);
+            }
+            if (low..high).contains(&row) {
+                continue;
+            }
             let powers = load(simd, &logits[row * width..]);
-            let hidden = key + row - self.first;
-            for (value, sums) in values[row * stride..][..dim].iter().zip(self.sums.chunks_exact_mut(width)) {
+            let lanes = from.band.lanes(self.first, width, key + row);
+            for (value, sums) in values.row(row, dim).iter().zip(self.sums.chunks_exact_mut(width)) {
                 let sum = load(simd, sums);
                 let added = both!(half => simd.fma(simd.splat(*value), powers[half], sum[half]));
-                store(simd, first_lanes(simd, hidden, sum, added), sums);
+                let kept = first_lanes(simd, lanes.end, added, sum);
+                store(simd, first_lanes(simd, lanes.start, sum, kept), sums);
             }
         }
+    }
+
+    /// `sums ← start + valuesᵀ·powers` for as many keys as there are powers.
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, simd: S, values: Rows<'_, f32>, powers: &[f32], start: Start<S::F>) {
+        let width = width::<S>();
+        let product = Product {
+            rows: self.sums.len() / width,
+            depth: powers.len() / width,
+            left: Left { data: values.data, row: 1, step: values.stride },
+            right: Right { data: powers, stride: width },
+        };
+        product.run(simd, self.sums, width, |_| 0, start);
     }
 }
 

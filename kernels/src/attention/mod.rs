@@ -1,56 +1,39 @@
-//! Causal and full multi-head attention in f32: forward, backward, and decoding against a key/value cache.
+//! Multi-head attention in f32: forward, backward, and decoding against a key/value cache.
+//!
+//! [`Attention`] takes views of queries, keys and values ([`Heads`]) and says what queries see ([`Mask`]: everything,
+//! causal, a window), what is added to logits ([`Bias`]), and where sequences of several lengths begin. Fewer key and
+//! value heads than query heads are shared by neighbours. The functions of this module are those of
+//! [`Element`](crate::Element), for projections packed into one tensor.
 //!
 //! Flash style (Dao et al., 2022): blocks of queries meet blocks of keys, the softmax is taken online, only the log of
 //! each row's sum is kept, and the backward pass recomputes the probabilities. Keys that no query of a panel (as many
-//! queries as two vectors have lanes) sees are skipped. Shapes and formulas: [`Element`](crate::Element).
+//! queries as two vectors have lanes) sees are skipped.
 //!
-//! Logits of `-∞` have probability 0; a row of nothing else gives zeros and a sum of `-∞`. A row with a NaN or `+∞`
-//! logit is NaN. In the forward pass nothing a row does not see can change it, not even a NaN; in the backward pass a
-//! NaN or infinity reaches every gradient of its head.
+//! A row's bits depend on its sequence, its head and its position there alone: not on the batch, the strides, the other
+//! queries that are computed with it, or the number of workers.
+//!
+//! Logits of `-∞` have probability 0; a row of nothing else, or that sees nothing, gives zeros and a sum of `-∞`. A row
+//! with a NaN or `+∞` logit is NaN. In the forward pass nothing a row does not see by its mask can change it, not even a
+//! NaN (what a bias of `-∞` hides must be finite); in the backward pass a NaN or infinity reaches every gradient of its
+//! head.
 
 mod backward;
+mod chunk;
 mod decode;
 mod forward;
+mod mask;
+mod packed;
+mod problem;
 mod softmax;
+mod view;
 
-pub use backward::backward;
-pub use decode::decode;
-pub use forward::forward;
+pub use backward::{Gradients, Saved};
+pub use decode::{decode, PagedCache};
+pub use mask::Mask;
+pub use packed::{backward, forward};
+pub use problem::Attention;
+pub use view::{Bias, Heads, HeadsMut};
 
-use crate::element::AttentionShape;
-
-/// What a head's part of the packed projections is.
-#[derive(Clone, Copy)]
-enum Part {
-    Query,
-    Key,
-    Value,
-}
-
-/// One head of one sequence in projections packed as `[batch, seq, 3, heads, dim]`.
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    qkv: &'a [f32],
-    shape: AttentionShape,
-    sequence: usize,
-    head: usize,
-}
-
-impl<'a> Head<'a> {
-    /// Elements from one position to the next.
-    fn stride(&self) -> usize {
-        3 * self.shape.heads * self.shape.dim
-    }
-
-    /// Everything from the vector of `position` on.
-    fn from(&self, part: Part, position: usize) -> &'a [f32] {
-        let row = (self.sequence * self.shape.seq + position) * self.stride();
-        &self.qkv[row + (part as usize * self.shape.heads + self.head) * self.shape.dim..]
-    }
-}
-
-/// The factor on raw products that makes the softmax a sum of powers of two.
-fn factor(dim: usize) -> f32 {
-    let shape = AttentionShape { batch: 0, seq: 0, heads: 0, dim, causal: false };
-    (shape.scale() * std::f64::consts::LOG2_E) as f32
-}
+pub(crate) use backward::check_backward;
+pub(crate) use packed::{layout as packed_layout, problem as packed_problem};
+pub(crate) use problem::{check_shape, Head, Items, Problem};

@@ -1,9 +1,12 @@
 //! Softmax over panels of logits `[keys, queries]`: a panel holds as many queries as it is wide, one a lane, so that
 //! maxima and sums over keys run down the lanes and need no horizontal step.
 //!
-//! Logits are raw products `q·k`; `factor = log₂e/√dim` is folded into one multiply-add before `2^x`.
+//! Logits are raw products `q·k`; `log₂e·scale` is folded into one multiply-add before `2^x`. Where there is a bias, or
+//! a scale that is not positive, [`adjust`] makes them what they are said to be first.
 
+use super::view::Rows;
 use crate::simd::tile::width;
+use crate::simd::transpose::transpose;
 use crate::simd::Simd;
 
 /// The same expression for the low and the high half of a panel's row. A macro and not a closure: vector operations
@@ -79,6 +82,55 @@ pub(super) fn first_lanes<S: Simd>(simd: S, lanes: usize, yes: [S::F; 2], no: [S
 fn shift<S: Simd>(simd: S, max: S::F, factor: S::F) -> S::F {
     let lowest = simd.splat(f32::NEG_INFINITY);
     simd.select(simd.less(lowest, max), simd.mul(max, factor), simd.splat(0.0))
+}
+
+/// How raw products become exponents.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Factors {
+    /// What [`adjust`] multiplies products by, if it has to.
+    scale: Option<f32>,
+    /// From adjusted logits to exponents of 2; positive, so that the largest logit has the largest exponent.
+    pub(super) power: f32,
+}
+
+impl Factors {
+    pub(super) fn new(scale: f64, biased: bool) -> Self {
+        if biased || scale <= 0.0 || scale.is_nan() {
+            return Self { scale: Some(scale as f32), power: std::f32::consts::LOG2_E };
+        }
+        Self { scale: None, power: (scale * std::f64::consts::LOG2_E) as f32 }
+    }
+}
+
+/// Makes products `[keys, width]` of `queries` queries logits: scales them and adds biases, where there is need.
+/// `bias` is a row for each query that begins at the first key; `turned` takes it transposed.
+#[inline(always)]
+pub(super) fn adjust<S: Simd>(
+    simd: S,
+    factors: Factors,
+    logits: &mut [f32],
+    pitch: usize,
+    bias: Option<Rows<'_, f32>>,
+    (keys, queries): (usize, usize),
+    turned: &mut [f32],
+) {
+    let Some(scale) = factors.scale else { return };
+    let (width, scale) = (width::<S>(), simd.splat(scale));
+    if let Some(bias) = bias {
+        if queries < width {
+            turned.fill(0.0);
+        }
+        transpose(simd, (queries, keys), bias.data, bias.stride, turned, width);
+    }
+    for row in 0..keys {
+        let to = &mut logits[row * pitch..][..width];
+        let logit = load(simd, to);
+        let added = match bias {
+            Some(_) => load(simd, &turned[row * width..]),
+            None => [simd.splat(0.0); 2],
+        };
+        store(simd, both!(half => simd.fma(logit[half], scale, added[half])), to);
+    }
 }
 
 /// One step of the online softmax (Milakov and Gimelshein, 2018). Turns the logits `[keys, width]` into powers

@@ -1,58 +1,22 @@
 //! Attention in f64: every probability is `exp(logit - lse)`, every gradient its own sum over positions.
 //!
-//! Rows run in parallel; the backward pass recomputes what it needs for each row instead of sharing it.
+//! Rows run in parallel; the backward pass recomputes what it needs for each row instead of sharing it. Shapes, errors
+//! and formulas are those of [`crate::attention`].
 
+use crate::attention::{
+    self, Attention, Gradients, Head, Heads, HeadsMut, Items, PagedCache, Problem, Saved,
+};
 use crate::contract;
 use crate::element::AttentionShape;
 use crate::error::ShapeError;
+use crate::grid::heads::HeadTiles;
 use crate::twin::log_sum_exp;
 
-/// One of the three parts of packed projections.
-#[derive(Clone, Copy)]
-enum Part {
-    Query,
-    Key,
-    Value,
-}
-
-/// Packed projections and their shape.
-#[derive(Clone, Copy)]
-struct Packed<'a> {
-    shape: AttentionShape,
-    qkv: &'a [f64],
-}
-
-impl<'a> Packed<'a> {
-    /// The `[dim]` vector of a part, a head, a position.
-    fn at(&self, part: Part, batch: usize, head: usize, position: usize) -> &'a [f64] {
-        let AttentionShape { seq, heads, dim, .. } = self.shape;
-        vector(self.qkv, dim, ((batch * seq + position) * 3 + part as usize) * heads + head)
-    }
-
-    /// Keys that query `i` sees.
-    fn seen(&self, i: usize) -> usize {
-        if self.shape.causal {
-            i + 1
-        } else {
-            self.shape.seq
-        }
-    }
-
-    /// The first query that sees key `j`.
-    fn first_seeing(&self, j: usize) -> usize {
-        if self.shape.causal {
-            j
-        } else {
-            0
-        }
-    }
-
-    fn logit(&self, batch: usize, head: usize, i: usize, j: usize) -> f64 {
-        self.shape.scale() * dot(self.at(Part::Query, batch, head, i), self.at(Part::Key, batch, head, j))
-    }
-
-    fn probability(&self, batch: usize, head: usize, i: usize, j: usize, lse: f64) -> f64 {
-        probability(self.logit(batch, head, i, j), lse)
+impl Head<'_, f64> {
+    /// `scale·qᵢ·kⱼ + bias`
+    fn logit(&self, i: usize, j: usize) -> f64 {
+        let bias = self.bias.map_or(0.0, |bias| bias.row(i, j + 1)[j]);
+        self.scale * dot(self.q.row(i, self.dim), self.k.row(j, self.dim)) + bias
     }
 }
 
@@ -80,6 +44,142 @@ fn probability(logit: f64, lse: f64) -> f64 {
     }
 }
 
+/// The twin of [`Attention::forward`].
+///
+/// # Errors
+/// As there.
+pub fn forward_views(
+    attention: &Attention<'_, f64>,
+    q: Heads<'_, f64>,
+    k: Heads<'_, f64>,
+    v: Heads<'_, f64>,
+    out: HeadsMut<'_, f64>,
+    lse: &mut [f64],
+) -> Result<(), ShapeError> {
+    let problem = Problem::new(attention, q, k, v)?;
+    attention::check_shape("output", q.shape(), out.shape())?;
+    problem.check_lse(lse.len())?;
+    run_forward(&problem, out, lse);
+    Ok(())
+}
+
+/// The twin of [`Attention::backward`].
+///
+/// # Errors
+/// As there.
+pub fn backward_views(
+    attention: &Attention<'_, f64>,
+    saved: Saved<'_, f64>,
+    d_out: Heads<'_, f64>,
+    gradients: Gradients<'_, f64>,
+) -> Result<(), ShapeError> {
+    let problem = attention::check_backward(attention, &saved, &d_out, &gradients)?;
+    let [q, k, v] = [gradients.q, gradients.k, gradients.v].map(|gradient| {
+        let (data, layout) = gradient.into_parts();
+        HeadTiles::new(data, layout)
+    });
+    run_backward(&problem, saved.out, saved.lse, d_out, [(&q, 0), (&k, 0), (&v, 0)]);
+    Ok(())
+}
+
+fn run_forward(problem: &Problem<'_, f64>, out: HeadsMut<'_, f64>, lse: &mut [f64]) {
+    if lse.is_empty() {
+        return;
+    }
+    let sums = HeadTiles::new(lse, problem.lse_layout());
+    let (out, layout) = out.into_parts();
+    let outs = HeadTiles::new(out, layout);
+    for_each_row(
+        problem.sequences,
+        problem.heads,
+        |s| problem.queries(s),
+        |sequence, head, i, (batch, at)| {
+            let from = problem.head(sequence, head);
+            let lse = &mut sums.take(batch, head, at..at + 1).into_slice()[0];
+            let mut out = outs.take(batch, head, at..at + 1);
+            let seen = from.band.seen(i);
+            *lse = log_sum_exp(seen.len(), |n| from.logit(i, seen.start + n));
+            out.row_mut(0).fill(0.0);
+            for j in seen {
+                add_scaled(out.row_mut(0), probability(from.logit(i, j), *lse), from.v.row(j, from.dim));
+            }
+        },
+    );
+}
+
+/// Calls `f(sequence, head, row, (batch, position))` for every row of every head.
+fn for_each_row(
+    sequences: usize,
+    heads: usize,
+    rows: impl Fn(usize) -> (usize, std::ops::Range<usize>) + Sync,
+    f: impl Fn(usize, usize, usize, (usize, usize)) + Sync,
+) {
+    let items = Items::new(sequences, |sequence| heads * rows(sequence).1.len());
+    upbeat::par::for_each(0..items.len(), |item| {
+        let (sequence, item) = items.find(item);
+        let (batch, rows) = rows(sequence);
+        let (head, row) = (item / rows.len(), item % rows.len());
+        f(sequence, head, row, (batch, rows.start + row));
+    });
+}
+
+/// Gradients to tensors of heads, each with the number that head 0 has there.
+fn run_backward(
+    problem: &Problem<'_, f64>,
+    out: Heads<'_, f64>,
+    lse: &[f64],
+    d_out: Heads<'_, f64>,
+    [d_q, d_k, d_v]: [(&HeadTiles<'_, f64>, usize); 3],
+) {
+    let [_, positions, heads, dim] = problem.q.shape();
+    if problem.q.is_empty() && problem.k.is_empty() {
+        return;
+    }
+    // scale·dSᵢⱼ and Pᵢⱼ
+    let at = |sequence: usize, head: usize, i: usize, j: usize| {
+        let (batch, queries) = problem.queries(sequence);
+        let from = problem.head(sequence, head);
+        let p = probability(from.logit(i, j), lse[(batch * heads + head) * positions + queries.start + i]);
+        let d = d_out.rows(batch, queries.start + i, head).row(0, dim);
+        let ds =
+            p * (dot(d, from.v.row(j, dim)) - dot(d, out.rows(batch, queries.start + i, head).row(0, dim)));
+        (from.scale * ds, p)
+    };
+    for_each_row(
+        problem.sequences,
+        heads,
+        |s| problem.queries(s),
+        |sequence, head, i, (batch, position)| {
+            let from = problem.head(sequence, head);
+            let mut d = d_q.0.take(batch, d_q.1 + head, position..position + 1);
+            d.row_mut(0).fill(0.0);
+            for j in from.band.seen(i) {
+                add_scaled(d.row_mut(0), at(sequence, head, i, j).0, from.k.row(j, dim));
+            }
+        },
+    );
+    for_each_row(
+        problem.sequences,
+        problem.kv_heads,
+        |s| problem.keys(s),
+        |sequence, kv_head, j, (batch, position)| {
+            let mut d_k = d_k.0.take(batch, d_k.1 + kv_head, position..position + 1);
+            let mut d_v = d_v.0.take(batch, d_v.1 + kv_head, position..position + 1);
+            d_k.row_mut(0).fill(0.0);
+            d_v.row_mut(0).fill(0.0);
+            for head in kv_head * problem.group()..(kv_head + 1) * problem.group() {
+                let from = problem.head(sequence, head);
+                let queries = problem.queries(sequence).1;
+                for i in from.band.seeing(j..j + 1) {
+                    let (ds, p) = at(sequence, head, i, j);
+                    add_scaled(d_k.row_mut(0), ds, from.q.row(i, dim));
+                    add_scaled(d_v.row_mut(0), p, d_out.rows(batch, queries.start + i, head).row(0, dim));
+                }
+            }
+        },
+    );
+}
+
 /// See [`Element::attention_forward`](crate::Element::attention_forward).
 pub fn forward(
     shape: AttentionShape,
@@ -88,22 +188,8 @@ pub fn forward(
     lse: &mut [f64],
 ) -> Result<(), ShapeError> {
     contract::attention(&shape, qkv.len(), out.len(), lse.len())?;
-    let packed = Packed { shape, qkv };
-    let AttentionShape { seq, heads, dim, .. } = shape;
-    upbeat::par::chunks_mut(lse, 1, |index, lse| {
-        let (batch, head, i) = (index / (heads * seq), index / seq % heads, index % seq);
-        lse[0] = log_sum_exp(packed.seen(i), |j| packed.logit(batch, head, i, j));
-    });
-    let lse = &*lse;
-    upbeat::par::chunks_mut(out, dim.max(1), |vector, out| {
-        let (batch, i, head) = (vector / (seq * heads), vector / heads % seq, vector % heads);
-        let lse = lse[(batch * heads + head) * seq + i];
-        out.fill(0.0);
-        for j in 0..packed.seen(i) {
-            let p = packed.probability(batch, head, i, j, lse);
-            add_scaled(out, p, packed.at(Part::Value, batch, head, j));
-        }
-    });
+    let out = HeadsMut::new(out, [shape.batch, shape.seq, shape.heads, shape.dim])?;
+    run_forward(&attention::packed_problem(shape, qkv)?, out, lse);
     Ok(())
 }
 
@@ -122,39 +208,39 @@ pub fn backward(
     contract::attention(&shape, qkv.len(), out.len(), lse.len())?;
     contract::same(out.len(), &[d_out.len()])?;
     contract::same(qkv.len(), &[d_qkv.len()])?;
-    let packed = Packed { shape, qkv };
-    let AttentionShape { seq, heads, dim, .. } = shape;
-    let row = |x, batch, head, i| vector(x, dim, (batch * seq + i) * heads + head);
-    // dSᵢⱼ/√dim and Pᵢⱼ
-    let at = |batch: usize, head: usize, i: usize, j: usize| {
-        let (out, d_out) = (row(out, batch, head, i), row(d_out, batch, head, i));
-        let p = packed.probability(batch, head, i, j, lse[(batch * heads + head) * seq + i]);
-        let ds = p * (dot(d_out, packed.at(Part::Value, batch, head, j)) - dot(d_out, out));
-        (ds * shape.scale(), p)
-    };
-    upbeat::par::chunks_mut(d_qkv, dim.max(1), |vector, d| {
-        let (position, part, head) = (vector / (3 * heads), vector / heads % 3, vector % heads);
-        let (batch, t) = (position / seq, position % seq);
-        d.fill(0.0);
-        match part {
-            0 => {
-                for j in 0..packed.seen(t) {
-                    add_scaled(d, at(batch, head, t, j).0, packed.at(Part::Key, batch, head, j));
-                }
-            }
-            1 => {
-                for i in packed.first_seeing(t)..seq {
-                    add_scaled(d, at(batch, head, i, t).0, packed.at(Part::Query, batch, head, i));
-                }
-            }
-            _ => {
-                for i in packed.first_seeing(t)..seq {
-                    add_scaled(d, at(batch, head, i, t).1, row(d_out, batch, head, i));
-                }
-            }
-        }
-    });
+    let problem = attention::packed_problem(shape, qkv)?;
+    let rows = [shape.batch, shape.seq, shape.heads, shape.dim];
+    let tiles = HeadTiles::new(d_qkv, attention::packed_layout(shape));
+    let targets = [0, 1, 2].map(|part| (&tiles, part * shape.heads));
+    run_backward(&problem, Heads::new(out, rows)?, lse, Heads::new(d_out, rows)?, targets);
     Ok(())
+}
+
+impl PagedCache<'_, f64> {
+    /// The twin of the pass in f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode(&self, heads: usize, q: &[f64], out: &mut [f64]) -> Result<(), ShapeError> {
+        let caches = self.check(heads, q.len(), out.len())?;
+        let dim = caches.dim;
+        upbeat::par::chunks_mut(out, dim.max(1), |index, out| {
+            let (sequence, head) = (index / heads, index % heads);
+            let kv_head = head / (heads / caches.kv_heads);
+            let seen = caches.seen(sequence);
+            let logit = |j: usize| {
+                let (keys, _, _) = caches.run(sequence, kv_head, j);
+                caches.scale * dot(vector(q, dim, index), keys.row(0, dim))
+            };
+            let lse = log_sum_exp(seen.len(), |n| logit(seen.start + n));
+            out.fill(0.0);
+            for j in seen {
+                let (_, values, _) = caches.run(sequence, kv_head, j);
+                add_scaled(out, probability(logit(j), lse), values.row(0, dim));
+            }
+        });
+        Ok(())
+    }
 }
 
 /// See [`Element::attention_decode`](crate::Element::attention_decode).
@@ -167,14 +253,7 @@ pub fn decode(
     out: &mut [f64],
 ) -> Result<(), ShapeError> {
     let len = contract::decode(heads, dim, q.len(), keys.len(), values.len(), out.len())?;
-    let scale = AttentionShape { batch: 1, seq: len, heads, dim, causal: false }.scale();
-    upbeat::par::chunks_mut(out, dim.max(1), |head, out| {
-        let logit = |j: usize| scale * dot(vector(q, dim, head), vector(keys, dim, j * heads + head));
-        let lse = log_sum_exp(len, logit);
-        out.fill(0.0);
-        for j in 0..len {
-            add_scaled(out, probability(logit(j), lse), vector(values, dim, j * heads + head));
-        }
-    });
-    Ok(())
+    let shape = [1, len, heads, dim];
+    let (keys, values) = (Heads::new(keys, shape)?, Heads::new(values, shape)?);
+    PagedCache { keys, values, pages: &[0], lengths: &[len], window: None, scale: None }.decode(heads, q, out)
 }

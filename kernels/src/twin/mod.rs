@@ -51,7 +51,7 @@ fn shift(n: usize, x: impl Fn(usize) -> f64) -> f64 {
 
 /// `log Σᵢ exp(x(i))` for `i` in `0..n`, shifted by the largest; `-∞` when nothing or only `-∞` is summed.
 /// A NaN or a `∞` gives NaN, as in the fast kernels.
-fn log_sum_exp(n: usize, x: impl Fn(usize) -> f64) -> f64 {
+pub(crate) fn log_sum_exp(n: usize, x: impl Fn(usize) -> f64) -> f64 {
     let shift = shift(n, &x);
     (0..n).map(|i| (x(i) - shift).exp()).sum::<f64>().ln() + shift
 }
