@@ -159,7 +159,7 @@ fn a_matrix_product_has_the_same_bits_in_every_mode() {
             transpose_b: false,
             c: MatMut::new(&mut c, m, n).unwrap(),
             write: Write::Overwrite,
-            epilogue: Epilogue { bias: Some(&bias), activation: Activation::Gelu, residual: None },
+            epilogue: Epilogue { bias: Some(&bias), activation: Activation::Gelu, ..Epilogue::default() },
         })
         .unwrap();
         c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
