@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::case::Goal;
 use crate::measure::Outcome;
 
-/// The head of [`line`]'s columns.
+/// The head of [`line()`]'s columns.
 pub fn head() -> String {
     format!(
         "{:58} {:>2} {:>8} {:<7} {:>8} {:>6} {:>9} {:>6} {:>7}  {}",

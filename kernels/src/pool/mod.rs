@@ -1,8 +1,8 @@
 //! A pool of 64-byte aligned buffers, so that a warm training step asks the system for no memory.
 //!
 //! Fresh memory costs more than arithmetic (page faults run at 3 GB/s, reuse at memory speed), so freed memory is kept
-//! and handed out again: first from a cache of the thread's own ([`cache`], no lock, no shared cache line), then from
-//! the [`heap`] that all threads share, which cuts blocks from large mappings and joins free neighbours again. Memory
+//! and handed out again: first from a cache of the thread's own (no lock, no shared cache line), then from
+//! the heap that all threads share, which cuts blocks from large mappings and joins free neighbours again. Memory
 //! from the system is zero, so a reused buffer holds old numbers but never uninitialised bytes.
 //!
 //! Every byte is accounted for: by [`Tag`], with its peak ([`stats`]), and by what it serves ([`PoolStats::lost_bytes`]).
