@@ -55,7 +55,20 @@ pub struct Store<D: Disk = FileSystem> {
     folder: PathBuf,
     disk: D,
     /// Held, never read: dropping it lets the next writer in.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A locked file, unlocked when dropped.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a process that another thread is just starting has a copy of every open file
+        // until its program is loaded, and the lock is held while any copy is open. Where the system refuses, that is
+        // when it ends.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Store {
@@ -92,7 +105,7 @@ impl<D: Disk> Store<D> {
             Err(TryLockError::WouldBlock) => return Err(CheckpointError::Busy(folder.to_path_buf())),
             Err(TryLockError::Error(source)) => return Err(write(&path, source)),
         }
-        Ok(Self { folder: folder.to_path_buf(), disk, _lock: lock })
+        Ok(Self { folder: folder.to_path_buf(), disk, _lock: Lock(lock) })
     }
 
     /// Where the checkpoints are.
@@ -188,4 +201,21 @@ pub fn load(folder: &Path, names: &[&str]) -> Result<(PathBuf, Vec<Vec<u8>>), Ch
 fn read_generation(path: &Path, names: &[&str]) -> Result<Vec<Vec<u8>>, CheckpointError> {
     let manifest = Manifest::read(&path.join(MANIFEST))?;
     names.iter().map(|name| manifest.read_file(&path.join(name), name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_writer_enters_while_a_process_being_started_has_a_copy_of_the_lock() {
+        let folder = std::env::temp_dir().join(format!("upbeat-store-copied-{}", std::process::id()));
+        let store = Store::create(&folder).unwrap();
+        let copy = store._lock.0.try_clone().unwrap();
+        drop(store);
+        let next = Store::create(&folder).map(drop);
+        drop(copy);
+        fs::remove_dir_all(&folder).unwrap();
+        next.expect("the lock is released, not only closed");
+    }
 }
