@@ -5,10 +5,7 @@
 //! instructions of the level that the caller was dispatched to.
 
 use crate::element::Write;
-use crate::simd::Simd;
-
-/// The most lanes that a level has.
-const MOST_LANES: usize = 16;
+use crate::simd::{Simd, MOST_LANES};
 
 /// One vector from `N` vectors, lane by lane.
 pub(crate) trait Lanewise<const N: usize>: Copy + Send + Sync {
@@ -93,9 +90,13 @@ fn load_each<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N], i: usize) -> [S:
 /// Takes `N` vectors into a running value, lane by lane.
 pub(crate) trait Fold<const N: usize>: Copy {
     /// What the lanes beyond a slice's end hold, chosen so that they change nothing.
-    fn padding(self) -> [f32; N];
+    fn padding(self) -> [f32; N] {
+        [0.0; N]
+    }
     /// The running value before anything is taken.
-    fn start(self) -> f32;
+    fn start(self) -> f32 {
+        0.0
+    }
     /// Takes a vector; mark the implementation `#[inline(always)]`.
     fn take<S: Simd>(self, simd: S, sum: S::F, x: [S::F; N]) -> S::F;
     /// Joins two running values; mark the implementation `#[inline(always)]`.
@@ -148,12 +149,6 @@ pub(crate) fn load_padded<S: Simd>(simd: S, from: &[f32], padding: f32) -> S::F 
 pub(crate) struct Sum;
 
 impl Fold<1> for Sum {
-    fn padding(self) -> [f32; 1] {
-        [0.0]
-    }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
         simd.add(sum, x)
@@ -165,12 +160,6 @@ impl Fold<1> for Sum {
 pub(crate) struct Dot;
 
 impl Fold<2> for Dot {
-    fn padding(self) -> [f32; 2] {
-        [0.0; 2]
-    }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x, y]: [S::F; 2]) -> S::F {
         simd.fma(x, y, sum)

@@ -41,12 +41,6 @@ const PIECE: usize = 1024;
 struct Magnitudes;
 
 impl Fold<1> for Magnitudes {
-    fn padding(self) -> [f32; 1] {
-        [0.0]
-    }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
         simd.add(sum, simd.abs(x))

@@ -45,9 +45,6 @@ impl Fold<1> for SumOfExp {
     fn padding(self) -> [f32; 1] {
         [f32::NEG_INFINITY]
     }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
         simd.add(sum, math::exp(simd, simd.sub(x, simd.splat(self.0))))

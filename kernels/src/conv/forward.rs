@@ -2,10 +2,11 @@
 
 use super::axis::Axis;
 use super::depthwise;
-use super::product::{Finish, Gather, RegisterTile, Task};
+use super::product::{Finish, Gather, Task};
 use super::shape::{Conv2d, ConvEpilogue};
 use crate::element::Write;
 use crate::error::{checked_len, ShapeError};
+use crate::gemm::RegisterTile;
 use crate::grid::Tiles;
 use crate::isa::dispatch;
 use crate::matrix::MatMut;

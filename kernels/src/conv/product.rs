@@ -340,14 +340,3 @@ pub(super) fn from_strip<const R: usize>(
         }
     }
 }
-
-/// Rows and columns of the active level's register tile.
-pub(super) struct RegisterTile;
-
-impl Kernel for RegisterTile {
-    type Output = (usize, usize);
-    #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) -> (usize, usize) {
-        (tile_rows::<S>(), tile_cols::<S>())
-    }
-}

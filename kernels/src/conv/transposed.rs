@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use super::axis::Axis;
 use super::depthwise;
-use super::product::{Gather, RegisterTile, Task};
+use super::product::{Gather, Task};
 use super::shape::{Conv2d, Sizes};
 use crate::element::Write;
 use crate::error::{checked_len, ShapeError};
+use crate::gemm::RegisterTile;
 use crate::grid::{Tile, Tiles};
 use crate::isa::dispatch;
 use crate::matrix::MatMut;

@@ -32,6 +32,7 @@ use crate::pool::Buffer;
 
 pub(crate) use blocking::{block_of_k, Caches};
 use operand::Operand;
+pub(crate) use product::RegisterTile;
 
 pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};
 pub use packed::{gemm_packed, GemmPacked, PackedB};

@@ -117,7 +117,7 @@ pub(super) fn parts(len: usize, size: usize) -> impl Iterator<Item = Range<usize
 }
 
 /// Rows and columns of the active level's register tile.
-pub(super) struct RegisterTile;
+pub(crate) struct RegisterTile;
 
 impl Kernel for RegisterTile {
     type Output = (usize, usize);

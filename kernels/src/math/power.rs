@@ -5,10 +5,8 @@
 
 use std::f64::consts::{LN_2, SQRT_2};
 
-use crate::simd::Simd;
+use crate::simd::{Simd, MOST_LANES};
 
-/// The most lanes that a level has.
-const MOST_LANES: usize = 16;
 /// `2^r = Σ c·rⁱ`, `cᵢ = ln(2)ⁱ/i!`: what is left out is below 2⁻³⁸ for `|r| ≤ 1/2`.
 const EXP2: [f64; 10] = {
     let mut c = [1.0; 10];

@@ -74,9 +74,6 @@ impl Fold<2> for Pull {
     fn padding(self) -> [f32; 2] {
         [0.0, self.center]
     }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [dy, x]: [S::F; 2]) -> S::F {
         simd.fma(dy, simd.sub(x, simd.splat(self.center)), sum)

@@ -20,9 +20,6 @@ impl Fold<1> for SquaredDistance {
     fn padding(self) -> [f32; 1] {
         [self.center]
     }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
         let distance = simd.sub(x, simd.splat(self.center));

@@ -29,12 +29,6 @@ struct WeightedDot {
 }
 
 impl Fold<3> for WeightedDot {
-    fn padding(self) -> [f32; 3] {
-        [0.0; 3]
-    }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [dy, weight, x]: [S::F; 3]) -> S::F {
         simd.fma(simd.mul(dy, weight), simd.sub(x, simd.splat(self.center)), sum)

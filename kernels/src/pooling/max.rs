@@ -53,12 +53,6 @@ impl WindowFold<2> for Place {
 struct AnyNan;
 
 impl Fold<1> for AnyNan {
-    fn padding(self) -> [f32; 1] {
-        [0.0]
-    }
-    fn start(self) -> f32 {
-        0.0
-    }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
         let finite = simd.min(simd.splat(f32::MAX), simd.abs(x));

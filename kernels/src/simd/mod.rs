@@ -48,6 +48,9 @@ pub use neon::Neon;
 pub use scalar::Scalar;
 pub use sse41::Sse41;
 
+/// The most lanes that a level has.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// Code over vectors, compiled once a level.
 pub trait Kernel {
     /// What it returns.
@@ -72,11 +75,27 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The first `LANES` of `from`; panics when it is shorter.
     fn load(self, from: &[f32]) -> Self::F;
     /// The first `LANES` of `from` or fewer, other lanes 0. Never reads past the slice.
-    fn load_partial(self, from: &[f32]) -> Self::F;
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> Self::F {
+        if from.len() >= Self::LANES {
+            return self.load(from);
+        }
+        let mut lanes = [0.0; MOST_LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
     /// Stores all lanes; panics when `to` is shorter.
     fn store(self, v: Self::F, to: &mut [f32]);
     /// Stores as many lanes as `to` holds. Never writes past the slice.
-    fn store_partial(self, v: Self::F, to: &mut [f32]);
+    #[inline(always)]
+    fn store_partial(self, v: Self::F, to: &mut [f32]) {
+        if to.len() >= Self::LANES {
+            return self.store(v, to);
+        }
+        let mut lanes = [0.0; MOST_LANES];
+        self.store(v, &mut lanes);
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
     /// Reads `LANES` numbers.
     ///
     /// # Safety

@@ -88,28 +88,10 @@ mod x86 {
             unsafe { _mm_loadu_ps(from.as_ptr()) }
         }
         #[inline(always)]
-        fn load_partial(self, from: &[f32]) -> Self::F {
-            if from.len() >= Self::LANES {
-                return self.load(from);
-            }
-            let mut lanes = [0.0; Self::LANES];
-            lanes[..from.len()].copy_from_slice(from);
-            self.load(&lanes)
-        }
-        #[inline(always)]
         fn store(self, v: Self::F, to: &mut [f32]) {
             let to = &mut to[..Self::LANES];
             // SAFETY: the slice holds LANES numbers.
             unsafe { _mm_storeu_ps(to.as_mut_ptr(), v) }
-        }
-        #[inline(always)]
-        fn store_partial(self, v: Self::F, to: &mut [f32]) {
-            if to.len() >= Self::LANES {
-                return self.store(v, to);
-            }
-            let mut lanes = [0.0; Self::LANES];
-            self.store(v, &mut lanes);
-            to.copy_from_slice(&lanes[..to.len()]);
         }
         #[inline(always)]
         unsafe fn load_ptr(self, from: *const f32) -> Self::F {

@@ -1,10 +1,7 @@
 //! Transposed copies between strided blocks: whole blocks of `LANES × LANES` in registers, edges one by one.
 
 use super::tile::span;
-use super::Simd;
-
-/// The most lanes of any level.
-const MOST_LANES: usize = 16;
+use super::{Simd, MOST_LANES};
 
 /// Copies the block `[rows, cols]` at `from`, rows `from_stride` apart, to `[cols, rows]` at `to`, rows `to_stride`
 /// apart.
