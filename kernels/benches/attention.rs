@@ -5,13 +5,13 @@
 //! UPBEAT_WORKERS sets how many cores work. Counted are `4·seq²·dim` operations a head forward and `10·seq²·dim` backward, half of that when causal;
 //! with a window the pairs that are seen. Decoding against a paged cache is measured in bytes of the cache, beside reading them once.
 
-use std::hint::black_box;
-use std::time::Instant;
+mod common;
 
+use std::hint::black_box;
+
+use common::{multiply_adds, numbers, read, wall_seconds};
 use upbeat_kernels::attention::{Attention, Gradients, Heads, HeadsMut, Mask, PagedCache, Saved};
-use upbeat_kernels::isa::dispatch;
-use upbeat_kernels::simd::{Kernel, Simd};
-use upbeat_kernels::{attention, AttentionShape, Element, Isa};
+use upbeat_kernels::{attention, AttentionShape, Buffer, Element, Isa};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
 const ROUNDS: usize = 7;
@@ -31,56 +31,18 @@ const CASES: [Case; 7] = [
     ((1, 4, 1024, 128), true, "a part of (1, 32, 1024, 128)"),
 ];
 
-/// Multiply-adds on registers alone: the most that a core can do.
-struct Peak {
-    rounds: usize,
-}
-
-impl Kernel for Peak {
-    type Output = (f32, f64);
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> (f32, f64) {
-        const CHAINS: usize = 10; // More than latency times units, fewer than registers.
-        let (x, y) = (simd.splat(black_box(0.999_999)), simd.splat(black_box(1e-6)));
-        let mut sums = [y; CHAINS];
-        for _ in 0..self.rounds {
-            for sum in &mut sums {
-                *sum = simd.fma(*sum, x, y);
-            }
-        }
-        let total = sums.into_iter().fold(y, |total, sum| simd.add(total, sum));
-        (simd.sum(total), (2 * CHAINS * S::LANES * self.rounds) as f64)
-    }
-}
-
-fn seconds(f: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    f();
-    start.elapsed().as_secs_f64()
-}
-
 /// GFLOP/s of multiply-adds.
 fn peak() -> f64 {
     let mut flops = 0.0;
-    let time = seconds(|| flops = black_box(dispatch(Peak { rounds: 1 << 20 })).1);
+    let time = wall_seconds(|| flops = multiply_adds(1 << 20));
     flops / time / 1e9
-}
-
-fn numbers(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    (0..len)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 9) as f32 / (1 << 22) as f32 - 1.0
-        })
-        .collect()
 }
 
 /// Both passes of a shape.
 struct Passes {
     shape: AttentionShape,
-    qkv: Vec<f32>,
-    d_out: Vec<f32>,
+    qkv: Buffer<f32>,
+    d_out: Buffer<f32>,
     out: Vec<f32>,
     lse: Vec<f32>,
     d_qkv: Vec<f32>,
@@ -141,16 +103,15 @@ struct Views {
     of: (usize, usize, usize, usize),
     mask: Mask,
     /// Queries, keys, values, outputs, log-sums, and the gradients of the first three.
-    data: [Vec<f32>; 8],
+    data: [Buffer<f32>; 8],
 }
 
 impl Views {
     fn new(of: (usize, usize, usize, usize), mask: Mask) -> Self {
         let (seq, heads, kv_heads, dim) = of;
         let (q, kv) = (seq * heads * dim, seq * kv_heads * dim);
-        let zeros = |len| vec![0.0; len];
-        let inputs = [numbers(q, 1), numbers(kv, 2), numbers(kv, 3)];
-        let [a, b, c] = inputs;
+        let zeros = Buffer::zeroed;
+        let [a, b, c] = [numbers(q, 1), numbers(kv, 2), numbers(kv, 3)];
         Self { of, mask, data: [a, b, c, zeros(q), zeros(seq * heads), zeros(q), zeros(kv), zeros(kv)] }
     }
 
@@ -207,11 +168,11 @@ const DECODES: [(usize, usize, usize, usize, usize); 3] =
 /// A paged cache and queries.
 struct Decode {
     of: (usize, usize, usize, usize, usize),
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Buffer<f32>,
+    values: Buffer<f32>,
     table: Vec<u32>,
     lengths: Vec<usize>,
-    q: Vec<f32>,
+    q: Buffer<f32>,
     out: Vec<f32>,
 }
 
@@ -256,7 +217,7 @@ impl Decode {
         let mut sums = vec![0.0; self.keys.len().div_ceil(CHUNK)];
         upbeat::par::chunks_mut(&mut sums, 1, |index, sum| {
             let at = index * CHUNK..self.keys.len().min((index + 1) * CHUNK);
-            sum[0] = dispatch(Read(&self.keys[at.clone()])) + dispatch(Read(&self.values[at]));
+            sum[0] = read(&self.keys[at.clone()]) + read(&self.values[at]);
         });
         sums.iter().sum()
     }
@@ -285,24 +246,6 @@ impl Decode {
     }
 }
 
-/// A sum of everything, in eight chains.
-struct Read<'a>(&'a [f32]);
-
-impl Kernel for Read<'_> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
-        let mut sums = [simd.splat(0.0); 8];
-        for part in self.0.chunks_exact(8 * S::LANES) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = simd.add(*sum, simd.load(&part[i * S::LANES..]));
-            }
-        }
-        let total = sums.into_iter().fold(simd.splat(0.0), |total, sum| simd.add(total, sum));
-        simd.sum(total)
-    }
-}
-
 fn measure_views(workers: usize, wanted: impl Fn(&str) -> bool) {
     for (of, mask, pairs) in GROUPED {
         let name = format!("{of:?} grouped {mask:?}");
@@ -314,7 +257,7 @@ fn measure_views(workers: usize, wanted: impl Fn(&str) -> bool) {
         for _ in 0..ROUNDS {
             limit = (peak() * workers as f64).max(limit);
             times = [false, true]
-                .map(|backward| seconds(|| views.run(backward)).min(times[usize::from(backward)]));
+                .map(|backward| wall_seconds(|| views.run(backward)).min(times[usize::from(backward)]));
         }
         views.check();
         let flops = pairs * (of.1 * of.3) as f64;
@@ -333,8 +276,8 @@ fn measure_views(workers: usize, wanted: impl Fn(&str) -> bool) {
         let mut decode = Decode::new(of);
         let (mut read, mut time) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..ROUNDS {
-            read = seconds(|| _ = black_box(decode.read())).min(read);
-            time = seconds(|| decode.run()).min(time);
+            read = wall_seconds(|| _ = black_box(decode.read())).min(read);
+            time = wall_seconds(|| decode.run()).min(time);
         }
         decode.check();
         let bytes = 8.0 * decode.keys.len() as f64 / 1e9;
@@ -385,8 +328,8 @@ fn main() {
         let (mut forward, mut backward, mut limit) = (f64::INFINITY, f64::INFINITY, 0.0);
         for _ in 0..ROUNDS {
             limit = (peak() * workers as f64).max(limit);
-            forward = seconds(|| passes.forward()).min(forward);
-            backward = seconds(|| passes.backward()).min(backward);
+            forward = wall_seconds(|| passes.forward()).min(forward);
+            backward = wall_seconds(|| passes.backward()).min(backward);
         }
         let [forward, backward] =
             [4.0 * dim as f64 * pairs / forward / 1e9, 10.0 * dim as f64 * pairs / backward / 1e9];

@@ -5,16 +5,16 @@
 //! each kernel runs once. Answers are checked either way: convolutions against f64 sums of sampled elements, the others
 //! against their twins. One worker is measured by its thread's time, two by the clock.
 
-use std::hint::black_box;
-use std::time::Instant;
+mod common;
 
+use std::hint::black_box;
+
+use common::{multiply_adds, numbers, thread_seconds, wall_seconds};
 use upbeat::Runtime;
 use upbeat_kernels::conv::{self, Conv2d, ConvEpilogue, LearnedNorm};
 use upbeat_kernels::dropout::{self, Dropout};
-use upbeat_kernels::isa::dispatch;
 use upbeat_kernels::norm::{batch_norm_backward, batch_norm_eval, batch_norm_forward, BatchNorm};
 use upbeat_kernels::pooling::{self, Divisor, Pool2d};
-use upbeat_kernels::simd::{Kernel, Simd};
 use upbeat_kernels::{twin, Buffer, Isa, Write};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
@@ -50,56 +50,6 @@ const LAYERS: [(&str, Conv2d); 11] = [
     ("3x3 depthwise 128 of 56", layer((128, 128), 128, 56, 3, 1)),
     ("3x3 s2 depthwise 128 of 56", layer((128, 128), 128, 56, 3, 2)),
 ];
-
-/// Multiply-adds on registers alone: the most that a core can do.
-struct Peak {
-    rounds: usize,
-}
-
-impl Kernel for Peak {
-    type Output = (f32, f64);
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> (f32, f64) {
-        const CHAINS: usize = 10; // More than latency times units, fewer than registers.
-        let (x, y) = (simd.splat(black_box(0.999_999)), simd.splat(black_box(1e-6)));
-        let mut sums = [y; CHAINS];
-        for _ in 0..self.rounds {
-            for sum in &mut sums {
-                *sum = simd.fma(*sum, x, y);
-            }
-        }
-        let mut total = y;
-        for sum in sums {
-            total = simd.add(total, sum);
-        }
-        (simd.sum(total), (2 * CHAINS * S::LANES * self.rounds) as f64)
-    }
-}
-
-/// Time that this thread spent on `f`, in seconds: other processes' turns do not count.
-#[allow(unsafe_code)]
-fn seconds(f: impl FnOnce()) -> f64 {
-    fn now() -> f64 {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the clock exists on Unix and writes one `timespec`.
-        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-        assert!(failed == 0, "the thread's clock: {}", std::io::Error::last_os_error());
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    }
-    let start = now();
-    f();
-    now() - start
-}
-
-fn numbers(len: usize, seed: u32) -> Buffer<f32> {
-    let mut state = seed;
-    let mut numbers = Buffer::unspecified(len);
-    numbers.fill_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 9) as f32 / (1 << 22) as f32 - 1.0
-    });
-    numbers
-}
 
 /// A layer, its operands and results.
 struct Layer {
@@ -237,15 +187,13 @@ impl Layer {
         let mut take = |which: usize, rate: f64| best[which] = best[which].max(rate / 1e9);
         for _ in 0..ROUNDS {
             let mut work = 0.0;
-            let time = seconds(|| work = black_box(dispatch(Peak { rounds: 200_000 })).1);
+            let time = thread_seconds(|| work = multiply_adds(200_000));
             take(0, work / time);
-            take(1, flops / one.install(|_| seconds(|| self.forward())));
-            take(2, flops / seconds(|| self.peers()));
-            let start = Instant::now();
-            two.install(|_| self.forward());
-            take(3, flops / start.elapsed().as_secs_f64());
-            take(4, flops / one.install(|_| seconds(|| self.backward_input())));
-            take(5, flops / one.install(|_| seconds(|| self.backward_weight())));
+            take(1, flops / one.install(|_| thread_seconds(|| self.forward())));
+            take(2, flops / thread_seconds(|| self.peers()));
+            take(3, flops / two.install(|_| wall_seconds(|| self.forward())));
+            take(4, flops / one.install(|_| thread_seconds(|| self.backward_input())));
+            take(5, flops / one.install(|_| thread_seconds(|| self.backward_weight())));
         }
         let [peak, ours, peers, pair, input, weight] = best;
         let [share, by_input, by_weight] = [ours, input, weight].map(|rate| 100.0 * rate / peak);
@@ -380,8 +328,8 @@ impl Planes {
             let from = vec![1u8; bytes as usize / 2];
             let (mut to, mut ours, mut copy) = (from.clone(), f64::MAX, f64::MAX);
             for _ in 0..ROUNDS {
-                ours = ours.min(one.install(|_| seconds(|| assert!(self.run(which).is_some()))));
-                copy = copy.min(seconds(|| black_box(&mut to).copy_from_slice(&from)));
+                ours = ours.min(one.install(|_| thread_seconds(|| assert!(self.run(which).is_some()))));
+                copy = copy.min(thread_seconds(|| black_box(&mut to).copy_from_slice(&from)));
             }
             let [ours, copy] = [ours, copy].map(|time| bytes / time / 1e9);
             println!("{name:28} {ours:8.1} {copy:8.1} {:6.2}", ours / copy);

@@ -4,8 +4,9 @@
 //! runs it) each kernel runs once. Answers are checked against the f64 twin either way. The copy runs on one thread:
 //! set `UPBEAT_WORKERS=1` to compare like with like. Bytes are those that must move: each operand once.
 
-use std::time::Instant;
+mod common;
 
+use common::wall_seconds;
 use upbeat_kernels::{AdamW, Element, RopeShape, ShapeError, Write};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
@@ -166,12 +167,6 @@ fn check(case: &Case) {
     }
 }
 
-fn seconds(f: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    f();
-    start.elapsed().as_secs_f64()
-}
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let measure = arguments.iter().any(|a| a == "--bench");
@@ -192,8 +187,8 @@ fn main() {
             let mut to = from.clone();
             let (mut ours, mut copy) = (f64::MAX, f64::MAX);
             for _ in 0..ROUNDS {
-                ours = ours.min(seconds(|| (case.fast)(&mut operands).expect("the shapes fit")));
-                copy = copy.min(seconds(|| std::hint::black_box(&mut to).copy_from_slice(&from)));
+                ours = ours.min(wall_seconds(|| (case.fast)(&mut operands).expect("the shapes fit")));
+                copy = copy.min(wall_seconds(|| std::hint::black_box(&mut to).copy_from_slice(&from)));
             }
             let shape = format!("{rows}x{cols}");
             let [ours, copy] = [ours, copy].map(|s| bytes / s / 1e9);

@@ -4,8 +4,9 @@
 //! runs it) answers are checked and nothing is measured. GB/s are those that single steps must move: each field read and
 //! written once a step. A blocked run moves fewer, so its figure may lie above the copy's. The copy runs on one thread.
 
-use std::time::Instant;
+mod common;
 
+use common::wall_seconds;
 use upbeat_kernels::flow::{gray_scott, heat, mass, FlowError, GrayScott, Heat};
 use upbeat_kernels::pool::Buffer;
 use upbeat_kernels::twin;
@@ -56,12 +57,6 @@ fn check() {
     assert!(plate.iter().zip(u).all(|(&fast, &mut exact)| (f64::from(fast) - exact).abs() < 1e-5));
 }
 
-fn seconds(f: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    f();
-    start.elapsed().as_secs_f64()
-}
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str| {
@@ -90,14 +85,15 @@ fn main() {
         let mut best = [f64::MAX; 5];
         for _ in 0..ROUNDS {
             let times = [
-                seconds(|| (0..single).for_each(|_| both(n, 1, &mut fields).expect("the grid fits")))
+                wall_seconds(|| (0..single).for_each(|_| both(n, 1, &mut fields).expect("the grid fits")))
                     / single as f64,
-                seconds(|| both(n, many, &mut fields).expect("the grid fits")) / many as f64,
-                seconds(|| {
+                wall_seconds(|| both(n, many, &mut fields).expect("the grid fits")) / many as f64,
+                wall_seconds(|| {
                     (0..single).for_each(|_| heat(&PLATE, [n, n], 1, &mut plate[0]).expect("the grid fits"))
                 }) / single as f64,
-                seconds(|| heat(&PLATE, [n, n], many, &mut plate[0]).expect("the grid fits")) / many as f64,
-                seconds(|| std::hint::black_box(&mut to).copy_from_slice(&from)),
+                wall_seconds(|| heat(&PLATE, [n, n], many, &mut plate[0]).expect("the grid fits"))
+                    / many as f64,
+                wall_seconds(|| std::hint::black_box(&mut to).copy_from_slice(&from)),
             ];
             best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
         }

@@ -3,12 +3,11 @@
 //! `cargo bench -p upbeat-kernels --bench gemm [-- FILTER]` measures; without `--bench` (as `cargo test --benches` runs
 //! it) each product is computed once. Answers are checked against f64 on sampled elements either way.
 
-use std::hint::black_box;
-use std::time::Instant;
+mod common;
+
+use common::{multiply_adds, numbers, read, thread_seconds, wall_seconds};
 use upbeat::Runtime;
 use upbeat_kernels::gemm::{gemm, gemm_packed, GemmPacked, PackedB};
-use upbeat_kernels::isa::dispatch;
-use upbeat_kernels::simd::{Kernel, Simd};
 use upbeat_kernels::twin::activation::gelu;
 use upbeat_kernels::{Activation, Buffer, Epilogue, Gemm, Isa, Mat, MatMut, Write};
 
@@ -71,77 +70,6 @@ fn cases() -> Vec<Case> {
         cases.push((shape, nt, How::Gelu, "linear and GELU"));
     }
     cases
-}
-
-/// Multiply-adds on registers alone: the most that a core can do.
-struct Peak {
-    rounds: usize,
-}
-
-impl Kernel for Peak {
-    type Output = (f32, f64);
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> (f32, f64) {
-        const CHAINS: usize = 10; // More than latency times units, fewer than registers.
-        let (x, y) = (simd.splat(black_box(0.999_999)), simd.splat(black_box(1e-6)));
-        let mut sums = [y; CHAINS];
-        for _ in 0..self.rounds {
-            for sum in &mut sums {
-                *sum = simd.fma(*sum, x, y);
-            }
-        }
-        let mut total = y;
-        for sum in sums {
-            total = simd.add(total, sum);
-        }
-        (simd.sum(total), (2 * CHAINS * S::LANES * self.rounds) as f64)
-    }
-}
-
-/// Sums of a slice: the rate at which one core reads it.
-struct Read<'a>(&'a [f32]);
-
-impl Kernel for Read<'_> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
-        let mut sums = [simd.splat(0.0); 8];
-        for x in self.0.chunks_exact(8 * S::LANES) {
-            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(S::LANES)) {
-                *sum = simd.add(*sum, simd.load(x));
-            }
-        }
-        let mut total = sums[0];
-        for sum in &sums[1..] {
-            total = simd.add(total, *sum);
-        }
-        simd.sum(total)
-    }
-}
-
-/// Time that this thread spent on `f`, in seconds: other processes' turns do not count.
-#[allow(unsafe_code)]
-fn seconds(f: impl FnOnce()) -> f64 {
-    fn now() -> f64 {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the clock exists on Unix and writes one `timespec`.
-        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-        assert!(failed == 0, "the thread's clock: {}", std::io::Error::last_os_error());
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    }
-    let start = now();
-    f();
-    now() - start
-}
-
-fn numbers(len: usize, seed: u32) -> Buffer<f32> {
-    let mut state = seed;
-    let mut numbers = Buffer::unspecified(len);
-    numbers.fill_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 9) as f32 / (1 << 22) as f32 - 1.0
-    });
-    numbers
 }
 
 /// One product, ours and the peer's.
@@ -248,24 +176,20 @@ fn measure(product: &mut Product, one: &Runtime, two: &Runtime) -> Rates {
     let mut best = Rates::default();
     for _ in 0..ROUNDS {
         let mut work = 0.0;
-        let time = seconds(|| work = black_box(dispatch(Peak { rounds: 1_000_000 })).1);
+        let time = thread_seconds(|| work = multiply_adds(1_000_000));
         best.peak = best.peak.max(work / time / 1e9);
         let reads = (1usize << 23).div_ceil(product.b.len());
-        let time = seconds(|| {
+        let time = thread_seconds(|| {
             (0..reads).for_each(|_| {
-                black_box(dispatch(Read(&product.b)));
+                read(&product.b);
             })
         });
         best.read = best.read.max((size_of_val(&product.b[..]) * reads) as f64 / time / 1e9);
-        let time = one.install(|_| seconds(|| (0..repeats).for_each(|_| product.ours())));
+        let time = one.install(|_| thread_seconds(|| (0..repeats).for_each(|_| product.ours())));
         best.ours = best.ours.max(rate(time));
-        let time = seconds(|| (0..repeats).for_each(|_| product.peers()));
+        let time = thread_seconds(|| (0..repeats).for_each(|_| product.peers()));
         best.peers = best.peers.max(rate(time));
-        let time = two.install(|_| {
-            let start = Instant::now();
-            (0..repeats).for_each(|_| product.ours());
-            start.elapsed().as_secs_f64()
-        });
+        let time = two.install(|_| wall_seconds(|| (0..repeats).for_each(|_| product.ours())));
         best.pair = best.pair.max(rate(time));
     }
     best
