@@ -12,6 +12,15 @@ use serde_json::Value;
 const FIELDS: [&str; 10] =
     ["bench", "work", "unit", "value", "limit", "peer", "peer_value", "ratio", "goal", "met"];
 
+/// Fails unless `record` has every field, none besides, and is of `bench`.
+#[track_caller]
+fn complete(record: &Value, bench: &str) {
+    let object = record.as_object().unwrap();
+    assert_eq!(object.keys().count(), FIELDS.len(), "{record}");
+    assert!(FIELDS.iter().all(|field| object.contains_key(*field)), "{record}");
+    assert_eq!(record["bench"], bench);
+}
+
 /// The objects of standard output, one a line.
 fn records(output: &std::process::Output) -> Vec<Value> {
     assert!(output.status.success(), "{}", stderr(output));
@@ -34,10 +43,7 @@ fn every_row_of_the_scheduler_is_measured_and_its_lines_can_be_read() {
     let records = records(&output);
     assert!(records.len() > 30, "{} rows", records.len());
     for record in &records {
-        let object = record.as_object().unwrap();
-        assert_eq!(object.keys().count(), FIELDS.len(), "{record}");
-        assert!(FIELDS.iter().all(|field| object.contains_key(*field)), "{record}");
-        assert_eq!(record["bench"], "scheduler");
+        complete(record, "scheduler");
         assert!(record["value"].is_f64() && record["goal"].is_f64(), "{record}");
         // With a peer there is a ratio to it, but of differences; without one there is none.
         let (value, peer) = (record["value"].as_f64().unwrap(), record["peer_value"].as_f64());
@@ -56,10 +62,7 @@ fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
     let records = records(&output);
     assert!(records.len() > 30, "{} rows", records.len());
     for record in &records {
-        let object = record.as_object().unwrap();
-        assert_eq!(object.keys().count(), FIELDS.len(), "{record}");
-        assert!(FIELDS.iter().all(|field| object.contains_key(*field)), "{record}");
-        assert_eq!(record["bench"], "kernels");
+        complete(record, "kernels");
         assert!(
             record["value"].as_f64().unwrap() > 0.0 && record["limit"].as_f64().unwrap() > 0.0,
             "{record}"

@@ -1,7 +1,7 @@
 //! The kernels' rows: rate, the machine's limit and allocations, on one worker and on two.
 
 use upbeat_kernel_benches::case::{Goal, Sizes};
-use upbeat_kernel_benches::cases::{Make, GROUPS};
+use upbeat_kernel_benches::cases::GROUPS;
 use upbeat_kernel_benches::measure::{measure, Machine, Outcome};
 use upbeat_kernel_benches::report;
 
@@ -15,7 +15,7 @@ use crate::output::Output;
 pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure> {
     let groups: Vec<_> = match args.groups.is_empty() {
         true => GROUPS.to_vec(),
-        false => args.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?,
+        false => args.groups.iter().map(|name| super::group(&GROUPS, name)).collect::<Result<_, _>>()?,
     };
     if !(1..=10_000).contains(&args.rounds) {
         return Err(Failure::Input("--rounds must be between 1 and 10000".into()));
@@ -47,12 +47,6 @@ pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure
         }
     }
     Ok(())
-}
-
-fn group(name: &str) -> Result<(&'static str, &'static str, Make), Failure> {
-    let known = || GROUPS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
-    let found = GROUPS.iter().find(|(group, ..)| *group == name);
-    found.copied().ok_or_else(|| Failure::Input(format!("there is no group {name}; there are {}", known())))
 }
 
 /// As every bench says it. A goal that is a share of the limit becomes a value.

@@ -39,3 +39,15 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
         }
     }
 }
+
+/// The group `name` of `groups`: name, what it measures, and how its cases are made.
+fn group<M: Copy>(
+    groups: &[(&'static str, &'static str, M)],
+    name: &str,
+) -> Result<(&'static str, &'static str, M), Failure> {
+    let found = groups.iter().find(|(group, ..)| *group == name);
+    found.copied().ok_or_else(|| {
+        let known: Vec<_> = groups.iter().map(|(name, ..)| *name).collect();
+        Failure::Input(format!("there is no group {name}; there are {}", known.join(", ")))
+    })
+}

@@ -20,7 +20,7 @@ use crate::output::Output;
 pub(super) fn run(args: &SchedulerArgs, output: &mut Output) -> Result<(), Failure> {
     let groups: Vec<_> = match args.groups.is_empty() {
         true => GROUPS.to_vec(),
-        false => args.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?,
+        false => args.groups.iter().map(|name| super::group(&GROUPS, name)).collect::<Result<_, _>>()?,
     };
     if !(0.0..=3600.0).contains(&args.seconds) {
         return Err(Failure::Input("--seconds must be between 0 and 3600".into()));
@@ -56,12 +56,6 @@ pub(super) fn run(args: &SchedulerArgs, output: &mut Output) -> Result<(), Failu
         }
     }
     Ok(())
-}
-
-fn group(name: &str) -> Result<(&'static str, &'static str, upbeat_benches::rows::Make), Failure> {
-    let known = || GROUPS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
-    let found = GROUPS.iter().find(|(group, ..)| *group == name);
-    found.copied().ok_or_else(|| Failure::Input(format!("there is no group {name}; there are {}", known())))
 }
 
 /// As every bench says it. A goal that is a share of the sequential time becomes a value.
