@@ -205,4 +205,8 @@ fn the_machine_is_told_to_people_and_programs() {
     assert_eq!(json["workers"]["reason"], "UPBEAT_WORKERS asks for it");
     assert_eq!(json["instruction_set"]["chosen"], "scalar");
     assert!(json["cpus"].as_array().is_some_and(|c| !c.is_empty()));
+    // Tests of the workspace run the kernels with 16 lanes too: this package's dependencies ask for it.
+    let sets = json["instruction_sets"].as_array().unwrap();
+    let supported = |name| sets.iter().find(|set| set["name"] == name).map(|set| &set["supported"]);
+    assert_eq!(supported("emulated512"), supported("avx2"));
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::simd::{Avx2, Avx512, Double, Kernel, Neon, Scalar, Sse41};
+use crate::simd::{Avx2, Avx512, Emulated512, Kernel, Neon, Scalar, Sse41};
 
 /// An instruction-set level that the kernels are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +19,19 @@ pub enum Isa {
     /// AVX-512F, 16 lanes.
     Avx512,
     /// The 16 lanes of AVX-512 as pairs of AVX2's: tests what is written for AVX-512 on machines that lack it. Computes the same bits.
+    /// Compiled in with the feature `emulated512`.
     Emulated512,
 }
 
-/// An `UPBEAT_ISA` that names no level, or one that this machine lacks.
+/// An `UPBEAT_ISA` that names no level, or one that this machine or program lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IsaError {
     /// Not a known name.
     Unknown(String),
     /// Known, but the machine or its operating system does not support it.
     Unsupported(Isa),
+    /// Known, but left out of this program.
+    NotCompiled(Isa),
 }
 
 impl fmt::Display for IsaError {
@@ -38,6 +41,10 @@ impl fmt::Display for IsaError {
                 write!(f, "UPBEAT_ISA={name} is not one of {}", Isa::ALL.map(Isa::name).join(", "))
             }
             Self::Unsupported(isa) => write!(f, "UPBEAT_ISA={} is not supported by this machine", isa.name()),
+            Self::NotCompiled(isa) => {
+                let name = isa.name();
+                write!(f, "UPBEAT_ISA={name} needs upbeat-kernels compiled with the feature {name}")
+            }
         }
     }
 }
@@ -65,7 +72,7 @@ impl Isa {
         match self {
             Isa::Scalar => true,
             // The levels below are active only after their detection succeeded, so the tokens exist.
-            Isa::Emulated512 => Double::detect().is_some(),
+            Isa::Emulated512 => Emulated512::detect().is_some(),
             Isa::Sse41 => Sse41::detect().is_some(),
             Isa::Neon => Neon::detect().is_some(),
             Isa::Avx2 => Avx2::detect().is_some(),
@@ -84,17 +91,17 @@ impl Isa {
     /// The level that `UPBEAT_ISA` asks for, or the best one when it is unset or empty.
     ///
     /// # Errors
-    /// When it names no level, or one that this machine or its operating system lacks.
+    /// When it names no level, or one that this machine, its operating system or this program lacks.
     pub fn from_env() -> Result<Isa, IsaError> {
         let Some(name) = std::env::var_os("UPBEAT_ISA").filter(|v| !v.is_empty()) else {
             return Ok(Isa::detect());
         };
         let name = name.to_string_lossy().to_ascii_lowercase();
         let isa = Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or(IsaError::Unknown(name))?;
-        if isa.is_supported() {
-            Ok(isa)
-        } else {
-            Err(IsaError::Unsupported(isa))
+        match isa {
+            _ if isa.is_supported() => Ok(isa),
+            Isa::Emulated512 if cfg!(not(feature = "emulated512")) => Err(IsaError::NotCompiled(isa)),
+            _ => Err(IsaError::Unsupported(isa)),
         }
     }
 
@@ -110,12 +117,12 @@ impl Isa {
 
 /// Runs `kernel` with the vectors of the active level.
 #[inline]
-#[allow(unreachable_code)] // A level that this architecture lacks has no value.
+#[allow(unreachable_code)] // An absent level has no value.
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match Isa::active() {
         Isa::Scalar => kernel.run(Scalar),
         // The levels below are active only after their detection succeeded, so the tokens exist.
-        Isa::Emulated512 => Double::detect().expect("AVX2 was detected").run(kernel),
+        Isa::Emulated512 => Emulated512::detect().expect("AVX2 was detected").run(kernel),
         Isa::Sse41 => Sse41::detect().expect("SSE4.1 was detected").run(kernel),
         Isa::Neon => Neon::detect().expect("NEON was detected").run(kernel),
         Isa::Avx2 => Avx2::detect().expect("AVX2 was detected").run(kernel),

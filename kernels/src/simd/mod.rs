@@ -4,11 +4,11 @@
 //! may run. Code that uses vectors is a [`Kernel`]; the token's `run` compiles it with the level's instructions
 //! enabled, which works only when everything in it is `#[inline(always)]`.
 
-/// The type of a level that this architecture lacks.
+/// The type of a level that this architecture lacks, or that is not compiled in.
 #[allow(unused_macros, unused_imports)]
 macro_rules! absent_level {
     ($level:ident) => {
-        /// A level that this architecture lacks; no value of it exists.
+        /// A level that is absent here; no value of it exists.
         #[derive(Clone, Copy, Debug)]
         pub enum $level {}
 
@@ -29,6 +29,7 @@ use absent_level;
 
 mod avx2;
 mod avx512;
+#[cfg(feature = "emulated512")]
 mod double;
 pub mod micro;
 mod neon;
@@ -43,7 +44,14 @@ pub(crate) mod window;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
+#[cfg(feature = "emulated512")]
 pub use double::Double;
+/// AVX-512's lanes as pairs of AVX2's, with the feature `emulated512`.
+#[cfg(feature = "emulated512")]
+pub type Emulated512 = Double<Avx2>;
+#[cfg(not(feature = "emulated512"))]
+absent_level!(Emulated512);
+
 pub use neon::Neon;
 pub use scalar::Scalar;
 pub use sse41::Sse41;
