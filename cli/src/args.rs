@@ -14,7 +14,7 @@ pub(crate) struct Command {
 
 const AFTER_HELP: &str = "\
 Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
-avx512, emulated512).
+avx512, emulated512), UPBEAT_TUNING the file of block sizes (or off).
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     Info(InfoArgs),
     /// Measure; without a name, list what can be measured
     Bench(BenchArgs),
+    /// Search for the block sizes with which products run fastest on this machine, and save them
+    Tune(TuneArgs),
 }
 
 /// Options that shape a training are `None` when not given, so that `--resume` can tell a wish from a default.
@@ -168,6 +170,22 @@ pub(crate) struct InfoArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// Where the sizes are saved [default: upbeat/tuning in the user's folder for caches, where every process finds them]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Workers [default: what UPBEAT_WORKERS or the system says]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Times that each product runs with each sizes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Search and show, but save nothing
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

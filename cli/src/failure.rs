@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use upbeat_kernels::tuning::TuningError;
 use upbeat_nn::checkpoint::CheckpointError;
 use upbeat_nn::data::DataError;
 use upbeat_nn::generation::GenerationError;
@@ -54,6 +55,12 @@ impl From<TrainError> for Failure {
             TrainError::NotFinite { .. } | TrainError::Model(_) => Self::Work(error.to_string()),
             _ => Self::Input(error.to_string()),
         }
+    }
+}
+
+impl From<TuningError> for Failure {
+    fn from(error: TuningError) -> Self {
+        Self::Input(error.to_string())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use upbeat_kernels::Isa;
 use upbeat_nn::data::Tokenizer;
 use upbeat_nn::generation::generate;
 use upbeat_nn::sampling::Sampler;
@@ -11,7 +10,7 @@ use upbeat_nn::train::load_model;
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::machine::runtime;
+use crate::machine::{instruction_set, runtime};
 use crate::output::{complain, Output};
 use crate::train::{Float, CHECKPOINTS};
 
@@ -27,7 +26,7 @@ fn checkpoint_folder(given: &Path) -> PathBuf {
 
 /// Runs the command.
 pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failure> {
-    Isa::from_env()?;
+    instruction_set()?;
     let mut sampler = Sampler::new(args.temperature, args.top_p, args.seed)?;
     let runtime = runtime(args.workers)?;
     let folder = checkpoint_folder(&args.checkpoint);

@@ -4,12 +4,14 @@ use std::fmt::Write;
 
 use serde_json::{json, Value};
 use upbeat::topology::{machine, Machine};
+use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
 
 use crate::args::InfoArgs;
 use crate::failure::Failure;
 use crate::machine::runtime;
 use crate::output::Output;
+use crate::tune::sizes;
 
 /// Why the number of workers is what it is.
 fn workers_reason() -> &'static str {
@@ -36,7 +38,19 @@ fn distinct(values: impl Iterator<Item = usize>) -> usize {
     values.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-fn as_json(machine: &Machine, workers: usize, isa: Isa) -> Value {
+/// Where the kernels' block sizes come from.
+fn tuning_reason(source: &Source) -> String {
+    match source {
+        Source::Caches if std::env::var_os("UPBEAT_TUNING").is_some_and(|v| !v.is_empty()) => {
+            "the caches suggest them, and UPBEAT_TUNING asks for that".into()
+        }
+        Source::Caches => "the caches suggest them; upbeat tune refines them".into(),
+        Source::Saved(path) => format!("saved in {}", path.display()),
+        Source::Ignored(_, error) => format!("the caches suggest them, as {error}"),
+    }
+}
+
+fn as_json(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuning, Source)) -> Value {
     let cpus: Vec<Value> = machine
         .cpus
         .iter()
@@ -57,11 +71,18 @@ fn as_json(machine: &Machine, workers: usize, isa: Isa) -> Value {
         "numa_nodes": machine.nodes,
         "instruction_sets": sets,
         "instruction_set": {"chosen": isa.name(), "reason": isa_reason(isa)},
+        "tuning": {
+            "private_bytes": tuning.private_bytes,
+            "shared_bytes": tuning.shared_bytes,
+            "task_work": tuning.task_work,
+            "tasks": tuning.tasks,
+            "reason": tuning_reason(source),
+        },
         "workers": {"chosen": workers, "reason": workers_reason()},
     })
 }
 
-fn as_text(machine: &Machine, workers: usize, isa: Isa) -> String {
+fn as_text(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuning, Source)) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<18} {value}");
@@ -88,6 +109,7 @@ fn as_text(machine: &Machine, workers: usize, isa: Isa) -> String {
         .collect();
     row("instruction sets", sets.join(", "));
     row("kernels use", format!("{}: {}", isa.name(), isa_reason(isa)));
+    row("block sizes", format!("{}: {}", sizes(tuning), tuning_reason(source)));
     row("workers", format!("{workers}: {}", workers_reason()));
     text
 }
@@ -95,12 +117,13 @@ fn as_text(machine: &Machine, workers: usize, isa: Isa) -> String {
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs, output: &mut Output) -> Result<(), Failure> {
     let isa = Isa::from_env()?;
+    let tuning = Tuning::from_env()?;
     let workers = runtime(None)?.num_workers();
     let machine = machine();
     if args.json {
-        output.line(as_json(&machine, workers, isa));
+        output.line(as_json(&machine, workers, isa, &tuning));
     } else {
-        output.text(as_text(&machine, workers, isa));
+        output.text(as_text(&machine, workers, isa, &tuning));
     }
     Ok(())
 }

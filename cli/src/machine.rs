@@ -1,6 +1,8 @@
-//! The runtime that commands compute on.
+//! What commands compute on: the runtime, and the kernels' instruction set and block sizes.
 
 use upbeat::Runtime;
+use upbeat_kernels::tuning::Tuning;
+use upbeat_kernels::Isa;
 
 use crate::failure::Failure;
 
@@ -15,4 +17,14 @@ pub(crate) fn runtime(workers: Option<usize>) -> Result<Runtime, Failure> {
         Some(workers) => Ok(builder.workers(workers).build()?),
         None => Ok(builder.build()?),
     }
+}
+
+/// The instruction set that the kernels use, after everything that the environment tells them was found to make sense.
+///
+/// # Errors
+/// Garbage in `UPBEAT_ISA` or `UPBEAT_TUNING`.
+pub(crate) fn instruction_set() -> Result<Isa, Failure> {
+    let isa = Isa::from_env()?;
+    Tuning::from_env()?;
+    Ok(isa)
 }

@@ -9,8 +9,10 @@ mod info;
 mod interrupt;
 mod machine;
 mod output;
+mod progress;
 mod report;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -41,7 +43,7 @@ fn run(output: &mut Output) -> Result<(), Failure> {
         }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             return Err(Failure::Input(
-                "what to do is missing: train, generate, info or bench (see upbeat --help)".into(),
+                "what to do is missing: train, generate, info, bench or tune (see upbeat --help)".into(),
             ));
         }
         Err(error) => return Err(Failure::Input(sentence(&error))),
@@ -51,6 +53,7 @@ fn run(output: &mut Output) -> Result<(), Failure> {
         Verb::Generate(args) => generate::run(&args, output),
         Verb::Info(args) => info::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),
+        Verb::Tune(args) => tune::run(&args, output),
     }
 }
 

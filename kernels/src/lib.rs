@@ -39,6 +39,7 @@ pub mod rope;
 #[allow(unsafe_code)]
 pub mod simd;
 pub mod softmax;
+pub mod tuning;
 pub mod twin;
 pub mod view;
 

@@ -5,11 +5,12 @@ use upbeat_kernel_benches::cases::GROUPS;
 use upbeat_kernel_benches::measure::{measure, Machine, Outcome};
 use upbeat_kernel_benches::report;
 
-use super::progress::Progress;
 use super::record::Record;
 use crate::args::KernelsArgs;
 use crate::failure::Failure;
+use crate::machine::instruction_set;
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// Runs the bench.
 pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure> {
@@ -20,6 +21,7 @@ pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure
     if !(1..=10_000).contains(&args.rounds) {
         return Err(Failure::Input("--rounds must be between 1 and 10000".into()));
     }
+    instruction_set()?;
     let machine = Machine::new()?;
     let progress = Progress::new();
     if !args.json {

@@ -2,7 +2,6 @@
 //! printed.
 
 mod kernels;
-mod progress;
 mod record;
 mod scaling;
 mod scheduler;

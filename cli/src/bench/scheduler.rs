@@ -10,11 +10,11 @@ use upbeat_benches::report;
 use upbeat_benches::rounds::{measure, Effort};
 use upbeat_benches::rows::{Bench, Goal, Item, GROUPS};
 
-use super::progress::Progress;
 use super::record::Record;
 use crate::args::SchedulerArgs;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// Runs the bench.
 pub(super) fn run(args: &SchedulerArgs, output: &mut Output) -> Result<(), Failure> {

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use upbeat::Runtime;
 use upbeat_kernel_benches::limits::{Bound, Limits};
-use upbeat_kernels::{Element, Isa};
+use upbeat_kernels::Element;
 use upbeat_nn::random::Random;
 use upbeat_nn::{AdamWConfig, AdamWOptimizer, Config, Gradients, ModelError, Transformer};
 
 use super::record::Record;
 use crate::args::{Precision, TrainGptArgs};
 use crate::failure::Failure;
-use crate::machine::runtime;
+use crate::machine::{instruction_set, runtime};
 use crate::output::Output;
 
 const LEARNING_RATE: f64 = 1e-3;
@@ -111,7 +111,7 @@ impl<E: Element> Training<E> {
 
 /// Runs the bench.
 pub(super) fn run(args: &TrainGptArgs, output: &mut Output) -> Result<(), Failure> {
-    Isa::from_env()?;
+    instruction_set()?;
     let most = 1 << 16;
     if args.batch == 0 || args.batch > most || args.steps == 0 || args.steps > most {
         return Err(Failure::Input(format!("--batch and --steps must be between 1 and {most}")));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use upbeat::Runtime;
-use upbeat_kernels::{pool, Isa};
+use upbeat_kernels::pool;
 use upbeat_nn::checkpoint::Store;
 use upbeat_nn::data::Tokenizer;
 use upbeat_nn::generation::generate;
@@ -20,7 +20,7 @@ use upbeat_nn::train::{Checkpoint, Trainer};
 use crate::args::TrainArgs;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::machine::runtime;
+use crate::machine::{instruction_set, runtime};
 use crate::output::Output;
 use crate::report::summary::{Facts, Summary};
 use crate::report::{svg, trace};
@@ -59,7 +59,7 @@ impl Pace {
 
 /// Runs the command.
 pub(crate) fn run(args: &TrainArgs, output: &mut Output) -> Result<(), Failure> {
-    let isa = Isa::from_env()?;
+    let isa = instruction_set()?;
     let runtime = runtime(args.workers)?;
     let source = plan::read_source(args)?;
     let folder = args.out.join(CHECKPOINTS);

@@ -12,19 +12,16 @@ use std::ops::Range;
 
 use super::axis::{Axis, Strip};
 use crate::element::Write;
-use crate::gemm::{block_of_k, Caches};
+use crate::gemm::block_of_k;
 use crate::grid::Tile;
 use crate::pool::Buffer;
 use crate::simd::micro::{multiply, tile_cols, tile_rows};
 use crate::simd::pack::copy_panel;
 use crate::simd::{Kernel, Simd};
+use crate::tuning;
 
 /// Panels gathered before they are multiplied: their reads share cache lines and pages.
 const PANELS: usize = 4;
-/// Fewest multiply-adds worth a task, about 20 µs of an AVX2 core.
-const TASK_WORK: usize = 1 << 20;
-/// Tasks to aim for a worker where there is work enough.
-const TASKS: usize = 6;
 
 /// The right factor for one image and group, all but its numbers: `[channels · taps, windows]`.
 pub(super) struct Gather<'a> {
@@ -87,10 +84,10 @@ impl Gather<'_> {
 
     /// Rows and columns of a task's tile, for `count` products with `rows` rows.
     pub(super) fn cut(&self, count: usize, rows: usize, (mr, nr): (usize, usize)) -> (usize, usize) {
-        let workers = upbeat::current_num_workers();
+        let (workers, tuning) = (upbeat::current_num_workers(), tuning::active());
         let windows = self.grid.0 * self.grid.1;
-        let spread = count.saturating_mul(windows).div_ceil(TASKS * workers);
-        let worth = TASK_WORK.div_ceil(rows.saturating_mul(self.depth()).max(1));
+        let spread = count.saturating_mul(windows).div_ceil(tuning.tasks * workers);
+        let worth = tuning.task_work.div_ceil(rows.saturating_mul(self.depth()).max(1));
         let cols = spread.max(worth).min(self.fitting(nr)).clamp(1, windows);
         let cols = windows.div_ceil(windows.div_ceil(cols)).next_multiple_of(nr);
         let tasks = count * windows.div_ceil(cols);
@@ -100,7 +97,7 @@ impl Gather<'_> {
 
     /// Windows whose strip takes no more than half of a second-level cache.
     fn fitting(&self, nr: usize) -> usize {
-        let limit = Caches::get().private / 2 / size_of::<f32>();
+        let limit = tuning::active().private_bytes / size_of::<f32>();
         let taps = (self.vertical.taps() * self.horizontal.taps()).max(1);
         let channels = block_of_k(self.depth()).div_ceil(taps) + 1;
         if self.is_identity() {

@@ -14,8 +14,8 @@ use super::forward::axes;
 use super::product::Gather;
 use super::shape::{Conv2d, Sizes};
 use crate::error::{check, ShapeError};
+use crate::gemm::block_of_k;
 use crate::gemm::RegisterTile;
-use crate::gemm::{block_of_k, Caches};
 use crate::grid::{Tile, Tiles};
 use crate::isa::dispatch;
 use crate::lanes::{fold, Sum};
@@ -24,6 +24,7 @@ use crate::pool::Buffer;
 use crate::simd::micro::{multiply, tile_cols, tile_rows};
 use crate::simd::pack::transpose_panel;
 use crate::simd::{Kernel, Simd};
+use crate::tuning;
 
 /// Tasks to aim for a worker.
 const TASKS: usize = 4;
@@ -83,7 +84,7 @@ pub fn backward_weight(
 fn cut(shape: &Conv2d, sizes: &Sizes, depth: usize) -> (usize, usize) {
     let (mr, nr) = dispatch(RegisterTile);
     let block = block_of_k(sizes.out_height * sizes.out_width);
-    let fits = (Caches::get().private / 2 / size_of::<f32>() / block / mr).max(1) * mr;
+    let fits = (tuning::active().private_bytes / size_of::<f32>() / block / mr).max(1) * mr;
     let rows = sizes.outputs.div_ceil(sizes.outputs.div_ceil(fits)).next_multiple_of(mr);
     let wanted =
         (TASKS * upbeat::current_num_workers()).div_ceil(shape.groups * sizes.outputs.div_ceil(rows));

@@ -1,19 +1,14 @@
-//! Sizes of blocks, from the shape and the caches. Only [`block_of_k`] touches the order of summation, and it looks at
+//! Sizes of blocks, from the shape and the [`Tuning`]. Only [`block_of_k`] touches the order of summation, and it looks at
 //! `k` alone; everything else may be tuned without changing a bit of the result.
 
-use std::sync::OnceLock;
-
 use super::operand::Side;
+use crate::tuning::Tuning;
 
 /// Longest block of `k`: a panel of B of 16 columns then fills 24 KiB of a 32 KiB first-level cache, and a width of 384
 /// or less is summed in one block.
 const MAX_BLOCK_OF_K: usize = 384;
 /// Blocks of `k` are multiples of this, as packing transposes 4 by 4.
 const K_STEP: usize = 4;
-/// Fewest multiply-adds worth a task, about 20 µs of an AVX2 core.
-const TASK_WORK: usize = 1 << 20;
-/// Tasks to aim for a worker where there is work enough, so that unequal ones balance.
-const TASKS: usize = 6;
 
 /// Length of the blocks that `k` is cut into, the last one maybe shorter: as few blocks as [`MAX_BLOCK_OF_K`] allows, and
 /// of one size.
@@ -42,22 +37,22 @@ impl Blocking {
         (m, n, k): (usize, usize, usize),
         (mr, nr): (usize, usize),
         workers: usize,
-        caches: Caches,
+        tuning: Tuning,
     ) -> Self {
         let block = block_of_k(k);
         let (private, outer, inner, width, shared_width) =
             if m >= n { (Side::A, m, n, mr, nr) } else { (Side::B, n, m, nr, mr) };
 
-        let numbers = caches.shared / 2 / size_of::<f32>();
+        let numbers = tuning.shared_bytes / size_of::<f32>();
         // A slab of 512 keeps the private factor's repeated packing below 1/30 of the work.
         let slab = (numbers / k.max(1)).max(512).next_multiple_of(shared_width).min(inner);
         let span =
             if slab.saturating_mul(k) <= numbers { k } else { (numbers / slab / block).max(1) * block };
 
         // A private block is read once for every panel of the shared factor: it should stay in the second level.
-        let fits = (caches.private / 2 / size_of::<f32>() / block / width).max(1) * width;
-        let worth = TASK_WORK.div_ceil(k.max(1).saturating_mul(slab)).next_multiple_of(width);
-        let spread = outer.div_ceil(TASKS * workers).next_multiple_of(width);
+        let fits = (tuning.private_bytes / size_of::<f32>() / block / width).max(1) * width;
+        let worth = tuning.task_work.div_ceil(k.max(1).saturating_mul(slab)).next_multiple_of(width);
+        let spread = outer.div_ceil(tuning.tasks * workers).next_multiple_of(width);
         let task = spread.max(worth).min(fits).min(outer.next_multiple_of(width));
         let task = balanced(outer.div_ceil(width), task / width, fits / width, workers) * width;
         Self { private, task, slab, span: span.max(1), block }
@@ -70,15 +65,15 @@ impl Blocking {
         (m, n, k): (usize, usize, usize),
         (mr, nr): (usize, usize),
         workers: usize,
-        caches: Caches,
+        tuning: Tuning,
     ) -> Self {
         let block = block_of_k(k);
-        let fits = (caches.private / 2 / size_of::<f32>() / block / mr).max(1);
+        let fits = (tuning.private_bytes / size_of::<f32>() / block / mr).max(1);
         let panels = m.div_ceil(mr);
-        let task = balanced(panels, panels.div_ceil(TASKS * workers).min(fits), fits, workers);
+        let task = balanced(panels, panels.div_ceil(tuning.tasks * workers).min(fits), fits, workers);
         // Where rows are too few for all workers, columns are cut as well, but not below what makes packing A cheap.
-        let numbers = caches.shared / 2 / size_of::<f32>();
-        let columns = (TASKS * workers).div_ceil(panels.div_ceil(task));
+        let numbers = tuning.shared_bytes / size_of::<f32>();
+        let columns = (tuning.tasks * workers).div_ceil(panels.div_ceil(task));
         let slab = n.div_ceil(columns).max(512).min((numbers / k.max(1)).max(512)).next_multiple_of(nr);
         Self { private: Side::A, task: task * mr, slab, span: k.max(1), block }
     }
@@ -92,52 +87,10 @@ fn balanced(all: usize, panels: usize, most: usize, workers: usize) -> usize {
     sizes.min_by_key(|&panels| (done(panels), usize::MAX - panels)).unwrap_or(panels)
 }
 
-/// Sizes of two cache levels, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caches {
-    /// The largest one that a core has to itself.
-    pub(crate) private: usize,
-    /// The last level.
-    pub(crate) shared: usize,
-}
-
-impl Caches {
-    /// What most machines of the last ten years have at least; used where the system does not say.
-    const USUAL: Self = Self { private: 256 << 10, shared: 8 << 20 };
-
-    /// Sizes of the first CPU's caches, read once. Linux tells them in sysfs; elsewhere 256 KiB and 8 MiB are assumed.
-    pub(crate) fn get() -> Self {
-        static CACHES: OnceLock<Caches> = OnceLock::new();
-        *CACHES.get_or_init(|| {
-            let level = |wanted: &str| {
-                (0..8).find_map(|index| {
-                    let read = |name: &str| {
-                        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}");
-                        std::fs::read_to_string(path).ok()
-                    };
-                    let is_it = read("level")?.trim() == wanted && read("type")?.trim() != "Instruction";
-                    is_it.then(|| read("size").and_then(|size| bytes(size.trim()))).flatten()
-                })
-            };
-            let private = level("2").unwrap_or(Self::USUAL.private);
-            Self { private, shared: level("3").unwrap_or(Self::USUAL.shared).max(private) }
-        })
-    }
-}
-
-/// A size as sysfs writes it, `512K` say.
-fn bytes(size: &str) -> Option<usize> {
-    let (number, unit) = match size.split_at_checked(size.len().checked_sub(1)?)? {
-        (number, "K") => (number, 1 << 10),
-        (number, "M") => (number, 1 << 20),
-        _ => (size, 1),
-    };
-    number.parse::<usize>().ok()?.checked_mul(unit).filter(|&bytes| bytes > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tuning::Caches;
 
     #[test]
     fn blocks_of_k_are_few_and_even() {
@@ -149,16 +102,16 @@ mod tests {
 
     #[test]
     fn every_shape_gets_sizes_that_work() {
-        let caches = Caches { private: 512 << 10, shared: 32 << 20 };
+        let tuning = Tuning::of(Caches { private: 512 << 10, shared: 32 << 20 });
         for m in [1, 5, 6, 65, 384, 2048, 100_000] {
             for n in [1, 16, 65, 384, 1536, 50_257] {
                 for k in [0, 1, 65, 384, 2048, 1 << 20] {
-                    let b = Blocking::new((m, n, k), (6, 16), 2, caches);
+                    let b = Blocking::new((m, n, k), (6, 16), 2, tuning);
                     let (outer, inner, width) = if m >= n { (m, n, 6) } else { (n, m, 16) };
                     assert!(b.task.is_multiple_of(width) && b.task < outer + width, "{b:?}");
                     assert!(b.slab == inner || b.slab.is_multiple_of(22 - width), "{b:?}");
                     assert!(b.span == k.max(1) || b.span.is_multiple_of(b.block), "{b:?}");
-                    assert!(b.slab * b.span * 4 <= caches.shared / 2 || b.span == b.block, "{b:?}");
+                    assert!(b.slab * b.span * 4 <= tuning.shared_bytes || b.span == b.block, "{b:?}");
                 }
             }
         }
@@ -176,15 +129,5 @@ mod tests {
                 assert!((1..=2 * panels).contains(&task), "{all} panels in tasks of {panels}: {task}");
             }
         }
-    }
-
-    #[test]
-    fn cache_sizes_are_read() {
-        for (text, size) in [("512K", 512 << 10), ("32M", 32 << 20), ("100", 100)] {
-            assert_eq!(bytes(text), Some(size), "{text}");
-        }
-        assert!(["", "K", "0", "-1K", "é"].iter().all(|text| bytes(text).is_none()));
-        let caches = Caches::get();
-        assert!(caches.shared >= caches.private && caches.private >= 64 << 10, "{caches:?}");
     }
 }

@@ -30,7 +30,7 @@ use crate::error::{checked_len, ShapeError};
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
 
-pub(crate) use blocking::{block_of_k, Caches};
+pub(crate) use blocking::block_of_k;
 use operand::Operand;
 pub(crate) use product::RegisterTile;
 

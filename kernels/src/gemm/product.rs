@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::blocking::{Blocking, Caches};
+use super::blocking::Blocking;
 use super::epilogue;
 use super::operand::{Operand, Side};
 use super::panels::pack_shared;
@@ -13,6 +13,7 @@ use crate::matrix::MatMut;
 use crate::pool::Buffer;
 use crate::simd::micro::{multiply, tile_cols, tile_rows};
 use crate::simd::{Kernel, Simd};
+use crate::tuning;
 
 /// `C ← act(A·B + bias) + residual`, or all of that added to C one after the other. `m` and `n` are not 0.
 pub(super) fn run(
@@ -25,7 +26,7 @@ pub(super) fn run(
 ) {
     let shape = (a.len, b.len, k);
     let workers = upbeat::current_num_workers();
-    let blocking = Blocking::new(shape, dispatch(RegisterTile), workers, Caches::get());
+    let blocking = Blocking::new(shape, dispatch(RegisterTile), workers, tuning::active());
     run_blocked(a, b, k, c, write, epilogue, blocking);
 }
 
@@ -90,7 +91,7 @@ pub(super) fn run_packed(
 ) {
     let nr = dispatch(RegisterTile).1;
     let workers = upbeat::current_num_workers();
-    let blocking = Blocking::of_packed((a.len, n, k), dispatch(RegisterTile), workers, Caches::get());
+    let blocking = Blocking::of_packed((a.len, n, k), dispatch(RegisterTile), workers, tuning::active());
     let tiles = Tiles::new(c, blocking.task, blocking.slab);
     let epilogue = Some(epilogue).filter(|e| !epilogue::is_trivial(e));
     upbeat::par::for_each(0..tiles.down() * tiles.across(), |index| {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use upbeat_benches::scaling::{measure, Curve, Plan};
 
-use super::progress::Progress;
 use super::record::Record;
 use crate::args::ScalingArgs;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// Most runtimes that are alive at once.
 const MOST_COUNTS: usize = 16;

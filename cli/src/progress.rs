@@ -1,4 +1,4 @@
-//! How far a measurement is: a bar on a terminal, nothing elsewhere.
+//! How far a measurement or a search is: a bar on a terminal, nothing elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -8,10 +8,10 @@ use crate::output::Output;
 const PARTS: u64 = 1000;
 
 /// The bar, on standard error.
-pub(super) struct Progress(ProgressBar);
+pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bar = ProgressBar::new(PARTS);
         let style = ProgressStyle::with_template("{bar:28} {percent:>3} %  {msg}");
         bar.set_style(style.expect("the template is valid"));
@@ -19,13 +19,13 @@ impl Progress {
     }
 
     /// `share` of everything is done, and `work` is being measured.
-    pub(super) fn at(&self, share: f64, work: &str) {
+    pub(crate) fn at(&self, share: f64, work: &str) {
         self.0.set_position((share * PARTS as f64) as u64);
         self.0.set_message(work.to_owned());
     }
 
     /// Writes text above the bar.
-    pub(super) fn text(&self, output: &mut Output, text: &str) {
+    pub(crate) fn text(&self, output: &mut Output, text: &str) {
         self.0.suspend(|| output.text(text));
     }
 }
