@@ -14,6 +14,7 @@ pub mod attention;
 mod blocks;
 mod contract;
 pub mod conv;
+pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod element;
@@ -45,6 +46,7 @@ pub mod view;
 
 pub use element::{Activation, AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Write};
 pub use error::ShapeError;
+pub use half::{bf16, f16};
 pub use isa::Isa;
 pub use matrix::{Mat, MatMut};
 pub use pool::Buffer;

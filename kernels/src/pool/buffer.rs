@@ -18,7 +18,7 @@ mod sealed {
 macro_rules! plain {
     ($($t:ty),*) => { $(impl sealed::Sealed for $t {} impl Plain for $t {})* };
 }
-plain!(f32, f64, u8, u32, u64, i32, i64, usize);
+plain!(half::bf16, half::f16, f32, f64, u8, u32, u64, i32, i64, usize);
 
 /// A slice of pooled memory, 64-byte aligned; dropping it gives the memory back to the pool.
 ///
