@@ -70,7 +70,17 @@ leg_exhaustive() {
     UPBEAT_EXHAUSTIVE=1 cargo test -p upbeat-kernels --release --test math
 }
 
-all=(models modes neon asan tsan abort stress exhaustive)
+# Inputs that libFuzzer finds for the kernels' shapes, products and attention (`kernels/tests/fuzz_targets`), under AddressSanitizer.
+leg_fuzz() {
+    local target status=0
+    cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked || return 1
+    for target in layout gemm attention; do
+        (cd fuzz && cargo +nightly fuzz run "$target" -- -max_total_time="$((seconds / 3))" -max_len=256) || status=1
+    done
+    return $status
+}
+
+all=(models modes neon asan tsan abort stress exhaustive fuzz)
 if [ "${1:-}" = list ]; then
     printf '%s\n' "${all[@]}"
     exit 0
