@@ -68,7 +68,7 @@ fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
             "{record}"
         );
     }
-    for group in ["gemm", "attention", "elementwise", "rows"] {
+    for group in ["gemm", "attention", "elementwise", "rows", "images", "flows", "views"] {
         assert!(records.iter().any(|r| r["work"].as_str().unwrap().starts_with(group)), "{group}");
     }
     refused(&["bench", "kernels", "nonsense"], "gemm, attention");

@@ -13,7 +13,7 @@ use crate::output::Output;
 
 /// What can be measured: name and what it does.
 const BENCHES: [(&str, &str); 4] = [
-    ("kernels", "products, attention, element-wise kernels and norms beside the machine's limits, and the crate gemm with --features peers"),
+    ("kernels", "products, attention, element-wise kernels, norms, images and flows beside the machine's limits, and the crate gemm with --features peers"),
     (
         "scheduler",
         "joins, loops, regions and idle workers, beside rayon and chili if built with --features peers",

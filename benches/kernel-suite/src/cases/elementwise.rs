@@ -2,7 +2,8 @@
 
 use std::sync::Mutex;
 
-use upbeat_kernels::Element;
+use upbeat_kernels::elementwise::{functions, Builder, Op, Program};
+use upbeat_kernels::{reduce, Element, Write};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -24,7 +25,7 @@ struct Kernel {
     goal: Goal,
 }
 
-const KERNELS: [Kernel; 4] = [
+const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "add",
         run: |a, b, out| f32::add(a, b, out).expect("the lengths fit"),
@@ -37,6 +38,13 @@ const KERNELS: [Kernel; 4] = [
         run: |a, b, out| f32::mul(a, b, out).expect("the lengths fit"),
         formula: |a, b| a * b,
         traffic: 3,
+        goal: Goal::Elsewhere("PyTorch"),
+    },
+    Kernel {
+        name: "ReLU",
+        run: |a, _, out| functions::relu(a, out, Write::Overwrite).expect("the lengths fit"),
+        formula: |a, _| a.max(0.0),
+        traffic: 2,
         goal: Goal::Elsewhere("PyTorch"),
     },
     Kernel {
@@ -55,10 +63,63 @@ const KERNELS: [Kernel; 4] = [
     },
 ];
 
+/// `relu(a·b + ½) − a`, as a program that reads each operand once.
+fn program() -> Program {
+    let mut builder = Builder::default();
+    let (a, b, half) = (builder.input(), builder.input(), builder.constant(0.5));
+    let sum = builder.step(Op::Fma, &[a, b, half]).expect("three operands");
+    let positive = builder.step(Op::Relu, &[sum]).expect("one operand");
+    let y = builder.step(Op::Sub, &[positive, a]).expect("two operands");
+    builder.output(y).expect("a value of the program");
+    builder.build().expect("a program with an output")
+}
+
 /// The rows of the design's table.
 pub(super) fn cases(sizes: Sizes, with: With<'_>) {
     for (len, name) in sizes.pick(vec![(1003, "1003")], vec![(1 << 20, "1M"), (1 << 24, "16M")]) {
         let operands = Mutex::new(Operands { a: numbers(len, 1), b: numbers(len, 2), out: vec![0.0; len] });
+        let lock = || operands.lock().expect("no kernel panics");
+        let program = program();
+        with(Case {
+            group: "elementwise",
+            work: format!("a fused program of three steps, {name} numbers"),
+            bound: Bound::Copy,
+            amount: (4 * 3 * len) as f64,
+            goal: Goal::Elsewhere("a hand-written loop (--bench programs)"),
+            run: Box::new(|| {
+                let Operands { a, b, out } = &mut *lock();
+                program.run(&[a, b], &mut [out], Write::Overwrite).expect("the lengths fit");
+            }),
+            check: Box::new(|| {
+                let operands = lock();
+                for i in samples(len) {
+                    let (a, b) = (f64::from(operands.a[i]), f64::from(operands.b[i]));
+                    near(operands.out[i], (a * b + 0.5).max(0.0) - a, 4e-7, "the program");
+                }
+            }),
+            peer: None,
+        });
+        let dot = Mutex::new(0.0);
+        with(Case {
+            group: "elementwise",
+            work: format!("dot, {name} numbers"),
+            bound: Bound::Read,
+            amount: (4 * 2 * len) as f64,
+            goal: Goal::Elsewhere("PyTorch"),
+            run: Box::new(|| {
+                let operands = lock();
+                *dot.lock().expect("no kernel panics") =
+                    reduce::dot(&operands.a, &operands.b).expect("the lengths fit");
+            }),
+            check: Box::new(|| {
+                let operands = lock();
+                let terms = operands.a.iter().zip(&operands.b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                let found = *dot.lock().expect("no kernel panics");
+                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+                assert!((found - sum).abs() <= 1e-6 * size, "dot: {found} where {sum} was expected");
+            }),
+            peer: None,
+        });
         for kernel in &KERNELS {
             with(Case {
                 group: "elementwise",
@@ -67,11 +128,11 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
                 amount: (4 * kernel.traffic * len) as f64,
                 goal: kernel.goal,
                 run: Box::new(|| {
-                    let Operands { a, b, out } = &mut *operands.lock().expect("no kernel panics");
+                    let Operands { a, b, out } = &mut *lock();
                     (kernel.run)(a, b, out);
                 }),
                 check: Box::new(|| {
-                    let operands = operands.lock().expect("no kernel panics");
+                    let operands = lock();
                     for i in samples(len) {
                         let expected = (kernel.formula)(operands.a[i].into(), operands.b[i].into());
                         near(operands.out[i], expected, 2e-7, kernel.name);

@@ -3,6 +3,8 @@
 
 mod attention;
 mod elementwise;
+mod flows;
+mod images;
 mod matrix;
 mod rows;
 mod views;
@@ -16,7 +18,7 @@ pub type With<'w> = &'w mut dyn FnMut(Case<'_>);
 pub type Make = fn(Sizes, With<'_>);
 
 /// Every group, with what it measures.
-pub const GROUPS: [(&str, &str, Make); 5] = [
+pub const GROUPS: [(&str, &str, Make); 7] = [
     ("gemm", "products of matrices: square, skinny, with one row, with an epilogue", matrix::cases),
     ("attention", "attention, forward and backward, full and causal", attention::cases),
     (
@@ -25,6 +27,8 @@ pub const GROUPS: [(&str, &str, Make); 5] = [
         elementwise::cases,
     ),
     ("rows", "softmax, LayerNorm and RMSNorm", rows::cases),
+    ("images", "convolutions, pooling, BatchNorm and dropout", images::cases),
+    ("flows", "the Gray-Scott reaction, one step a pass and many", flows::cases),
     ("views", "views that are not dense: transposed matrices", views::cases),
 ];
 
