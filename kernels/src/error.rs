@@ -49,6 +49,15 @@ pub enum ShapeError {
         /// The room there is.
         padded: usize,
     },
+    /// A dimension exceeds what the arithmetic is exact for.
+    Limit {
+        /// Which dimension, e.g. `"numbers summed as integers"`.
+        what: &'static str,
+        /// The most that there may be.
+        most: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// An index (a token, a target) points outside its table.
     Index {
         /// Which index, e.g. `"token"`.
@@ -75,6 +84,7 @@ impl fmt::Display for ShapeError {
             Self::Window { what, window, padded } => {
                 write!(f, "a window of {window} does not fit {what} of {padded}")
             }
+            Self::Limit { what, most, found } => write!(f, "{what} may be {most} at most but are {found}"),
             Self::Index { what, index, len } => write!(f, "{what} {index} is outside the {len} there are"),
         }
     }

@@ -4,7 +4,8 @@
 //! the other's (*private*) rows or columns: each packs its own block, a cache-sized piece of `k` at a time, and
 //! multiplies it with the whole shared operand. `blocking` chooses the sizes, `operand` and `panels` pack, `product` runs the
 //! tasks, `epilogue` finishes tiles; the micro-kernel is [`crate::simd::micro`]. With few rows of A little is packed (`skinny`).
-//! `packed` keeps packed weights beyond a call, `batch` runs many products in one.
+//! `packed` keeps packed weights beyond a call, `batch` runs many products in one. [`quantized`] and `int8` multiply 8-bit integers
+//! with scales.
 //!
 //! # Order of summation
 //! `k` is cut into blocks whose length depends on `k` alone. Within a block products are added one after the other, from
@@ -18,10 +19,14 @@
 mod batch;
 mod blocking;
 mod epilogue;
+mod int8;
+mod int8_rows;
+mod int8_tiles;
 mod operand;
 mod packed;
 mod panels;
 mod product;
+pub mod quantized;
 mod skinny;
 
 use crate::contract;
@@ -35,6 +40,7 @@ use operand::Operand;
 pub(crate) use product::RegisterTile;
 
 pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};
+pub use int8::{gemm_int8, GemmInt8};
 pub use packed::{gemm_packed, GemmPacked, PackedB};
 
 /// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C; see [`Gemm`].

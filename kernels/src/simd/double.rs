@@ -19,6 +19,14 @@ impl Double<Avx2> {
     }
 }
 
+impl<S: Copy> Double<S> {
+    /// The level whose vectors are doubled.
+    #[inline(always)]
+    pub(super) fn half(self) -> S {
+        self.0
+    }
+}
+
 /// A kernel that is given twice the lanes.
 struct Doubled<K>(K);
 

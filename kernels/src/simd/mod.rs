@@ -31,6 +31,7 @@ mod avx2;
 mod avx512;
 #[cfg(feature = "emulated512")]
 mod double;
+pub(crate) mod int8;
 pub mod micro;
 mod neon;
 pub mod pack;

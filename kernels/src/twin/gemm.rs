@@ -82,24 +82,29 @@ pub fn gemm(mut g: Gemm<'_, f64>) -> Result<(), ShapeError> {
         for (r, (c, sums)) in c.chunks_mut(stride).zip(sums.chunks(n)).enumerate() {
             for (j, (c, &sum)) in c.iter_mut().zip(sums).enumerate() {
                 let biased = epilogue.scale.unwrap_or(1.0) * sum + epilogue.bias.map_or(0.0, |bias| bias[j]);
-                let active = match epilogue.activation {
-                    Activation::Identity => biased,
-                    Activation::Gelu => gelu(biased),
-                    Activation::Silu => silu(biased),
-                    Activation::Relu => {
-                        if biased < 0.0 {
-                            0.0
-                        } else {
-                            biased
-                        }
-                    }
-                };
+                let active = activate(epilogue.activation, biased);
                 let value = active + epilogue.residual.map_or(0.0, |residual| residual.row(first + r)[j]);
                 *c = if g.write == Write::Add { *c + value } else { value };
             }
         }
     });
     Ok(())
+}
+
+/// What the epilogue applies after the bias.
+pub(super) fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Gelu => gelu(x),
+        Activation::Silu => silu(x),
+        Activation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
+    }
 }
 
 /// A dense copy of the transpose.

@@ -13,6 +13,7 @@ pub mod elementwise;
 pub mod flow;
 pub mod functions;
 pub mod gemm;
+pub mod int8;
 pub mod norm;
 pub mod pooling;
 pub mod rope;
