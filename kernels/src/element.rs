@@ -25,6 +25,8 @@ pub enum Activation {
     Identity,
     /// Exact GELU, `x/2 · erfc(-x/√2)`.
     Gelu,
+    /// GELU by tanh, `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
+    GeluTanh,
     /// SiLU, `x / (1 + exp(-x))`.
     Silu,
     /// ReLU, `max(x, 0)`; NaN stays NaN.

@@ -170,7 +170,9 @@ fn every_layout_of_every_shape_agrees_with_the_twin() {
 #[test]
 fn every_epilogue_agrees_with_the_twin() {
     for shape in [(1, 1, 1), (7, 17, 385), (65, 48, 13), (20, 100, 800)] {
-        for activation in [Activation::Identity, Activation::Gelu, Activation::Silu, Activation::Relu] {
+        for activation in
+            [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Relu]
+        {
             for (bias, residual, scale) in
                 [(true, false, None), (false, true, Some(0.75)), (true, true, Some(-1.0))]
             {

@@ -139,7 +139,9 @@ fn the_epilogue_is_that_of_every_product() {
         let (n, k) = (37, 70);
         let (a, b) = (Factor::new(m, k, k, None, 4), Factor::new(n, k, k, Some(32), 5));
         let (bias, rest) = (Numbers::new(6).vector(n), Numbers::new(7).vector(m * n));
-        for activation in [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::Silu] {
+        for activation in
+            [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::GeluTanh, Activation::Silu]
+        {
             let residual = Some(Mat::new(&rest, m, n).unwrap());
             let scale = Some(1e-4);
             let got =

@@ -40,6 +40,7 @@ pub(super) fn apply<S: Simd>(
             x = match epilogue.activation {
                 Activation::Identity => x,
                 Activation::Gelu => math::gelu(simd, x),
+                Activation::GeluTanh => math::gelu_tanh(simd, x),
                 Activation::Silu => math::silu(simd, x),
                 // `max` keeps a NaN in its second argument.
                 Activation::Relu => simd.max(simd.splat(0.0), x),

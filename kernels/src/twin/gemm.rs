@@ -11,6 +11,7 @@ use crate::matrix::Mat;
 use crate::pool::Buffer;
 use crate::simd::{Kernel, Simd};
 use crate::twin::activation::{gelu, silu};
+use crate::twin::functions::gelu_tanh;
 
 /// Rows of C that one task computes: they share each row of B while it is in cache.
 const ROWS: usize = 8;
@@ -96,6 +97,7 @@ pub(super) fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Identity => x,
         Activation::Gelu => gelu(x),
+        Activation::GeluTanh => gelu_tanh(x),
         Activation::Silu => silu(x),
         Activation::Relu => {
             if x < 0.0 {
