@@ -1,4 +1,4 @@
-//! Products of 8-bit integers with scales beside f32's, the machine's limit for them, and the rate at which it reads B.
+//! Products of 8-bit integers with scales, and of factors stored as bf16, beside f32's, the machine's limit for them, and the rate at which it reads B.
 //!
 //! `cargo bench -p upbeat-kernels --bench lowgemm [-- FILTER]` measures; without `--bench` (as `cargo test --benches` runs
 //! it) each product is computed once. Answers are checked on sampled elements either way.
@@ -8,8 +8,8 @@ mod common;
 use common::{multiply_adds, numbers, read, thread_seconds, wall_seconds};
 use upbeat::Runtime;
 use upbeat_kernels::gemm::quantized::{quantize_rows, Quantized};
-use upbeat_kernels::gemm::{gemm, gemm_int8, GemmInt8};
-use upbeat_kernels::{Buffer, Epilogue, Gemm, Isa, Mat, MatMut, Write};
+use upbeat_kernels::gemm::{gemm, gemm_int8, gemm_stored, GemmInt8, GemmStored};
+use upbeat_kernels::{bf16, Buffer, Epilogue, Gemm, Isa, Mat, MatMut, Write};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
 const ROUNDS: usize = 20;
@@ -22,6 +22,8 @@ const INTEGERS: f64 = 2.0;
 enum Numbers {
     /// f32, for comparison.
     F32,
+    /// bf16, widened while it is packed.
+    Bf16,
     /// 8-bit integers, with a scale a row, or B with one for each group of columns.
     Int8(Option<usize>),
 }
@@ -31,12 +33,14 @@ fn cases() -> Vec<((usize, usize, usize), Numbers, &'static str)> {
     let mut cases = Vec::new();
     for size in [512, 1024, 2048] {
         cases.push(((size, size, size), Numbers::F32, "square f32"));
+        cases.push(((size, size, size), Numbers::Bf16, "square bf16"));
         cases.push(((size, size, size), Numbers::Int8(None), "square int8"));
         cases.push(((size, size, size), Numbers::Int8(Some(128)), "square int8 by 128"));
         cases.push(((size, size, size), Numbers::Int8(Some(32)), "square int8 by 32"));
     }
-    for m in [1, 8] {
+    for m in [1, 2, 4, 8] {
         cases.push(((m, 4096, 4096), Numbers::F32, "decode f32"));
+        cases.push(((m, 4096, 4096), Numbers::Bf16, "decode bf16"));
         cases.push(((m, 4096, 4096), Numbers::Int8(None), "decode int8"));
         cases.push(((m, 4096, 4096), Numbers::Int8(Some(128)), "decode int8 by 128"));
         cases.push(((m, 4096, 4096), Numbers::Int8(Some(32)), "decode int8 by 32"));
@@ -44,9 +48,10 @@ fn cases() -> Vec<((usize, usize, usize), Numbers, &'static str)> {
     cases
 }
 
-/// A factor as f32 and quantised.
+/// A factor as f32, rounded and quantised.
 struct Factor {
     numbers: Buffer<f32>,
+    rounded: Vec<bf16>,
     values: Vec<i8>,
     scales: Vec<f32>,
     rows: usize,
@@ -61,11 +66,16 @@ impl Factor {
         let (mut values, mut scales) = (vec![0; rows * cols], vec![0.0; rows * groups]);
         let view = Mat::new(&numbers, rows, cols).expect("the matrix fits");
         quantize_rows(view, group, &mut values, &mut scales).expect("the numbers are finite");
-        Self { numbers, values, scales, rows, cols, group }
+        let rounded = numbers.iter().map(|&x| bf16::from_f32(x)).collect();
+        Self { numbers, rounded, values, scales, rows, cols, group }
     }
 
     fn f32(&self) -> Mat<'_, f32> {
         Mat::new(&self.numbers, self.rows, self.cols).expect("the matrix fits")
+    }
+
+    fn bf16(&self) -> Mat<'_, bf16> {
+        Mat::new(&self.rounded, self.rows, self.cols).expect("the matrix fits")
     }
 
     fn int8(&self) -> Quantized<'_> {
@@ -78,6 +88,7 @@ impl Factor {
         let at = i * self.cols + j;
         match what {
             Numbers::F32 => f64::from(self.numbers[at]),
+            Numbers::Bf16 => self.rounded[at].to_f64(),
             Numbers::Int8(_) => {
                 let q = self.int8();
                 f64::from(self.values[at]) * f64::from(self.scales[i * q.groups() + j / q.group()])
@@ -115,6 +126,15 @@ impl Product {
                 write: Write::Overwrite,
                 epilogue,
             }),
+            Numbers::Bf16 => gemm_stored(GemmStored {
+                a: self.a.bf16().into(),
+                transpose_a: false,
+                b: self.b.bf16().into(),
+                transpose_b: true,
+                c,
+                write: Write::Overwrite,
+                epilogue,
+            }),
             Numbers::Int8(_) => gemm_int8(GemmInt8 { a: self.a.int8(), b: self.b.int8(), c, epilogue }),
         };
         done.expect("the shapes fit");
@@ -137,6 +157,7 @@ impl Product {
     fn bytes(&self) -> usize {
         match self.what {
             Numbers::F32 => size_of_val(&self.b.numbers[..]),
+            Numbers::Bf16 => size_of_val(&self.b.rounded[..]),
             Numbers::Int8(_) => self.b.values.len() + size_of_val(&self.b.scales[..]),
         }
     }

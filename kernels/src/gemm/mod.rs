@@ -28,6 +28,7 @@ mod panels;
 mod product;
 pub mod quantized;
 mod skinny;
+mod stored;
 
 use crate::contract;
 use crate::element::{Activation, Epilogue, Gemm, Write};
@@ -42,6 +43,7 @@ pub(crate) use product::RegisterTile;
 pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};
 pub use int8::{gemm_int8, GemmInt8};
 pub use packed::{gemm_packed, GemmPacked, PackedB};
+pub use stored::{gemm_stored, GemmStored, Stored};
 
 /// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C; see [`Gemm`].
 ///
@@ -74,12 +76,23 @@ pub fn gemm(g: Gemm<'_, f32>) -> Result<(), ShapeError> {
     }
     let Gemm { a, transpose_a, b, transpose_b, c, write, epilogue } = g;
     let a = Operand::new(a, m, transpose_a);
-    let b = Operand::new(b, n, !transpose_b);
-    finish((m, n), c, write, &epilogue, |c, write| {
+    multiply(a, Operand::new(b, n, !transpose_b), k, c, write, &epilogue)
+}
+
+/// Runs a product of any two factors; C has rows and columns.
+fn multiply(
+    a: Operand<'_>,
+    b: Operand<'_>,
+    k: usize,
+    c: MatMut<'_, f32>,
+    write: Write,
+    epilogue: &Epilogue<'_, f32>,
+) -> Result<(), ShapeError> {
+    finish((a.len, b.len), c, write, epilogue, |c, write| {
         if skinny::takes(&a, &b) {
-            skinny::run(a, skinny::Right::Stored(b), k, c, write, &epilogue);
+            skinny::run(a, skinny::Right::Stored(b), k, c, write, epilogue);
         } else {
-            product::run(a, b, k, c, write, &epilogue);
+            product::run(a, b, k, c, write, epilogue);
         }
     })
 }

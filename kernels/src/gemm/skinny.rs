@@ -24,7 +24,7 @@ pub(super) const MAX_ROWS_BY_PANEL: usize = 32;
 
 /// Whether [`run`] takes this product.
 pub(super) fn takes(a: &Operand<'_>, b: &Operand<'_>) -> bool {
-    a.len <= if b.neighbours_adjacent { MAX_ROWS_ALONG } else { MAX_ROWS_BY_PANEL }
+    a.len <= if b.neighbours_adjacent && b.is_f32() { MAX_ROWS_ALONG } else { MAX_ROWS_BY_PANEL }
 }
 
 /// The right factor.
@@ -89,10 +89,10 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let block = block_of_k(self.k);
         match self.b {
-            Right::Stored(b) if b.neighbours_adjacent => {
+            Right::Stored(b) if b.neighbours_adjacent && b.is_f32() => {
                 along(simd, self.factors(b, self.first), self.k, block, &mut self.tile, self.add);
             }
-            Right::Stored(b) if self.a.len <= MAX_ROWS_ACROSS => {
+            Right::Stored(b) if self.a.len <= MAX_ROWS_ACROSS && b.is_f32() => {
                 let factors = self.factors(b, self.first * b.stride);
                 across(simd, factors, self.k, block, &mut self.tile, self.add);
             }
@@ -109,14 +109,15 @@ impl<'a> Task<'a> {
     /// The factors as they are stored, B from element `start`.
     #[inline(always)]
     fn factors(&self, b: Operand<'a>, start: usize) -> Factors<'a> {
-        let rest = &b.data[start.min(b.data.len())..];
-        Factors { a: self.a.data, a_stride: self.a.stride, b: rest, b_stride: b.stride }
+        let b_numbers = b.data.f32();
+        let rest = &b_numbers[start.min(b_numbers.len())..];
+        Factors { a: self.a.data.f32(), a_stride: self.a.stride, b: rest, b_stride: b.stride }
     }
 
     /// Packs one panel of B over one block of `k` where it is not packed, and multiplies all rows of A with it.
     #[inline(always)]
     fn by_panels<S: Simd>(&mut self, simd: S, block: usize) {
-        let (width, rows) = (tile_cols::<S>(), self.tile.rows());
+        let (width, rows, a) = (tile_cols::<S>(), self.tile.rows(), self.a.data.f32());
         let mut beside = match self.b {
             Right::Stored(_) => Buffer::unspecified(block.min(self.k) * width),
             Right::Packed { .. } => Buffer::unspecified(0),
@@ -135,7 +136,7 @@ impl<'a> Task<'a> {
                 };
                 let groups = groups(rows, MAX_ROWS);
                 for (first, height) in (0..groups).map(|index| group(rows, groups, index)) {
-                    let a = &self.a.data[(first * self.a.stride + k.start).min(self.a.data.len())..];
+                    let a = &a[(first * self.a.stride + k.start).min(a.len())..];
                     let mut to = self.tile.part(first..first + height, cols.clone());
                     multiply_rows(simd, k.len(), a, self.a.stride, panel, &mut to, self.add || k.start > 0);
                 }
