@@ -30,7 +30,7 @@ struct Operands<E> {
     sums: Vec<E>,
 }
 
-impl<E: Element> Operands<E> {
+impl<E: Element<Wide = E>> Operands<E> {
     fn new(rows: usize, cols: usize) -> Self {
         let numbers = |len: usize, seed: u32| -> Vec<E> {
             let mut state = seed;
@@ -69,7 +69,7 @@ struct Case {
 /// The same call in both precisions.
 macro_rules! cases {
     ($($name:ident, $traffic:expr, |$o:ident| $call:expr;)*) => {{
-        $(fn $name<E: Element>($o: &mut Operands<E>) -> Result<(), ShapeError> {
+        $(fn $name<E: Element<Wide = E>>($o: &mut Operands<E>) -> Result<(), ShapeError> {
             $call
         })*
         vec![$(Case {

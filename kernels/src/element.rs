@@ -1,4 +1,5 @@
-//! The kernels by name, for both precisions: `f32` runs the fast ones, `f64` the twins.
+//! The kernels by name, for each precision: `f32` runs the fast ones, `f64` the twins, `bf16` stores in 16 bits and
+//! computes in f32.
 //!
 //! Shapes are written `[rows, cols]`, row-major and dense unless a view says otherwise. Every function checks the
 //! shapes it is given and returns [`ShapeError`] before it writes anything.
@@ -7,7 +8,7 @@ use std::fmt::Debug;
 
 use crate::error::ShapeError;
 use crate::matrix::{Mat, MatMut};
-use crate::pool::Plain;
+use crate::pool::{Buffer, Plain};
 
 /// How a kernel treats what its output already holds. Gradients of values used twice are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,19 +124,54 @@ impl AdamW {
     }
 }
 
-/// A number that the kernels compute with. `f32` is fast, `f64` is the reference twin.
+/// Numbers in the type that a kernel wants: lent as they are, or a rounded copy.
+#[derive(Debug)]
+pub enum Stored<'a, T: Plain> {
+    /// They were of that type.
+    Same(&'a [T]),
+    /// They were of a wider one.
+    Rounded(Buffer<T>),
+}
+
+/// A number that the kernels compute with. `f32` is fast, `f64` is the reference twin. `bf16` halves the memory that values
+/// take: its kernels compute and sum in f32 and round each result once, to nearest even.
 ///
 /// # Errors
 /// Every kernel returns [`ShapeError`] when a length, dimension or index does not fit what its documentation says. It
 /// checks before it writes, so the outputs are then unchanged.
 pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
+    /// What is not rounded to this type: statistics of rows, and parameters with their gradients and moments. f32 for
+    /// bf16, otherwise the type itself.
+    type Wide: Element<Wide = Self::Wide>;
+
+    /// The type's name, as in `"f32"`.
+    const NAME: &'static str;
+
     /// Nearest value of this type.
     fn from_f64(x: f64) -> Self;
     /// The value, exactly.
     fn to_f64(self) -> f64;
 
+    /// Wide numbers as values of this type: lent where the types are one, otherwise rounded into a buffer of the pool.
+    fn stored(values: &[Self::Wide]) -> Stored<'_, Self>;
+    /// As [`stored`](Self::stored) for a whole buffer, which is passed on where the types are one.
+    fn narrowed(values: Buffer<Self::Wide>) -> Buffer<Self>;
+    /// `out += a`, in the wide type.
+    fn add_to_wide(a: &[Self], out: &mut [Self::Wide]) -> Result<(), ShapeError>;
+
     /// Matrix product with an epilogue, see [`Gemm`].
     fn gemm(gemm: Gemm<'_, Self>) -> Result<(), ShapeError>;
+
+    /// `C ← op(A)·op(B)`, or that added to C, where C is of the wide type and keeps what was summed unrounded; `op` as in
+    /// [`Gemm`].
+    fn gemm_wide(
+        a: Mat<'_, Self>,
+        transpose_a: bool,
+        b: Mat<'_, Self>,
+        transpose_b: bool,
+        c: MatMut<'_, Self::Wide>,
+        write: Write,
+    ) -> Result<(), ShapeError>;
 
     /// Attention, `softmax(Q·Kᵀ/√dim)·V` per head.
     ///
@@ -145,7 +181,7 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         shape: AttentionShape,
         qkv: &[Self],
         out: &mut [Self],
-        lse: &mut [Self],
+        lse: &mut [Self::Wide],
     ) -> Result<(), ShapeError>;
 
     /// Gradient of [`attention_forward`](Self::attention_forward): overwrites `d_qkv`, shaped as `qkv`.
@@ -153,7 +189,7 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         shape: AttentionShape,
         qkv: &[Self],
         out: &[Self],
-        lse: &[Self],
+        lse: &[Self::Wide],
         d_out: &[Self],
         d_qkv: &mut [Self],
     ) -> Result<(), ShapeError>;
@@ -177,8 +213,8 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         bias: Option<&[Self]>,
         epsilon: f64,
         out: &mut [Self],
-        mean: &mut [Self],
-        rstd: &mut [Self],
+        mean: &mut [Self::Wide],
+        rstd: &mut [Self::Wide],
     ) -> Result<(), ShapeError>;
 
     /// Gradient of LayerNorm. `dx` as `write` says; `d_weight` and `d_bias` (`[cols]`) are added to.
@@ -187,12 +223,12 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         dy: &[Self],
         x: &[Self],
         weight: &[Self],
-        mean: &[Self],
-        rstd: &[Self],
+        mean: &[Self::Wide],
+        rstd: &[Self::Wide],
         dx: &mut [Self],
         write: Write,
-        d_weight: &mut [Self],
-        d_bias: Option<&mut [Self]>,
+        d_weight: &mut [Self::Wide],
+        d_bias: Option<&mut [Self::Wide]>,
     ) -> Result<(), ShapeError>;
 
     /// RMSNorm over rows of width `weight.len()`: `out = x·rstd·weight`, `rstd = 1/√(mean(x²) + epsilon)`, `[rows]`.
@@ -201,7 +237,7 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         weight: &[Self],
         epsilon: f64,
         out: &mut [Self],
-        rstd: &mut [Self],
+        rstd: &mut [Self::Wide],
     ) -> Result<(), ShapeError>;
 
     /// Gradient of RMSNorm. `dx` as `write` says; `d_weight` (`[cols]`) is added to.
@@ -209,10 +245,10 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         dy: &[Self],
         x: &[Self],
         weight: &[Self],
-        rstd: &[Self],
+        rstd: &[Self::Wide],
         dx: &mut [Self],
         write: Write,
-        d_weight: &mut [Self],
+        d_weight: &mut [Self::Wide],
     ) -> Result<(), ShapeError>;
 
     /// Softmax of each row of width `cols`. A row whose every logit is `-∞` gives zeros.
@@ -267,7 +303,7 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         dy: &[Self],
         width: usize,
         ids: &[u32],
-        d_table: &mut [Self],
+        d_table: &mut [Self::Wide],
     ) -> Result<(), ShapeError>;
 
     /// Mean cross-entropy (nats) of `logits: [targets.len(), classes]`; `lse: [rows]` is kept for the backward pass.
@@ -275,14 +311,14 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
         logits: &[Self],
         classes: usize,
         targets: &[u32],
-        lse: &mut [Self],
+        lse: &mut [Self::Wide],
     ) -> Result<f64, ShapeError>;
     /// `dx = scale · (softmax(logits) - one_hot(target))`; the caller folds `1/rows` and the loss' gradient into `scale`.
     fn cross_entropy_backward(
         logits: &[Self],
         classes: usize,
         targets: &[u32],
-        lse: &[Self],
+        lse: &[Self::Wide],
         scale: f64,
         dx: &mut [Self],
         write: Write,
@@ -297,17 +333,17 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
     /// `out[r, c] = x[r, c] + bias[c]`, rows of `bias.len()`.
     fn add_bias(x: &[Self], bias: &[Self], out: &mut [Self]) -> Result<(), ShapeError>;
     /// `out[c] += Σ_r x[r, c]`, rows of `out.len()`, in a fixed tree.
-    fn sum_rows(x: &[Self], out: &mut [Self]) -> Result<(), ShapeError>;
+    fn sum_rows(x: &[Self], out: &mut [Self::Wide]) -> Result<(), ShapeError>;
     /// Sum of squares, accumulated in f64 over a fixed tree.
     fn sum_of_squares(x: &[Self]) -> f64;
 
     /// One AdamW step: updates `parameter`, `first` and `second` moments (all of one length) from `gradient`.
     fn adamw_step(
         step: &AdamW,
-        parameter: &mut [Self],
-        gradient: &[Self],
-        first: &mut [Self],
-        second: &mut [Self],
+        parameter: &mut [Self::Wide],
+        gradient: &[Self::Wide],
+        first: &mut [Self::Wide],
+        second: &mut [Self::Wide],
     ) -> Result<(), ShapeError>;
 }
 

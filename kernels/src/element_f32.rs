@@ -1,12 +1,18 @@
 //! The fast kernels under [`Element`]'s names. Nothing is computed here.
 
-use crate::element::{AdamW, AttentionShape, Element, Gemm, RopeShape, Write};
+use crate::element::{AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Stored, Write};
 use crate::error::ShapeError;
+use crate::matrix::{Mat, MatMut};
+use crate::pool::Buffer;
 use crate::{
     activation, attention, cross_entropy, elementwise, embedding, gemm, norm, optimizer, rope, softmax,
 };
 
 impl Element for f32 {
+    type Wide = Self;
+
+    const NAME: &'static str = "f32";
+
     fn from_f64(x: f64) -> Self {
         x as f32
     }
@@ -15,8 +21,31 @@ impl Element for f32 {
         f64::from(self)
     }
 
+    fn stored(values: &[Self]) -> Stored<'_, Self> {
+        Stored::Same(values)
+    }
+
+    fn narrowed(values: Buffer<Self>) -> Buffer<Self> {
+        values
+    }
+
+    fn add_to_wide(a: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::add_scaled(a, 1.0, out)
+    }
+
     fn gemm(gemm: Gemm<'_, Self>) -> Result<(), ShapeError> {
         gemm::gemm(gemm)
+    }
+
+    fn gemm_wide(
+        a: Mat<'_, Self>,
+        transpose_a: bool,
+        b: Mat<'_, Self>,
+        transpose_b: bool,
+        c: MatMut<'_, Self>,
+        write: Write,
+    ) -> Result<(), ShapeError> {
+        gemm::gemm(Gemm { a, transpose_a, b, transpose_b, c, write, epilogue: Epilogue::default() })
     }
 
     fn attention_forward(

@@ -5,16 +5,17 @@ use crate::contract;
 use crate::error::ShapeError;
 use crate::grid::Tiles;
 use crate::matrix::MatMut;
+use crate::pool::Plain;
 
 /// Columns of the table that one task of the backward pass owns: a few cache lines of each row.
 const COLUMNS: usize = 64;
 
-/// See [`Element::embedding_forward`](crate::Element::embedding_forward).
-pub fn embedding_forward(
-    table: &[f32],
+/// See [`Element::embedding_forward`](crate::Element::embedding_forward). Rows are copied, of whatever type they are.
+pub fn embedding_forward<T: Plain>(
+    table: &[T],
     width: usize,
     ids: &[u32],
-    out: &mut [f32],
+    out: &mut [T],
 ) -> Result<(), ShapeError> {
     contract::embedding(table.len(), width, ids, out.len())?;
     let block = rows(width, ELEMENTS);

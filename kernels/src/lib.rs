@@ -2,7 +2,7 @@
 //!
 //! Every kernel exists twice: a fast `f32` version built from [`simd`] vectors of the instruction set chosen at
 //! run time ([`isa`]), and a slow `f64` twin ([`twin`]) that states what it computes. [`Element`] puts both behind
-//! one set of names, so that code above (a tape, a model) can run in either precision.
+//! one set of names, so that code above (a tape, a model) can run in either precision, or store in [`bf16`] and compute in f32.
 //!
 //! Results have the same bits for any number of workers: every sum has an order that depends on shapes alone.
 //!
@@ -18,6 +18,7 @@ pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod element;
+mod element_bf16;
 mod element_f32;
 pub mod elementwise;
 pub mod embedding;

@@ -30,7 +30,7 @@ fn index(result: Result<impl std::fmt::Debug, ShapeError>, index: usize, len: us
     }
 }
 
-fn refuses_wrong_shapes<E: Element>() {
+fn refuses_wrong_shapes<E: Element<Wide = E>>() {
     let one = E::from_f64(1.0);
     let x = vec![one; 12];
     let mut y = vec![E::from_f64(7.0); 12];
@@ -86,7 +86,7 @@ fn wrong_shapes_and_indices_are_errors_and_nothing_is_written() {
     refuses_wrong_shapes::<f64>();
 }
 
-fn empty_is_fine<E: Element>() {
+fn empty_is_fine<E: Element<Wide = E>>() {
     E::add(&[], &[], &mut []).unwrap();
     E::softmax_forward(&[], 0, &mut []).unwrap();
     E::rms_norm_forward(&[], &[], 0.0, &mut [], &mut []).unwrap();
@@ -106,7 +106,7 @@ fn nothing_of_everything_is_fine() {
     empty_is_fine::<f64>();
 }
 
-fn nan_stays_where_it_belongs<E: Element>() {
+fn nan_stays_where_it_belongs<E: Element<Wide = E>>() {
     let (rows, cols) = (5, 37);
     let mut x: Vec<E> = (0..rows * cols).map(|i| E::from_f64((i * 7 % 11) as f64 - 5.0)).collect();
     x[2 * cols + 36] = E::from_f64(f64::NAN);

@@ -14,11 +14,12 @@ use crate::tape::Workspace;
 /// One parameter's gradient.
 struct Slot<E: Element> {
     name: String,
-    values: Buffer<E>,
+    values: Buffer<E::Wide>,
     present: bool,
 }
 
-/// Gradients of every parameter of a model, in the order of its parameters.
+/// Gradients of every parameter of a model, in the order of its parameters and in their type: those of a model that
+/// computes in bf16 are summed and kept in f32.
 pub struct Gradients<E: Element> {
     slots: Vec<Slot<E>>,
     pub(crate) workspace: Workspace<E>,
@@ -31,7 +32,7 @@ impl<E: Element> Gradients<E> {
     }
 
     /// Room for the gradients of `parameters`, all absent.
-    pub fn from_parameters(parameters: &[Parameter<E>]) -> Self {
+    pub fn from_parameters(parameters: &[Parameter<E::Wide>]) -> Self {
         let slots = parameters
             .iter()
             .map(|p| Slot {
@@ -64,30 +65,30 @@ impl<E: Element> Gradients<E> {
     ///
     /// # Panics
     /// When there is no such parameter.
-    pub fn get(&self, index: usize) -> Option<&[E]> {
+    pub fn get(&self, index: usize) -> Option<&[E::Wide]> {
         let slot = &self.slots[index];
         slot.present.then_some(&*slot.values)
     }
 
     /// The gradients that are present, each with its parameter's name, in the order of the parameters.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[E])> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[E::Wide])> {
         self.slots.iter().filter(|s| s.present).map(|s| (s.name.as_str(), &*s.values))
     }
 
     /// The Euclidean norm of all gradients together, accumulated in f64 in the order of the parameters.
     pub fn global_norm(&self) -> f64 {
-        self.iter().map(|(_, values)| E::sum_of_squares(values)).sum::<f64>().sqrt()
+        self.iter().map(|(_, values)| E::Wide::sum_of_squares(values)).sum::<f64>().sqrt()
     }
 
     /// Lends gradient `index` out, and says whether it is to be overwritten or added to.
-    pub(crate) fn take(&mut self, index: usize) -> (Buffer<E>, Write) {
+    pub(crate) fn take(&mut self, index: usize) -> (Buffer<E::Wide>, Write) {
         let slot = &mut self.slots[index];
         let write = if slot.present { Write::Add } else { Write::Overwrite };
         (std::mem::replace(&mut slot.values, Buffer::unspecified(0)), write)
     }
 
     /// Takes back what [`take`](Self::take) lent; it is present from now on.
-    pub(crate) fn give_back(&mut self, index: usize, values: Buffer<E>) {
+    pub(crate) fn give_back(&mut self, index: usize, values: Buffer<E::Wide>) {
         let slot = &mut self.slots[index];
         slot.values = values;
         slot.present = true;

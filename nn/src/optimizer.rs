@@ -1,7 +1,8 @@
 //! AdamW over a model's parameters: keeps the moments, leaves the arithmetic to the kernel.
 //!
 //! Which parameters decay is each [`Parameter::decay`]'s say; the learning rate and the factor on the gradients
-//! (clipping, accumulation) come with each step.
+//! (clipping, accumulation) come with each step. Parameters, gradients and moments are of one type, f32 for a model that
+//! computes in bf16: the steps are far below bf16's resolution.
 
 use std::fmt;
 
@@ -79,14 +80,14 @@ impl std::error::Error for RestoreError {}
 /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as PyTorch's `AdamW`.
 pub struct AdamWOptimizer<E: Element> {
     config: AdamWConfig,
-    moments: Vec<Moments<E>>,
+    moments: Vec<Moments<E::Wide>>,
     steps: u64,
 }
 
 impl<E: Element> AdamWOptimizer<E> {
     /// An optimizer of `model`'s parameters that has made no step.
     pub fn new(model: &Transformer<E>, config: AdamWConfig) -> Self {
-        let zeros = |p: &Parameter<E>| Moments {
+        let zeros = |p: &Parameter<E::Wide>| Moments {
             name: p.name.clone(),
             first: Buffer::zeroed(p.values.len()),
             second: Buffer::zeroed(p.values.len()),
@@ -123,7 +124,7 @@ impl<E: Element> AdamWOptimizer<E> {
                 gradient_scale,
             };
             let Moments { name, first, second } = moments;
-            E::adamw_step(&step, &mut parameter.values, gradient, first, second)
+            E::Wide::adamw_step(&step, &mut parameter.values, gradient, first, second)
                 .unwrap_or_else(|error| panic!("the optimizer's moments of {name}: {error}"));
         }
     }
@@ -139,13 +140,13 @@ impl<E: Element> AdamWOptimizer<E> {
     }
 
     /// The moments of every parameter, in the order of the parameters.
-    pub fn state(&self) -> &[Moments<E>] {
+    pub fn state(&self) -> &[Moments<E::Wide>] {
         &self.moments
     }
 
     /// Continues from the moments after `steps` steps. Errors, and changes nothing, when they are not of this
     /// optimizer's parameters in their order.
-    pub fn restore(&mut self, steps: u64, moments: Vec<Moments<E>>) -> Result<(), RestoreError> {
+    pub fn restore(&mut self, steps: u64, moments: Vec<Moments<E::Wide>>) -> Result<(), RestoreError> {
         if moments.len() != self.moments.len() {
             return Err(RestoreError::Count { expected: self.moments.len(), found: moments.len() });
         }

@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use upbeat::Runtime;
+use upbeat_kernels::{bf16, Element};
 use upbeat_nn::{AdamWConfig, AdamWOptimizer, Config, Gradients, Transformer};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -46,10 +47,10 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Allocations of the fourth to the sixth step.
-fn warm_allocations(config: Config) -> u64 {
+fn warm_allocations<E: Element>(config: Config) -> u64 {
     let runtime = Runtime::builder().workers(1).build().unwrap();
     runtime.install(|_| {
-        let mut model = Transformer::<f32>::new(config, 2).unwrap();
+        let mut model = Transformer::<E>::new(config, 2).unwrap();
         let mut gradients = Gradients::new(&model);
         let mut optimizer = AdamWOptimizer::new(&model, AdamWConfig::default());
         let seq = model.config().context;
@@ -71,7 +72,9 @@ fn warm_allocations(config: Config) -> u64 {
 
 #[test]
 fn a_warm_step_does_not_allocate() {
-    assert_eq!(warm_allocations(Config::modern(65, 64, 64, 2, 4)), 0);
     let gpt = Config { context: 64, width: 64, layers: 2, heads: 4, hidden: 256, ..Config::gpt_char() };
-    assert_eq!(warm_allocations(gpt), 0);
+    for config in [Config::modern(65, 64, 64, 2, 4), gpt] {
+        assert_eq!(warm_allocations::<f32>(config.clone()), 0);
+        assert_eq!(warm_allocations::<bf16>(config), 0);
+    }
 }

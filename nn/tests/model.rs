@@ -37,7 +37,7 @@ fn every_kind() -> Vec<Config> {
 fn enliven<E: Element>(model: &mut Transformer<E>) {
     for parameter in model.parameters_mut() {
         if parameter.shape.len() == 2 {
-            parameter.values.iter_mut().for_each(|x| *x = E::from_f64(15.0 * x.to_f64()));
+            parameter.values.iter_mut().for_each(|x| *x = E::Wide::from_f64(15.0 * x.to_f64()));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Training gives the same bits for any number of workers.
 
 use upbeat::Runtime;
-use upbeat_kernels::Element;
+use upbeat_kernels::{bf16, Element};
 use upbeat_nn::{AdamWConfig, AdamWOptimizer, Config, Gradients, Transformer};
 
 /// The bits of all parameters and losses after `steps` steps on a runtime of `workers` workers.
@@ -41,6 +41,13 @@ fn same_bits<E: Element>(config: Config, steps: usize) {
 #[test]
 fn in_f64() {
     same_bits::<f64>(Config::modern(29, 21, 48, 2, 3), 5);
+}
+
+#[test]
+fn in_bf16() {
+    same_bits::<bf16>(Config::modern(29, 21, 48, 2, 3), 8);
+    let gpt = Config { context: 33, width: 72, layers: 2, heads: 3, hidden: 100, ..Config::gpt_char() };
+    same_bits::<bf16>(gpt, 8);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl<E: Element> Training<E> {
             for (i, parameter) in self.model.parameters_mut().iter_mut().enumerate() {
                 parameter.values.copy_from_slice(&fresh[i]);
                 if let Some(gradient) = self.gradients.get(i) {
-                    E::add_scaled(gradient, length / norm, &mut parameter.values)
+                    E::Wide::add_scaled(gradient, length / norm, &mut parameter.values)
                         .map_err(ModelError::from)?;
                 }
             }

@@ -19,8 +19,10 @@ pub mod pooling;
 pub mod rope;
 pub mod softmax;
 
-use crate::element::{AdamW, AttentionShape, Element, Gemm, RopeShape, Write};
+use crate::element::{AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Stored, Write};
 use crate::error::ShapeError;
+use crate::matrix::{Mat, MatMut};
+use crate::pool::Buffer;
 
 /// Elements that one task of [`fill`] and [`put`] computes.
 const CHUNK: usize = 4096;
@@ -58,6 +60,10 @@ pub(crate) fn log_sum_exp(n: usize, x: impl Fn(usize) -> f64) -> f64 {
 }
 
 impl Element for f64 {
+    type Wide = Self;
+
+    const NAME: &'static str = "f64";
+
     fn from_f64(x: f64) -> Self {
         x
     }
@@ -66,8 +72,31 @@ impl Element for f64 {
         self
     }
 
+    fn stored(values: &[Self]) -> Stored<'_, Self> {
+        Stored::Same(values)
+    }
+
+    fn narrowed(values: Buffer<Self>) -> Buffer<Self> {
+        values
+    }
+
+    fn add_to_wide(a: &[Self], out: &mut [Self]) -> Result<(), ShapeError> {
+        elementwise::add_scaled(a, 1.0, out)
+    }
+
     fn gemm(gemm: Gemm<'_, Self>) -> Result<(), ShapeError> {
         gemm::gemm(gemm)
+    }
+
+    fn gemm_wide(
+        a: Mat<'_, Self>,
+        transpose_a: bool,
+        b: Mat<'_, Self>,
+        transpose_b: bool,
+        c: MatMut<'_, Self>,
+        write: Write,
+    ) -> Result<(), ShapeError> {
+        gemm::gemm(Gemm { a, transpose_a, b, transpose_b, c, write, epilogue: Epilogue::default() })
     }
 
     fn attention_forward(

@@ -32,6 +32,13 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A training that computes in another type, which going on would change.
+    Dtype {
+        /// The type that it began in.
+        saved: String,
+        /// The type asked for.
+        asked: &'static str,
+    },
     /// A whole checkpoint that does not fit what it is loaded into.
     Shape(String),
 }
@@ -51,6 +58,9 @@ impl fmt::Display for CheckpointError {
             }
             Self::Damaged { path, reason } => {
                 write!(f, "the checkpoint {} is damaged: {reason}", path.display())
+            }
+            Self::Dtype { saved, asked } => {
+                write!(f, "the checkpoint is of a training in {saved}, not in {asked}: go on in {saved}")
             }
             Self::Shape(reason) => write!(f, "the checkpoint has another shape: {reason}"),
         }

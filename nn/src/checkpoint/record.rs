@@ -47,6 +47,18 @@ impl Record {
         value.parse().map_err(|_| format!("its setting {key} cannot be `{value}`"))
     }
 
+    /// As [`take`](Self::take) for a setting that older checkpoints lack.
+    ///
+    /// # Errors
+    /// A key whose value is no `T`.
+    pub fn take_or<T: FromStr>(&mut self, key: &str, absent: T) -> Result<T, String> {
+        if self.entries.contains_key(key) {
+            self.take(key)
+        } else {
+            Ok(absent)
+        }
+    }
+
     /// Checks that every setting was taken.
     ///
     /// # Errors
@@ -84,6 +96,9 @@ mod tests {
         let mut record = Record::from_text("a = 1\nb = two\n").unwrap();
         assert!(record.take::<u32>("c").unwrap_err().contains('c'));
         assert!(record.take::<u32>("b").unwrap_err().contains("two"));
+        assert_eq!(record.take_or::<u32>("c", 3), Ok(3));
+        let mut optional = Record::from_text("b = two\n").unwrap();
+        assert!(optional.take_or::<u32>("b", 3).unwrap_err().contains("two"));
         assert!(record.finish().unwrap_err().contains("a"));
         assert!(Record::from_text("a = 1\na = 1\n").unwrap_err().contains("twice"));
         assert!(Record::from_text("hello\n").is_err());

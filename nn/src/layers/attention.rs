@@ -71,7 +71,7 @@ impl Attention {
     pub(crate) fn forward<'a, E: Element>(
         &self,
         tape: &mut Tape<'a, E>,
-        parameters: &'a [Parameter<E>],
+        parameters: &'a [Parameter<E::Wide>],
         x: Var,
         residual: Var,
         seq: usize,

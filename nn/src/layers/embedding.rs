@@ -33,7 +33,7 @@ impl Embedding {
     pub(crate) fn forward<'a, E: Element>(
         &self,
         tape: &mut Tape<'a, E>,
-        parameters: &'a [Parameter<E>],
+        parameters: &'a [Parameter<E::Wide>],
         ids: &'a [u32],
     ) -> Result<Var, ShapeError> {
         let values = &parameters[self.table.0].values;
@@ -45,7 +45,7 @@ impl Embedding {
     pub(crate) fn add_positions<'a, E: Element>(
         &self,
         tape: &mut Tape<'a, E>,
-        parameters: &'a [Parameter<E>],
+        parameters: &'a [Parameter<E::Wide>],
         x: Var,
         seq: usize,
     ) -> Result<Var, ShapeError> {

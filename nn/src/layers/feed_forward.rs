@@ -31,7 +31,7 @@ impl FeedForward {
     pub(crate) fn forward<'a, E: Element>(
         &self,
         tape: &mut Tape<'a, E>,
-        parameters: &'a [Parameter<E>],
+        parameters: &'a [Parameter<E::Wide>],
         x: Var,
         residual: Var,
     ) -> Result<Var, ShapeError> {

@@ -33,7 +33,7 @@ impl Linear {
     pub(crate) fn forward<'a, E: Element>(
         &self,
         tape: &mut Tape<'a, E>,
-        parameters: &'a [Parameter<E>],
+        parameters: &'a [Parameter<E::Wide>],
         x: Var,
         residual: Option<Var>,
     ) -> Result<Var, ShapeError> {

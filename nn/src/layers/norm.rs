@@ -27,7 +27,7 @@ impl Norm {
     pub(crate) fn forward<'a, E: Element>(
         &self,
         tape: &mut Tape<'a, E>,
-        parameters: &'a [Parameter<E>],
+        parameters: &'a [Parameter<E::Wide>],
         x: Var,
     ) -> Result<Var, ShapeError> {
         let values = &parameters[self.weight.0].values;
@@ -46,7 +46,7 @@ impl Norm {
         out: &mut [E],
     ) -> Result<(), ShapeError> {
         let weight = &parameters[self.weight.0].values;
-        let (mut mean, mut rstd) = ([E::default()], [E::default()]);
+        let (mut mean, mut rstd) = ([E::Wide::default()], [E::Wide::default()]);
         match self.kind {
             model::Norm::Rms => E::rms_norm_forward(x, weight, self.epsilon, out, &mut rstd),
             model::Norm::Layer => {

@@ -1,4 +1,5 @@
-//! Decoding: one token at a time, keys and values of earlier positions kept in a cache, which grows with them.
+//! Decoding: one token at a time, keys and values of earlier positions kept in a cache, which grows with them. It runs in
+//! the parameters' own type, so in f32 for a model that trains in bf16.
 
 use upbeat_kernels::{Activation, Buffer, Element};
 
@@ -9,13 +10,13 @@ use crate::layers::Cache;
 /// Feeds tokens to a model one by one; see [`step`](Self::step).
 pub struct Decoder<'a, E: Element> {
     model: &'a Transformer<E>,
-    caches: Vec<Cache<E>>,
+    caches: Vec<Cache<E::Wide>>,
     position: usize,
     /// The residual stream, `[width]`, before and after the current part of a block, and its norm.
-    x: Buffer<E>,
-    next: Buffer<E>,
-    normed: Buffer<E>,
-    logits: Buffer<E>,
+    x: Buffer<E::Wide>,
+    next: Buffer<E::Wide>,
+    normed: Buffer<E::Wide>,
+    logits: Buffer<E::Wide>,
 }
 
 impl<'a, E: Element> Decoder<'a, E> {
@@ -36,7 +37,7 @@ impl<'a, E: Element> Decoder<'a, E> {
     ///
     /// Allocates nothing once as many positions were fed before a reset, and otherwise at each doubling of their number.
     /// Errors when the token is outside the vocabulary or the context is full; the decoder is then as before.
-    pub fn step(&mut self, token: u32) -> Result<&[E], ModelError> {
+    pub fn step(&mut self, token: u32) -> Result<&[E::Wide], ModelError> {
         let Self { model, caches, position, x, next, normed, logits } = self;
         let (parameters, context) = (model.parameters(), model.config().context);
         if *position == context {
@@ -44,7 +45,7 @@ impl<'a, E: Element> Decoder<'a, E> {
         }
         let row = model.embedding.row(parameters, token as usize)?;
         match &model.positions {
-            Some(table) => E::add(row, table.row(parameters, *position)?, x)?,
+            Some(table) => E::Wide::add(row, table.row(parameters, *position)?, x)?,
             None => x.copy_from_slice(row),
         }
         for (block, cache) in model.blocks.iter().zip(caches) {

@@ -22,10 +22,11 @@ pub(super) struct Block {
     pub(super) feed_forward: FeedForward,
 }
 
-/// A transformer and its parameters in the precision `E`.
+/// A transformer that computes in the precision `E`. Its parameters are kept in [`Element::Wide`]: in `E` itself, or in f32
+/// where `E` is bf16, and are then rounded anew for each pass.
 pub struct Transformer<E: Element> {
     config: Config,
-    parameters: Vec<Parameter<E>>,
+    parameters: Vec<Parameter<E::Wide>>,
     pub(super) embedding: Embedding,
     pub(super) positions: Option<Embedding>,
     pub(super) blocks: Vec<Block>,
@@ -43,9 +44,9 @@ impl<E: Element> Transformer<E> {
         config.validate()?;
         let count = config.checked_parameter_count()?;
         // Asks before the pool does, whose answer to a refusal is to abort.
-        Vec::<E>::new()
+        Vec::<E::Wide>::new()
             .try_reserve_exact(count)
-            .map_err(|_| ConfigError::Memory { bytes: count.saturating_mul(size_of::<E>()) })?;
+            .map_err(|_| ConfigError::Memory { bytes: count.saturating_mul(size_of::<E::Wide>()) })?;
 
         let mut list = ParameterList::new(seed);
         let width = config.width;
@@ -74,12 +75,12 @@ impl<E: Element> Transformer<E> {
     }
 
     /// All parameters, the tied embedding once, in a fixed order.
-    pub fn parameters(&self) -> &[Parameter<E>] {
+    pub fn parameters(&self) -> &[Parameter<E::Wide>] {
         &self.parameters
     }
 
     /// All parameters, to load a checkpoint or to choose which ones decay. Their lengths must stay as they are.
-    pub fn parameters_mut(&mut self) -> &mut [Parameter<E>] {
+    pub fn parameters_mut(&mut self) -> &mut [Parameter<E::Wide>] {
         &mut self.parameters
     }
 
@@ -158,7 +159,7 @@ impl<E: Element> Transformer<E> {
         Ok(tape.into_tensor(logits))
     }
 
-    /// A decoder that feeds one token at a time through a key/value cache.
+    /// A decoder that feeds one token at a time through a key/value cache. It computes in the parameters' own type.
     pub fn decoder(&self) -> Decoder<'_, E> {
         Decoder::new(self)
     }

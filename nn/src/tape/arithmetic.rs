@@ -95,7 +95,7 @@ impl<E: Element> Step<E> for Scale {
 
 impl<E: Element> Step<E> for AddBias {
     fn backward(self, pass: &mut Pass<'_, '_, E>, _: &[E], d_out: Buffer<E>) -> Result<(), ShapeError> {
-        pass.add(self.bias, |_, d_bias| E::sum_rows(&d_out, d_bias))?;
+        pass.add_wide(self.bias, |_, d_bias| E::sum_rows(&d_out, d_bias))?;
         pass.accumulate(self.x, d_out)
     }
 }

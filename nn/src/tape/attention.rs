@@ -10,7 +10,7 @@ use crate::tensor::check;
 pub(super) struct Attention<E: Element> {
     qkv: Var,
     shape: AttentionShape,
-    lse: Buffer<E>,
+    lse: Buffer<E::Wide>,
 }
 
 pub(super) struct Rope {

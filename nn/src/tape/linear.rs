@@ -66,19 +66,12 @@ impl<E: Element> Step<E> for Linear {
                 epilogue: Epilogue::default(),
             })
         })?;
-        pass.write(self.weight, |pass, d_weight, write| {
-            E::gemm(Gemm {
-                a: d_out_matrix,
-                transpose_a: true,
-                b: Mat::new(pass.value(self.x), rows, inputs)?,
-                transpose_b: false,
-                c: MatMut::new(d_weight, outputs, inputs)?,
-                write,
-                epilogue: Epilogue::default(),
-            })
+        pass.write_wide(self.weight, |pass, d_weight, write| {
+            let x = Mat::new(pass.value(self.x), rows, inputs)?;
+            E::gemm_wide(d_out_matrix, true, x, false, MatMut::new(d_weight, outputs, inputs)?, write)
         })?;
         if let Some(bias) = self.bias {
-            pass.add(bias, |_, d_bias| E::sum_rows(&d_out, d_bias))?;
+            pass.add_wide(bias, |_, d_bias| E::sum_rows(&d_out, d_bias))?;
         }
         match self.residual {
             Some(residual) => pass.accumulate(residual, d_out),

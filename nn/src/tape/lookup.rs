@@ -27,6 +27,6 @@ impl<'a, E: Element> Tape<'a, E> {
 
 impl<E: Element> Step<E> for Embedding<'_> {
     fn backward(self, pass: &mut Pass<'_, '_, E>, _: &[E], d_out: Buffer<E>) -> Result<(), ShapeError> {
-        pass.add(self.table, |_, d_table| E::embedding_backward(&d_out, self.width, self.ids, d_table))
+        pass.add_wide(self.table, |_, d_table| E::embedding_backward(&d_out, self.width, self.ids, d_table))
     }
 }

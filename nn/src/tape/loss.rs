@@ -10,7 +10,7 @@ pub(super) struct CrossEntropy<'a, E: Element> {
     logits: Var,
     classes: usize,
     targets: &'a [u32],
-    lse: Buffer<E>,
+    lse: Buffer<E::Wide>,
 }
 
 impl<'a, E: Element> Tape<'a, E> {

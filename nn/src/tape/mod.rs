@@ -16,6 +16,7 @@ mod pass;
 
 use std::ops::Deref;
 
+use upbeat_kernels::element::Stored;
 use upbeat_kernels::pool::Tag;
 use upbeat_kernels::{Buffer, Element, ShapeError};
 
@@ -135,14 +136,24 @@ impl<'a, E: Element> Tape<'a, E> {
     }
 
     /// Parameter `slot` of the [`Gradients`] handed to the backward pass, or its first `values.len()` elements.
-    /// The values are borrowed, and one parameter may be recorded more than once: its gradients add up.
+    /// The values are borrowed where they are of the tape's type, and rounded to it otherwise; one parameter may be recorded
+    /// more than once: its gradients add up.
     ///
     /// # Errors
     /// When `values` do not fill `dims`.
-    pub fn parameter(&mut self, slot: usize, values: &'a [E], dims: &[usize]) -> Result<Var, ShapeError> {
+    pub fn parameter(
+        &mut self,
+        slot: usize,
+        values: &'a [E::Wide],
+        dims: &[usize],
+    ) -> Result<Var, ShapeError> {
         let shape = Shape::new(dims)?;
         check("the length of a parameter", shape.len(), values.len())?;
-        Ok(self.push(Op::Parameter(slot), Value::Borrowed(values), shape, true))
+        let value = match E::stored(values) {
+            Stored::Same(values) => Value::Borrowed(values),
+            Stored::Rounded(values) => Value::Owned(values),
+        };
+        Ok(self.push(Op::Parameter(slot), value, shape, true))
     }
 
     /// The dimensions of a value.

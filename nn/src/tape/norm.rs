@@ -10,14 +10,14 @@ pub(super) struct LayerNorm<E: Element> {
     x: Var,
     weight: Var,
     bias: Option<Var>,
-    mean: Buffer<E>,
-    rstd: Buffer<E>,
+    mean: Buffer<E::Wide>,
+    rstd: Buffer<E::Wide>,
 }
 
 pub(super) struct RmsNorm<E: Element> {
     x: Var,
     weight: Var,
-    rstd: Buffer<E>,
+    rstd: Buffer<E::Wide>,
 }
 
 impl<E: Element> Tape<'_, E> {
@@ -70,9 +70,9 @@ impl<E: Element> Step<E> for LayerNorm<E> {
             let d_bias = d_bias.as_deref_mut();
             E::layer_norm_backward(&d_out, x, weight, &mean, &rstd, d_x, write, &mut d_weight, d_bias)
         })?;
-        pass.accumulate(weight, d_weight)?;
+        pass.accumulate_wide(weight, d_weight)?;
         match (bias, d_bias) {
-            (Some(bias), Some(d_bias)) => pass.accumulate(bias, d_bias),
+            (Some(bias), Some(d_bias)) => pass.accumulate_wide(bias, d_bias),
             _ => Ok(()),
         }
     }
@@ -86,6 +86,6 @@ impl<E: Element> Step<E> for RmsNorm<E> {
             let (x, weight) = (pass.value(x), pass.value(weight));
             E::rms_norm_backward(&d_out, x, weight, &rstd, d_x, write, &mut d_weight)
         })?;
-        pass.accumulate(weight, d_weight)
+        pass.accumulate_wide(weight, d_weight)
     }
 }

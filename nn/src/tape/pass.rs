@@ -78,8 +78,41 @@ impl<'p, 'a, E: Element> Pass<'p, 'a, E> {
         if !self.needs(var) {
             return Ok(());
         }
-        let len = self.nodes[var.0].shape.len();
-        let (mut gradient, write) = self.take(var);
+        let node = &mut self.nodes[var.0];
+        let len = node.shape.len();
+        if let Op::Parameter(_) = node.op {
+            // Parameters' gradients are of another type than what this kernel writes.
+            let mut own = Buffer::unspecified_as(Tag::Gradient, len);
+            kernel(self, &mut own, Write::Overwrite)?;
+            return self.accumulate(var, own);
+        }
+        let (mut gradient, write) = match node.gradient.take() {
+            Some(gradient) => (gradient, Write::Add),
+            None => (Buffer::unspecified_as(Tag::Gradient, len), Write::Overwrite),
+        };
+        let done = kernel(self, &mut gradient, write);
+        self.nodes[var.0].gradient = Some(gradient);
+        done
+    }
+
+    /// As [`write`](Self::write) for kernels that sum over a batch, in the type that parameters' gradients have: what
+    /// they write into a parameter's gradient is rounded to no other type.
+    pub(super) fn write_wide(
+        &mut self,
+        var: Var,
+        kernel: impl FnOnce(&Self, &mut [E::Wide], Write) -> Result<(), ShapeError>,
+    ) -> Result<(), ShapeError> {
+        if !self.needs(var) {
+            return Ok(());
+        }
+        let node = &self.nodes[var.0];
+        let len = node.shape.len();
+        let Op::Parameter(slot) = node.op else {
+            let mut own = Buffer::unspecified_as(Tag::Gradient, len);
+            kernel(self, &mut own, Write::Overwrite)?;
+            return self.accumulate(var, E::narrowed(own));
+        };
+        let (mut gradient, write) = self.gradients.take(slot);
         let done = if gradient.len() < len {
             Err(ShapeError::Mismatch {
                 what: "the length of a gradient",
@@ -89,11 +122,11 @@ impl<'p, 'a, E: Element> Pass<'p, 'a, E> {
         } else {
             if write == Write::Overwrite {
                 // A parameter of which only the first part was used has no gradient in the rest.
-                gradient[len..].fill(E::default());
+                gradient[len..].fill(E::Wide::default());
             }
             kernel(self, &mut gradient[..len], write)
         };
-        self.give_back(var, gradient);
+        self.gradients.give_back(slot, gradient);
         done
     }
 
@@ -124,36 +157,44 @@ impl<'p, 'a, E: Element> Pass<'p, 'a, E> {
         })
     }
 
+    /// As [`write_wide`](Self::write_wide) for kernels that only add.
+    pub(super) fn add_wide(
+        &mut self,
+        var: Var,
+        kernel: impl FnOnce(&Self, &mut [E::Wide]) -> Result<(), ShapeError>,
+    ) -> Result<(), ShapeError> {
+        self.write_wide(var, |pass, gradient, write| {
+            if write == Write::Overwrite {
+                gradient.fill(E::Wide::default());
+            }
+            kernel(pass, gradient)
+        })
+    }
+
     /// Adds a whole gradient to that of `var`, or moves it there when it is the first one.
     pub(super) fn accumulate(&mut self, var: Var, gradient: Buffer<E>) -> Result<(), ShapeError> {
         if !self.needs(var) {
             return Ok(());
         }
         let node = &mut self.nodes[var.0];
-        let in_place = !matches!(node.op, Op::Parameter(_)) && node.gradient.is_none();
-        if in_place {
+        if let Op::Parameter(_) = node.op {
+            return self.add_wide(var, |_, sum| E::add_to_wide(&gradient, sum));
+        }
+        if node.gradient.is_none() {
             node.gradient = Some(gradient);
             return Ok(());
         }
         self.add(var, |_, sum| E::add_scaled(&gradient, 1.0, sum))
     }
 
-    fn take(&mut self, var: Var) -> (Buffer<E>, Write) {
-        let node = &mut self.nodes[var.0];
-        if let Op::Parameter(slot) = node.op {
-            return self.gradients.take(slot);
+    /// As [`accumulate`](Self::accumulate) for a gradient that was summed over a batch.
+    pub(super) fn accumulate_wide(&mut self, var: Var, gradient: Buffer<E::Wide>) -> Result<(), ShapeError> {
+        if !self.needs(var) {
+            return Ok(());
         }
-        match node.gradient.take() {
-            Some(gradient) => (gradient, Write::Add),
-            None => (Buffer::unspecified_as(Tag::Gradient, node.shape.len()), Write::Overwrite),
+        if let Op::Parameter(_) = self.nodes[var.0].op {
+            return self.add_wide(var, |_, sum| E::Wide::add_scaled(&gradient, 1.0, sum));
         }
-    }
-
-    fn give_back(&mut self, var: Var, gradient: Buffer<E>) {
-        let node = &mut self.nodes[var.0];
-        match node.op {
-            Op::Parameter(slot) => self.gradients.give_back(slot, gradient),
-            _ => node.gradient = Some(gradient),
-        }
+        self.accumulate(var, E::narrowed(gradient))
     }
 }

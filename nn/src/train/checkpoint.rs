@@ -2,7 +2,8 @@
 //!
 //! `parameters.safetensors` has the model's settings, its parameters under their own names and the tokenizer: all that
 //! generating needs. `state.safetensors` has the moments (`first.NAME`, `second.NAME`), the history of losses, and as
-//! settings the step, the state of the batch generator, the hash of the text and the training's configuration.
+//! settings the step, the state of the batch generator, the hash of the text, the training's configuration and the type it
+//! computes in (`dtype`). Parameters and moments are always saved unrounded, so those of a bf16 training are f32's.
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use crate::optimizer::{AdamWOptimizer, Moments};
 
 const PARAMETERS: &str = "parameters.safetensors";
 const STATE: &str = "state.safetensors";
+const DTYPE: &str = "dtype";
 const CODE_POINTS: &str = "tokenizer.code_points";
 
 /// A training's state as loaded: give it to [`Trainer::resume`](super::Trainer::resume).
@@ -55,7 +57,7 @@ pub(super) fn to_files<E: Element>(view: &View<'_, E>) -> Vec<NamedFile> {
         numbers: Numbers::Floats(values),
     };
     let code_points = view.tokenizer.code_points();
-    let mut parameters: Vec<Array<'_, E>> =
+    let mut parameters: Vec<Array<'_, E::Wide>> =
         view.model.parameters().iter().map(|p| floats(p.name.clone(), &p.shape, &p.values)).collect();
     parameters.push(Array {
         name: CODE_POINTS.into(),
@@ -65,6 +67,7 @@ pub(super) fn to_files<E: Element>(view: &View<'_, E>) -> Vec<NamedFile> {
 
     let mut record = Record::default();
     view.config.write(&mut record);
+    record.set(DTYPE, E::NAME);
     record.set("step", view.optimizer.step_count());
     record.set("windows", view.windows);
     record.set("text", view.fingerprint);
@@ -94,6 +97,20 @@ pub(super) fn to_files<E: Element>(view: &View<'_, E>) -> Vec<NamedFile> {
 pub fn load_model<E: Element>(folder: &Path) -> Result<(Transformer<E>, Tokenizer), CheckpointError> {
     let (path, files) = load(folder, &[PARAMETERS])?;
     parse_model(&path, &files[0])
+}
+
+/// The type that the training of the newest checkpoint in `folder` computes in, an [`Element::NAME`]; `None` where an older
+/// version, which knew no choice, did not say.
+///
+/// # Errors
+/// No checkpoint there, or an unreadable or damaged one.
+pub fn saved_dtype(folder: &Path) -> Result<Option<String>, CheckpointError> {
+    let (path, files) = load(folder, &[STATE])?;
+    let damaged = |reason| CheckpointError::Damaged { path: path.join(STATE), reason };
+    let archive = Archive::parse(&files[0]).map_err(damaged)?;
+    let mut record = Record::from_text(archive.text()).map_err(damaged)?;
+    let dtype: String = record.take_or(DTYPE, String::new()).map_err(damaged)?;
+    Ok(Some(dtype).filter(|dtype| !dtype.is_empty()))
 }
 
 /// The model of a parameters file.
@@ -134,7 +151,7 @@ impl<E: Element> Checkpoint<E> {
     /// Loads the newest checkpoint in `folder`.
     ///
     /// # Errors
-    /// No checkpoint there, an unreadable or damaged one, or one of another precision.
+    /// No checkpoint there, an unreadable or damaged one, or one of another precision. [`saved_dtype`] says which one it is of.
     pub fn load(folder: &Path) -> Result<Self, CheckpointError> {
         let (path, files) = load(folder, &[PARAMETERS, STATE])?;
         let (model, tokenizer) = parse_model::<E>(&path, &files[0])?;
@@ -142,6 +159,10 @@ impl<E: Element> Checkpoint<E> {
         let archive = Archive::parse(&files[1]).map_err(damaged)?;
         let mut record = Record::from_text(archive.text()).map_err(damaged)?;
         let config = TrainConfig::read(model.config().clone(), &mut record).map_err(damaged)?;
+        let dtype = record.take_or(DTYPE, E::Wide::NAME.to_owned()).map_err(damaged)?;
+        if dtype != E::NAME {
+            return Err(CheckpointError::Dtype { saved: dtype, asked: E::NAME });
+        }
         let step = record.take("step").map_err(damaged)?;
         let windows = record.take("windows").map_err(damaged)?;
         let fingerprint = record.take("text").map_err(damaged)?;
@@ -153,7 +174,7 @@ impl<E: Element> Checkpoint<E> {
         let mut moments = Vec::new();
         for parameter in model.parameters() {
             let read = |prefix: &str| {
-                let mut values = Buffer::<E>::zeroed(parameter.values.len());
+                let mut values = Buffer::<E::Wide>::zeroed(parameter.values.len());
                 archive
                     .floats(&format!("{prefix}.{}", parameter.name), &parameter.shape, &mut values)
                     .map_err(CheckpointError::Shape)?;

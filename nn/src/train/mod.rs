@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use upbeat_kernels::Element;
 
-pub use checkpoint::{load_model, Checkpoint};
+pub use checkpoint::{load_model, saved_dtype, Checkpoint};
 pub use config::TrainConfig;
 pub use error::TrainError;
 pub use history::History;
