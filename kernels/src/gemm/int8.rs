@@ -1,13 +1,5 @@
 //! Products of 8-bit integers with scales: contract and cut; `int8_tiles` runs large ones, `int8_rows` those with few rows.
-//!
-//! # Order of summation
-//! `k` is cut into segments over which neither factor's scale changes. A segment is summed in integers, exactly:
-//! `s[g] = Σ a·b`, at most [`LONGEST`] products of at most 2¹⁴. Then, in `f32`, each step rounded, segments in order:
-//! `c = (scale_a·scale_b)·s[0]`, `c = c + (scale_a·scale_b)·s[g]`, and the epilogue. So an element has the same bits at every
-//! level, for any `m`, `n`, tiles and workers (but for GELU and SiLU in the epilogue, whose bits are the level's).
-//!
-//! # Accuracy
-//! `|c - Σ_g scale_a·scale_b·s[g]| ≤ (G + 3)·u·Σ_g |scale_a·scale_b·s[g]|` for `G` segments, with `u = 2⁻²⁴`.
+//! The order of summation and the accuracy are said in [`super::quantized`], for users to read.
 
 use std::ops::Range;
 
@@ -102,7 +94,7 @@ impl<'a> Scales<'a> {
     }
 }
 
-/// Multiplies, with each segment summed exactly; the module says in which order the rest is rounded.
+/// Multiplies, with each segment summed exactly; [`quantized`](super::quantized) says in which order the rest is rounded.
 ///
 /// The scales of a factor are one a row, or one for each group of columns; where both have groups they must be equally long.
 ///

@@ -3,9 +3,16 @@
 //! Quantisation is symmetric: `x ≈ scale·value` with values in `-127..=127` and `scale = max|x| / 127` over the row or
 //! group. Products of such matrices are [`super::gemm_int8`]'s.
 //!
-//! # Accuracy
+//! # Accuracy of quantisation
 //! `|x - scale·value| ≤ (scale/2)·(1 + 2⁻¹⁵)` while the group's largest magnitude is at least 2⁻¹¹⁹; below that scales lose
 //! bits, and the error is at most 2⁻¹⁴². Everything is exact or rounded once, so all levels give the same bits.
+//!
+//! # Products: order of summation and accuracy
+//! `k` is cut into segments over which neither factor's scale changes. A segment is summed in integers, exactly:
+//! `s[g] = Σ a·b`, at most 131,071 products of at most 2¹⁴. Then, in `f32`, each step rounded, segments in order:
+//! `c = (scale_a·scale_b)·s[0]`, `c = c + (scale_a·scale_b)·s[g]`, and the epilogue. So an element has the same bits at every
+//! level, for any `m`, `n`, tiles and workers (but for GELU and SiLU in the epilogue, whose bits are the level's), and
+//! `|c - Σ_g scale_a·scale_b·s[g]| ≤ (G + 3)·u·Σ_g |scale_a·scale_b·s[g]|` for `G` segments, with `u = 2⁻²⁴`.
 
 use std::fmt;
 

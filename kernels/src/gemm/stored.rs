@@ -1,8 +1,8 @@
 //! Products of factors stored in 16 bits, bf16 or f16, or one of them and one in f32.
 //!
 //! Numbers are widened while they are packed, so no factor is copied whole, and every bit of the result is that of the
-//! product of the widened factors: the order of summation and the accuracy are [`super::gemm`]'s. Memory is read at half the
-//! bytes, which is what decoding from stored weights waits for.
+//! product of the widened factors: the order of summation and the accuracy are [`super::gemm`]'s. Large products take the time
+//! of f32's; with few rows of A, widening takes longer than reading twice the bytes would.
 
 use super::operand::Operand;
 use crate::contract;
