@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p upbeat-kernels --bench programs [-- FILTER]` measures; without `--bench` (as `cargo test --benches` runs
 //! it) each runs once on a small shape. Answers are checked either way: programs against the hand-written loops bit for bit,
-//! functions and reductions against f64. `UPBEAT_WORKERS` says how many workers run; the copy and the hand-written loops
+//! functions and reductions against f64. `--serve` lets a peer take turns: `benches/elementwise-pytorch.py` does. `UPBEAT_WORKERS` says how many workers run; the copy and the hand-written loops
 //! run on one. Bytes are those that must move: each operand once.
 
 use std::hint::black_box;
@@ -16,7 +16,7 @@ use upbeat_kernels::math;
 use upbeat_kernels::reduce;
 use upbeat_kernels::simd::{Kernel, Simd};
 use upbeat_kernels::twin::functions as twin;
-use upbeat_kernels::Write;
+use upbeat_kernels::{Buffer, Write};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
 const ROUNDS: usize = 30;
@@ -26,8 +26,8 @@ const SET: Write = Write::Overwrite;
 
 /// Four inputs and an output.
 struct Slices {
-    x: [Vec<f32>; 4],
-    out: Vec<f32>,
+    x: [Buffer<f32>; 4],
+    out: Buffer<f32>,
 }
 
 impl Slices {
@@ -38,9 +38,9 @@ impl Slices {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 9) as f32 / (1 << 21) as f32 - 2.0
             };
-            (0..len).map(|_| next()).collect()
+            Buffer::copied(&(0..len).map(|_| next()).collect::<Vec<f32>>())
         };
-        Self { x: [1, 2, 3, 4].map(numbers), out: vec![0.0; len] }
+        Self { x: [1, 2, 3, 4].map(numbers), out: Buffer::zeroed(len) }
     }
 }
 
@@ -94,7 +94,7 @@ impl Kernel for FusedChain<'_> {
 fn plain_chain(slices: &mut Slices) {
     let Slices { x, out } = slices;
     let [a, b, c, d] = &*x;
-    let inputs = a.iter().zip(b).zip(c).zip(d);
+    let inputs = a.iter().zip(b.iter()).zip(c.iter()).zip(d.iter());
     for (out, (((a, b), c), d)) in out.iter_mut().zip(inputs) {
         let sum = a * b + c;
         let largest = if sum > *d { sum } else { *d };
@@ -229,9 +229,9 @@ fn check(cases: &[Case<'_>]) {
             }
         }
     }
-    assert_eq!(result("gelu(a*b+c) program").out, result("gelu(a*b+c) kernel").out);
-    assert_eq!(result("6 steps program").out, result("6 steps kernel").out);
-    assert_eq!(result("6 steps program").out, result("6 steps plain Rust").out);
+    assert_eq!(*result("gelu(a*b+c) program").out, *result("gelu(a*b+c) kernel").out);
+    assert_eq!(*result("6 steps program").out, *result("6 steps kernel").out);
+    assert_eq!(*result("6 steps program").out, *result("6 steps plain Rust").out);
     let x = Slices::new(4096).x;
     let wide = |i: usize| x[i].iter().map(|&x| f64::from(x));
     let close = |name: &str, truth: f64| {
@@ -257,14 +257,34 @@ fn seconds(run: &Run<'_>, slices: &mut Slices) -> f64 {
     start.elapsed().as_secs_f64() / calls as f64
 }
 
+/// Answers lines `LENGTH NAME` from standard input with the seconds of the best of three calls: a peer in another
+/// process takes turns with us that way.
+fn serve(cases: &[Case<'_>]) {
+    let mut slices = Slices::new(0);
+    for line in std::io::stdin().lines() {
+        let line = line.expect("a line of text");
+        let (len, name) = line.split_once(' ').expect("a length and a name");
+        let len: usize = len.parse().expect("a length");
+        if slices.out.len() != len {
+            slices = Slices::new(len);
+        }
+        let case = cases.iter().find(|case| case.name == name).expect("a case by that name");
+        let best = (0..3).map(|_| seconds(&case.run, &mut slices)).fold(f64::MAX, f64::min);
+        println!("{best}");
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let programs = programs();
     let cases = cases(&programs);
     check(&cases);
-    if !arguments.iter().any(|a| a == "--bench") {
+    if !arguments.iter().any(|a| a == "--bench" || a == "--serve") {
         println!("{} answers are right", cases.len());
         return;
+    }
+    if arguments.iter().any(|a| a == "--serve") {
+        return serve(&cases);
     }
     let filter = arguments.iter().find(|a| !a.starts_with("--")).cloned().unwrap_or_default();
     println!("{} workers, {}", upbeat::current_num_workers(), upbeat_kernels::Isa::active().name());

@@ -26,7 +26,7 @@ pub mod rows;
 
 use crate::blocks::ELEMENTS;
 use crate::contract;
-use crate::elementwise::squares;
+use crate::elementwise::sum_of_squares;
 use crate::error::ShapeError;
 use crate::isa::dispatch;
 use crate::lanes::{fold, Dot, Fold, Sum};
@@ -90,7 +90,6 @@ enum Reduction {
     Min,
     LogSumExp,
     Norm1,
-    Norm2,
     NormMax,
 }
 
@@ -120,7 +119,6 @@ impl Reduction {
         match self {
             Reduction::Sum | Reduction::Mean => plain(pieces(simd, [x], Sum)),
             Reduction::Norm1 => plain(pieces(simd, [x], Magnitudes)),
-            Reduction::Norm2 => plain(squares(x)),
             Reduction::Max => plain(extreme(simd, x, 1.0, false)),
             Reduction::Min => plain(-extreme(simd, x, -1.0, false)),
             Reduction::NormMax => plain(extreme(simd, x, 1.0, true)),
@@ -163,7 +161,6 @@ impl Reduction {
     fn finish(self, part: Part, len: usize) -> f64 {
         match self {
             Reduction::Mean => part.value / len as f64,
-            Reduction::Norm2 => part.value.sqrt(),
             Reduction::LogSumExp => part.shift + part.value.ln(),
             _ => part.value,
         }
@@ -263,7 +260,7 @@ pub fn norm_1(x: &[f32]) -> f64 {
 
 /// `√(Σ x²)`, in f64: nothing overflows, nothing vanishes.
 pub fn norm_2(x: &[f32]) -> f64 {
-    Reduction::Norm2.of(x)
+    sum_of_squares(x).sqrt()
 }
 
 /// The largest magnitude; 0 for an empty slice.

@@ -25,11 +25,13 @@
 use std::sync::OnceLock;
 
 use super::op::Op;
-use super::pass::{Code, Instruction, Pass, Source, Splat, MOST_TILE};
+use super::pass::{Given, Instruction, Pass, Source, Target};
+use super::step::run_of;
 use crate::blocks;
 use crate::element::Write;
 use crate::error::{check, ShapeError};
-use crate::isa::dispatch;
+use crate::pool::Buffer;
+use crate::simd::each::Unit;
 
 /// What a function takes for each element.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,12 @@ impl<'a> From<&'a [f32]> for Operand<'a> {
 
 impl<'a> From<&'a Vec<f32>> for Operand<'a> {
     fn from(x: &'a Vec<f32>) -> Self {
+        Operand::Slice(x)
+    }
+}
+
+impl<'a> From<&'a Buffer<f32>> for Operand<'a> {
+    fn from(x: &'a Buffer<f32>) -> Self {
         Operand::Slice(x)
     }
 }
@@ -95,7 +103,7 @@ pub(crate) fn is_streamed(elements: usize, write: Write) -> bool {
 pub fn apply(op: Op, operands: &[Operand<'_>], out: &mut [f32], write: Write) -> Result<(), ShapeError> {
     check("the number of operands", op.arity(), operands.len())?;
     let mut inputs: [&[f32]; 3] = [&[]; 3];
-    let mut constants: [Splat; 3] = [[0.0; MOST_TILE]; 3];
+    let mut constants = [Unit::splat(0.0); 3];
     let mut sources = [Source::None; 3];
     for (i, operand) in operands.iter().enumerate() {
         match *operand {
@@ -105,21 +113,17 @@ pub fn apply(op: Op, operands: &[Operand<'_>], out: &mut [f32], write: Write) ->
                 sources[i] = Source::Input(i);
             }
             Operand::Number(x) => {
-                constants[i] = [x; MOST_TILE];
+                constants[i] = Unit::splat(x);
                 sources[i] = Source::Constant(i);
             }
         }
     }
-    let code = [
-        Instruction::Load(sources[0]),
-        Instruction::Apply(Code::Op(op), sources[1], sources[2]),
-        Instruction::Output(0),
-    ];
+    let code = [Instruction::Apply { run: run_of(op), operands: sources, to: Target::Output(0) }];
     let (block, stream) = (block(op.is_costly()), is_streamed(out.len(), write));
     upbeat::par::chunks_mut(out, block, |i, out| {
         let outputs = &mut [out];
-        let (code, inputs, constants, from) = (&code, &inputs, &constants, i * block);
-        dispatch(Pass { code, inputs, from, constants, kept: &mut [], outputs, write, stream });
+        let given = Given { inputs: &inputs, from: i * block, constants: &constants };
+        Pass { code: &code, given, places: 0, outputs, write, stream }.run();
     });
     Ok(())
 }

@@ -1,16 +1,18 @@
 //! Sums and products of whole tensors: one pass over memory, in fixed blocks that run in parallel.
 
+mod compile;
 pub mod functions;
 mod op;
+mod pair;
 mod pass;
 mod program;
 mod step;
 mod sums;
+mod sweep;
 
 pub use functions::Operand;
 pub use op::Op;
 pub use program::{Builder, Program, ProgramError, Value, MOST_OUTPUTS};
-pub(crate) use sums::squares;
 pub use sums::{sum_of_squares, sum_rows};
 
 use crate::blocks;
@@ -64,17 +66,6 @@ impl Lanewise<2> for Plus {
     }
 }
 
-/// `a · b`
-#[derive(Clone, Copy)]
-struct Times;
-
-impl Lanewise<2> for Times {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, [a, b]: [S::F; 2]) -> S::F {
-        simd.mul(a, b)
-    }
-}
-
 /// `factor · a`
 #[derive(Clone, Copy)]
 struct Scaled(f32);
@@ -88,12 +79,12 @@ impl Lanewise<1> for Scaled {
 
 /// See [`Element::add`](crate::Element::add).
 pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) -> Result<(), ShapeError> {
-    map([a, b], out, Write::Overwrite, blocks::ELEMENTS, Plus)
+    functions::add(a, b, out, Write::Overwrite)
 }
 
 /// See [`Element::mul`](crate::Element::mul).
 pub fn mul(a: &[f32], b: &[f32], out: &mut [f32]) -> Result<(), ShapeError> {
-    map([a, b], out, Write::Overwrite, blocks::ELEMENTS, Times)
+    functions::mul(a, b, out, Write::Overwrite)
 }
 
 /// See [`Element::add_scaled`](crate::Element::add_scaled). The product is rounded, then the sum.

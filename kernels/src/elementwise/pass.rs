@@ -1,21 +1,24 @@
-//! One pass over memory that runs a list of instructions on a tile of elements at a time: what every element-wise
+//! One pass over memory that runs a list of instructions on a block of elements at a time: what every element-wise
 //! function and every [`Program`](super::Program) is computed by.
 //!
-//! A tile is eight vectors, the accumulator, handed from one instruction to the next; other operands come from inputs,
-//! constants, or places kept for values that are used again. So a chain of steps reads each input once, writes each output
-//! once, and keeps a tile of each value that is used twice; an instruction is decoded once a tile. Every lane is computed on
-//! its own, so the bits of an element do not depend on where it lies or what runs beside it.
+//! A block fits the first-level cache with the values kept beside it, and an instruction is one loop over it
+//! ([`sweep`]), so a chain reads each input once from memory and writes each output once. The last instruction of a
+//! chain writes to the output itself, unless that is added to or written past the caches. Every lane is computed on its own,
+//! so the bits of an element do not depend on where it lies or what runs beside it.
 
-use super::op::Op;
-use super::step::{apply, refill, spill, Accumulator, VECTORS};
+use super::sweep::{sweep, Run};
+use crate::blocks::add_to;
 use crate::element::Write;
-use crate::simd::{stream, Kernel, Simd};
+use crate::pool::Buffer;
+use crate::simd::each::{Elements, Unit, UNIT};
+use crate::simd::stream;
 
-/// The most elements that a tile has: eight vectors of 16 lanes.
-pub(crate) const MOST_TILE: usize = VECTORS * 16;
+/// Elements that an instruction computes at once: long enough to forget what starting a loop costs, short enough for
+/// seven blocks in 32 KiB.
+const BLOCK: usize = 1024;
 
-/// A tile whose every element is one constant.
-pub(crate) type Splat = [f32; MOST_TILE];
+/// An operand that is not there.
+static NOTHING: Unit = Unit([0.0; UNIT]);
 
 /// Where an operand comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,45 +33,73 @@ pub(crate) enum Source {
     Kept(usize),
 }
 
-/// An operation with the accumulator as its first operand, or another one that has to come first.
+/// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
-    /// `op(accumulator, y, z)`
-    Op(Op),
-    /// `y - accumulator`
-    SubFrom,
-    /// `y / accumulator`
-    DivInto,
-    /// `y·z + accumulator`, rounded as [`Op::Fma`].
-    FmaInto,
-}
-
-/// What happens to a tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Instruction {
-    /// The accumulator becomes the operand.
-    Load(Source),
-    /// The accumulator becomes the result.
-    Apply(Code, Source, Source),
-    /// The accumulator is kept at a place.
-    Keep(usize),
-    /// The accumulator is written to an output, by its number.
+pub(crate) enum Target {
+    /// A place that no operand of the same instruction is at.
+    Kept(usize),
+    /// An output, by its number.
     Output(usize),
 }
 
-/// Instructions over one block of elements. Kernel code: everything in it is inlined into the level's instructions.
+/// What happens to a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Instruction {
+    /// An operation's loop.
+    Apply {
+        /// The loop.
+        run: Run,
+        /// Its operands.
+        operands: [Source; 3],
+        /// Its result.
+        to: Target,
+    },
+    /// A value is written to an output, by its number.
+    Output(Source, usize),
+}
+
+/// What instructions read that they have not computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    /// Whole inputs; the piece begins at element `from`.
+    pub(crate) inputs: &'a [&'a [f32]],
+    /// The piece's place in the inputs.
+    pub(crate) from: usize,
+    /// The constants.
+    pub(crate) constants: &'a [Unit],
+}
+
+impl<'a> Given<'a> {
+    /// An operand's `len` elements from `at` on; `kept` are those at a place.
+    #[inline]
+    fn elements<'t>(
+        self,
+        source: Source,
+        at: usize,
+        len: usize,
+        kept: impl Fn(usize) -> &'t [f32],
+    ) -> Elements<'t>
+    where
+        'a: 't,
+    {
+        match source {
+            Source::None => Elements::Repeated(&NOTHING),
+            Source::Input(number) => Elements::Each(&self.inputs[number][self.from + at..][..len]),
+            Source::Constant(number) => Elements::Repeated(&self.constants[number]),
+            Source::Kept(place) => Elements::Each(kept(place)),
+        }
+    }
+}
+
+/// Instructions over one piece of the elements.
 pub(crate) struct Pass<'a, 'o> {
     /// What to do.
     pub(crate) code: &'a [Instruction],
-    /// Whole inputs; the block begins at element `from`.
-    pub(crate) inputs: &'a [&'a [f32]],
-    /// The block's place in the inputs.
-    pub(crate) from: usize,
-    /// The constants, a tile of each.
-    pub(crate) constants: &'a [Splat],
-    /// Places for kept values, [`MOST_TILE`] elements each.
-    pub(crate) kept: &'a mut [f32],
-    /// The outputs' blocks, of one length.
+    /// What it reads.
+    pub(crate) given: Given<'a>,
+    /// Places for kept values.
+    pub(crate) places: usize,
+    /// The outputs' pieces, of one length.
     pub(crate) outputs: &'a mut [&'o mut [f32]],
     /// Whether outputs are overwritten or added to.
     pub(crate) write: Write,
@@ -76,145 +107,120 @@ pub(crate) struct Pass<'a, 'o> {
     pub(crate) stream: bool,
 }
 
-impl Kernel for Pass<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let tile = VECTORS * S::LANES;
+impl Pass<'_, '_> {
+    /// Runs the instructions.
+    pub(crate) fn run(mut self) {
         let n = self.outputs[0].len();
-        // Streamed tiles begin at a cache line, or lines would be written in two parts.
+        // A single operation needs no blocks, unless it is added to what is there: a block lies between the two.
+        let single = self.write == Write::Overwrite
+            && matches!(self.code, [Instruction::Apply { to: Target::Output(_), .. }]);
+        let block = if single { n } else { BLOCK };
+        let mut kept = Buffer::<f32>::scratch(if single { 0 } else { (self.places + 1) * BLOCK });
+        // Streamed blocks begin at a cache line, or lines would be written in two parts.
         let first = if self.stream { stream::to_line(self.outputs[0]).min(n) } else { 0 };
-        let mut scratch = [[0.0f32; MOST_TILE]; 3];
         let mut at = 0;
         while at < n {
-            let len = if at < first { first - at } else { tile.min(n - at) };
-            let len = len.min(tile);
-            self.tile(simd, at, len, &mut scratch);
+            let len = if at < first { first - at } else { block.min(n - at) };
+            for i in 0..self.code.len() {
+                self.step(self.code[i], at, len, &mut kept);
+            }
             at += len;
         }
         if self.stream {
             stream::finish();
         }
     }
-}
 
-impl Pass<'_, '_> {
-    /// Runs the instructions on `len` elements from `at` on.
-    #[inline(always)]
-    fn tile<S: Simd>(&mut self, simd: S, at: usize, len: usize, scratch: &mut [[f32; MOST_TILE]; 3]) {
-        let tile = VECTORS * S::LANES;
-        let [first, second, out] = scratch;
-        let mut acc: Accumulator<S> = [simd.splat(0.0); VECTORS];
-        for &instruction in self.code {
-            match instruction {
-                Instruction::Load(source) => {
-                    acc = refill(simd, self.operand(source, at, len, tile, first));
+    /// Runs an instruction on `len` elements from `at` on.
+    fn step(&mut self, instruction: Instruction, at: usize, len: usize, kept: &mut [f32]) {
+        let given = self.given;
+        match instruction {
+            Instruction::Apply { run, operands, to: Target::Output(number) }
+                if self.write == Write::Overwrite =>
+            {
+                let x = operands
+                    .map(|operand| given.elements(operand, at, len, |place| &kept[place * BLOCK..][..len]));
+                sweep(run, &x, &mut self.outputs[number][at..at + len], self.stream);
+            }
+            Instruction::Apply { run, operands, to } => {
+                let place = match to {
+                    Target::Kept(place) => place,
+                    Target::Output(_) => self.places,
+                };
+                let (below, rest) = kept.split_at_mut(place * BLOCK);
+                let (result, above) = rest.split_at_mut(BLOCK);
+                let x = operands.map(|operand| {
+                    given.elements(operand, at, len, |other| match other < place {
+                        true => &below[other * BLOCK..][..len],
+                        false => &above[(other - place - 1) * BLOCK..][..len],
+                    })
+                });
+                sweep(run, &x, &mut result[..len], false);
+                if let Target::Output(number) = to {
+                    self.write(&result[..len], number, at);
                 }
-                Instruction::Apply(code, y, z) => {
-                    let y = self.operand(y, at, len, tile, first);
-                    let z = self.operand(z, at, len, tile, second);
-                    acc = apply(simd, code, acc, y, z);
-                }
-                Instruction::Keep(place) => {
-                    spill(simd, acc, &mut self.kept[place * MOST_TILE..][..tile]);
-                }
-                Instruction::Output(number) => {
-                    let mut result = acc; // The accumulator stays the value for what follows.
-                    let to = &mut self.outputs[number][at..at + len];
-                    if self.write == Write::Add {
-                        let old = if len == tile {
-                            &*to
-                        } else {
-                            first[..len].copy_from_slice(to);
-                            &first[..tile]
-                        };
-                        result = add(simd, refill(simd, old), acc);
+            }
+            Instruction::Output(source, number) => {
+                let (kept, spare) = kept.split_at_mut(self.places * BLOCK);
+                let values = match source {
+                    Source::Input(input) => &given.inputs[input][given.from + at..][..len],
+                    Source::Kept(place) => &kept[place * BLOCK..][..len],
+                    Source::Constant(constant) => {
+                        spare[..len].fill(given.constants[constant].0[0]);
+                        &spare[..len]
                     }
-                    if len == tile && !self.stream {
-                        spill(simd, result, to);
-                    } else {
-                        spill(simd, result, &mut out[..tile]);
-                        if self.stream {
-                            stream::copy(&out[..len], to);
-                        } else {
-                            to.copy_from_slice(&out[..len]);
-                        }
-                    }
-                }
+                    Source::None => unreachable!("an output has a source"),
+                };
+                self.write(values, number, at);
             }
         }
     }
 
-    /// A whole tile of an operand; through `scratch` where fewer elements are left.
-    #[inline(always)]
-    fn operand<'t>(
-        &'t self,
-        source: Source,
-        at: usize,
-        len: usize,
-        tile: usize,
-        scratch: &'t mut [f32; MOST_TILE],
-    ) -> &'t [f32] {
-        match source {
-            Source::None => &scratch[..tile],
-            Source::Input(number) => {
-                let from = &self.inputs[number][self.from + at..][..len];
-                if len == tile {
-                    from
-                } else {
-                    scratch[..len].copy_from_slice(from);
-                    &scratch[..tile]
-                }
-            }
-            Source::Constant(number) => &self.constants[number][..tile],
-            Source::Kept(place) => &self.kept[place * MOST_TILE..][..tile],
+    /// Writes values to an output, from `at` on.
+    fn write(&mut self, values: &[f32], number: usize, at: usize) {
+        let to = &mut self.outputs[number][at..at + values.len()];
+        if self.write == Write::Add {
+            add_to(values, to);
+        } else if self.stream {
+            stream::copy(values, to);
+        } else {
+            to.copy_from_slice(values);
         }
     }
-}
-
-#[inline(always)]
-fn add<S: Simd>(simd: S, a: Accumulator<S>, b: Accumulator<S>) -> Accumulator<S> {
-    [
-        simd.add(a[0], b[0]),
-        simd.add(a[1], b[1]),
-        simd.add(a[2], b[2]),
-        simd.add(a[3], b[3]),
-        simd.add(a[4], b[4]),
-        simd.add(a[5], b[5]),
-        simd.add(a[6], b[6]),
-        simd.add(a[7], b[7]),
-    ]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::op::Op;
+    use super::super::step::run_of;
     use super::*;
-    use crate::isa::dispatch;
 
     #[test]
     fn streamed_outputs_are_the_stored_ones_wherever_they_begin() {
-        let x: Vec<f32> = (0..1000).map(|i| i as f32).collect();
+        let x: Vec<f32> = (0..4000).map(|i| i as f32).collect();
+        let apply = |op: Op, first: Source, second: Source, to: Target| Instruction::Apply {
+            run: run_of(op),
+            operands: [first, second, Source::None],
+            to,
+        };
         let code = [
-            Instruction::Load(Source::Input(0)),
-            Instruction::Apply(Code::Op(Op::Mul), Source::Constant(0), Source::None),
-            Instruction::Output(0),
-            Instruction::Apply(Code::Op(Op::Neg), Source::None, Source::None),
-            Instruction::Output(1),
+            apply(Op::Mul, Source::Input(0), Source::Constant(0), Target::Kept(0)),
+            Instruction::Output(Source::Kept(0), 0),
+            apply(Op::Neg, Source::Kept(0), Source::None, Target::Output(1)),
         ];
         for offset in 0..17 {
-            for len in [0, 1, 5, 16, 64, 100, 333, 900] {
-                let (mut first, mut second) = (vec![-1.0; 1000], vec![-1.0; 1000]);
-                dispatch(Pass {
+            for len in [0, 1, 5, 16, 64, 100, 333, 900, 3000] {
+                let (mut first, mut second) = (vec![-1.0; 3100], vec![-1.0; 3100]);
+                let pass = Pass {
                     code: &code,
-                    inputs: &[&x],
-                    from: 3,
-                    constants: &[[2.0; MOST_TILE]],
-                    kept: &mut [],
+                    given: Given { inputs: &[&x], from: 3, constants: &[Unit::splat(2.0)] },
+                    places: 1,
                     outputs: &mut [&mut first[offset..offset + len], &mut second[1..1 + len]],
                     write: Write::Overwrite,
                     stream: true,
-                });
-                for i in 0..1000 {
+                };
+                pass.run();
+                for i in 0..3100 {
                     let of = |at: usize| {
                         if (at..at + len).contains(&i) {
                             2.0 * (i - at + 3) as f32

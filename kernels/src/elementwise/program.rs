@@ -1,19 +1,19 @@
-//! Chains of element-wise steps, compiled once and run in one pass over memory: steps hand their values on by the tile, and
-//! inputs and outputs are touched once. What it costs beside a loop written by hand is in `docs/benchmarks`.
+//! Chains of element-wise steps, compiled once and run in one pass over memory: steps hand their values on in the first-level
+//! cache, and inputs and outputs are touched once. What it costs beside a loop written by hand is in `docs/benchmarks`.
 //!
 //! The bits are those of the same steps run one by one with [`functions`](super::functions): nothing is contracted or
-//! reordered. `compile` in this file decides which values stay in the accumulator; [`Pass`] runs the result.
+//! reordered. [`compile`] decides which steps share a loop and where values are kept; [`Pass`] runs the result.
 
 use std::fmt;
 
+use super::compile::{compile, Definition};
 use super::functions::{block, is_streamed};
 use super::op::Op;
-use super::pass::{Code, Instruction, Pass, Source, Splat, MOST_TILE};
+use super::pass::{Given, Instruction, Pass};
 use crate::element::Write;
 use crate::error::{check, ShapeError};
 use crate::grid::Tiles;
-use crate::isa::dispatch;
-use crate::pool::Buffer;
+use crate::simd::each::Unit;
 
 /// The most outputs that a program has.
 pub const MOST_OUTPUTS: usize = 8;
@@ -21,14 +21,6 @@ pub const MOST_OUTPUTS: usize = 8;
 /// An input, a constant or a step's result in a [`Builder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value(usize);
-
-/// What a value is.
-#[derive(Clone, Copy, Debug)]
-enum Definition {
-    Input(usize),
-    Constant(usize),
-    Step { op: Op, operands: [usize; 3] },
-}
 
 /// A program that cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +114,7 @@ impl Builder {
             return Err(ProgramError::NoOutput);
         }
         let (code, places, costly) = compile(&self.values, &self.outputs);
-        let constants = self.constants.iter().map(|&x| [x; MOST_TILE]).collect();
+        let constants = self.constants.iter().map(|&x| Unit::splat(x)).collect();
         Ok(Program { code, constants, inputs: self.inputs, outputs: self.outputs.len(), places, costly })
     }
 
@@ -138,96 +130,6 @@ impl Builder {
             Err(ProgramError::UnknownValue)
         }
     }
-}
-
-/// How a step takes the accumulator's value, which is its operand `position`: the code and its other operands.
-fn around(op: Op, position: usize, operands: [usize; 3]) -> Option<(Code, [usize; 2])> {
-    let [a, b, c] = operands;
-    Some(match (op, position) {
-        (_, 0) => (Code::Op(op), [b, c]),
-        (Op::Add | Op::Mul | Op::Equal | Op::NotEqual, 1) => (Code::Op(op), [a, c]),
-        (Op::Sub, 1) => (Code::SubFrom, [a, c]),
-        (Op::Div, 1) => (Code::DivInto, [a, c]),
-        (Op::Less, 1) => (Code::Op(Op::Greater), [a, c]),
-        (Op::Greater, 1) => (Code::Op(Op::Less), [a, c]),
-        (Op::LessEqual, 1) => (Code::Op(Op::GreaterEqual), [a, c]),
-        (Op::GreaterEqual, 1) => (Code::Op(Op::LessEqual), [a, c]),
-        (Op::Fma, 1) => (Code::Op(Op::Fma), [a, c]),
-        (Op::Fma, 2) => (Code::FmaInto, [a, b]),
-        _ => return None,
-    })
-}
-
-/// Instructions for the steps that `outputs` need, the number of places for kept values, and whether a step is costly.
-fn compile(values: &[Definition], outputs: &[usize]) -> (Vec<Instruction>, usize, bool) {
-    let mut needed = vec![false; values.len()];
-    outputs.iter().for_each(|&value| needed[value] = true);
-    for (i, value) in values.iter().enumerate().rev() {
-        if let (true, Definition::Step { op, operands }) = (needed[i], value) {
-            operands[..op.arity()].iter().for_each(|&operand| needed[operand] = true);
-        }
-    }
-    let is_step = |i: usize| needed[i] && matches!(values[i], Definition::Step { .. });
-    let steps: Vec<usize> = (0..values.len()).filter(|&i| is_step(i)).collect();
-    // How each step takes the value before it out of the accumulator, if it does, and what it reads from elsewhere.
-    let mut taken = Vec::with_capacity(steps.len());
-    let mut last_read = vec![0; values.len()];
-    for (n, &step) in steps.iter().enumerate() {
-        let Definition::Step { op, operands } = values[step] else { unreachable!("steps are steps") };
-        let before = n.checked_sub(1).map(|n| steps[n]);
-        let position = operands[..op.arity()].iter().position(|&operand| Some(operand) == before);
-        let chained = position.and_then(|position| around(op, position, operands));
-        let (code, others) = chained.unwrap_or((Code::Op(op), [operands[1], operands[2]]));
-        let first = if chained.is_some() { None } else { Some(operands[0]) };
-        for read in first.into_iter().chain(others).filter(|&read| read != usize::MAX) {
-            last_read[read] = n + 1;
-        }
-        taken.push((code, first, others));
-    }
-    let mut code = Vec::new();
-    let mut place_of = vec![usize::MAX; values.len()];
-    let (mut free, mut places, mut costly) = (Vec::new(), 0, false);
-    let source = |value: usize, place_of: &[usize]| match values.get(value) {
-        None => Source::None,
-        Some(Definition::Input(number)) => Source::Input(*number),
-        Some(Definition::Constant(number)) => Source::Constant(*number),
-        Some(Definition::Step { .. }) => Source::Kept(place_of[value]),
-    };
-    for (n, (operation, first, others)) in taken.into_iter().enumerate() {
-        if let Some(first) = first {
-            code.push(Instruction::Load(source(first, &place_of)));
-        }
-        let [y, z] = others.map(|other| source(other, &place_of));
-        code.push(Instruction::Apply(operation, y, z));
-        let step = steps[n];
-        if let Definition::Step { op, .. } = values[step] {
-            costly |= op.is_costly();
-        }
-        for &value in &steps[..n] {
-            if last_read[value] == n + 1 {
-                free.push(place_of[value]);
-            }
-        }
-        let at = |code: &mut Vec<Instruction>| {
-            let numbers = outputs.iter().enumerate().filter(|(_, value)| **value == step);
-            code.extend(numbers.map(|(number, _)| Instruction::Output(number)));
-        };
-        if last_read[step] > n + 1 {
-            place_of[step] = free.pop().unwrap_or_else(|| {
-                places += 1;
-                places - 1
-            });
-            code.push(Instruction::Keep(place_of[step]));
-        }
-        at(&mut code);
-    }
-    // Outputs that no step computes.
-    for (number, &value) in outputs.iter().enumerate() {
-        if !is_step(value) {
-            code.extend([Instruction::Load(source(value, &place_of)), Instruction::Output(number)]);
-        }
-    }
-    (code, places, costly)
 }
 
 /// A compiled chain of element-wise steps.
@@ -253,7 +155,7 @@ fn compile(values: &[Definition], outputs: &[usize]) -> (Vec<Instruction>, usize
 #[derive(Clone, Debug)]
 pub struct Program {
     code: Vec<Instruction>,
-    constants: Vec<Splat>,
+    constants: Vec<Unit>,
     inputs: usize,
     outputs: usize,
     places: usize,
@@ -275,9 +177,8 @@ impl Program {
         outputs.iter().try_for_each(|output| check("the length of an output", len, output.len()))?;
         let (block, stream) = (block(self.costly), is_streamed(len, write));
         let run = |i: usize, outputs: &mut [&mut [f32]]| {
-            let mut kept = Buffer::<f32>::unspecified(self.places * MOST_TILE);
-            let (code, constants, kept, from) = (&self.code, &self.constants, &mut *kept, i * block);
-            dispatch(Pass { code, inputs, from, constants, kept, outputs, write, stream });
+            let given = Given { inputs, from: i * block, constants: &self.constants };
+            Pass { code: &self.code, given, places: self.places, outputs, write, stream }.run();
         };
         if let [output] = outputs {
             upbeat::par::chunks_mut(output, block, |i, output| run(i, &mut [output]));

@@ -40,7 +40,7 @@ impl Kernel for Squares<'_> {
 
 /// `Σ x²` in f64, inside a kernel.
 #[inline(always)]
-pub(crate) fn squares(x: &[f32]) -> f64 {
+fn squares(x: &[f32]) -> f64 {
     let mut sums = [0.0f64; SUMS];
     let (whole, rest) = x.as_chunks::<SUMS>();
     for x in whole {

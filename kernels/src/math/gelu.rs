@@ -4,8 +4,7 @@
 //! polynomial in `a/(a + K)` (a substitution like that of Shepherd and Laframboise, 1981). Nothing cancels:
 //! `GELU(x) = max(x, 0) - a·Φ(-a)`, and the derivative at `x > 0` is 1 minus the one at `-x`.
 
-use super::exp::{parts, scale};
-use super::polynomial::polynomial;
+use super::polynomial::{halved_polynomial, polynomial};
 use crate::simd::Simd;
 
 /// Scale of the substitution.
@@ -32,6 +31,23 @@ const TAIL: [f32; 11] = [
 /// `1/√(2π)`.
 const INV_SQRT_2PI: f32 = 0.398_942_3;
 
+/// `1.5·2¹⁵`: what is added to it and taken from it again has been rounded to a multiple of 2⁻⁸.
+const TO_EIGHTH_BIT: f32 = 49_152.0;
+/// `-log₂(e)/2`.
+const HALF_LOG2_E: f32 = -0.5 * std::f32::consts::LOG2_E;
+/// Twice the leading 10 bits of `ln 2`, and twice the rest.
+const TWO_LN2: (f32, f32) = (2.0 * 0.693_359_4, 2.0 * -2.121_944_4e-4);
+/// `(exp(-u/2) - 1 + u/2)/u²` on `|u| ≤ 0.8`: the fit that `exp` uses, in `u` in place of `-u/2`.
+const EXP: [f32; 5] = [
+    0.499_999_85 / 4.0,
+    0.166_664_08 / -8.0,
+    0.041_669_708 / 16.0,
+    0.008_380_413 / -32.0,
+    0.001_379_047 / 64.0,
+];
+/// 2⁻⁶⁴.
+const SMALL: f32 = f32::from_bits((127 - 64) << 23);
+
 /// `|x|` cut at 16, and what `Φ(-a)` is made of there.
 struct Tail<S: Simd> {
     a: S::F,
@@ -41,34 +57,45 @@ struct Tail<S: Simd> {
     share: S::F,
     /// `(a + K)·t(a)`.
     fit: S::F,
-    /// `exp(-a²/2) = factor·2^exponent`.
-    factor: S::F,
+    /// `exp(-a²/2) = (1 + tail)·2^exponent`.
+    tail: S::F,
     exponent: S::F,
 }
 
 #[inline(always)]
 fn tail<S: Simd>(simd: S, x: S::F) -> Tail<S> {
     let a = simd.min(simd.splat(16.0), simd.abs(x));
-    // a² = high² + (a - high)(a + high), where high has 12 bits (Veltkamp's split), so that high² is exact: the
-    // rounding of a² alone would cost 40 ulp at a = 13.
-    let c = simd.mul(a, simd.splat(4097.0));
-    let high = simd.sub(c, simd.sub(c, a));
-    let square = simd.mul(simd.mul(high, high), simd.splat(-0.5));
-    let rest = simd.mul(simd.mul(simd.sub(a, high), simd.add(a, high)), simd.splat(-0.5));
-    let (factor, exponent) = parts(simd, square, rest);
+    // a² = high² + (a - high)(a + high), where high has 12 bits, so that high² is exact: the rounding of a² alone
+    // would cost 40 ulp at a = 13.
+    let high = simd.sub(simd.add(a, simd.splat(TO_EIGHTH_BIT)), simd.splat(TO_EIGHTH_BIT));
+    let square = simd.mul(high, high);
+    let rest = simd.mul(simd.sub(a, high), simd.add(a, high));
+    // exp(-a²/2) by u = a² + 2·exponent·ln 2, as `exp` does it by -u/2, which saves halving.
+    let exponent = simd.round(simd.mul(square, simd.splat(HALF_LOG2_E)));
+    let u = simd.fma(exponent, simd.splat(TWO_LN2.0), square);
+    let u = simd.add(simd.fma(exponent, simd.splat(TWO_LN2.1), u), rest);
+    let tail = simd.mul(u, simd.fma(u, halved_polynomial(simd, u, EXP), simd.splat(-0.5)));
     let shifted = simd.add(a, simd.splat(K));
     let share = simd.div(a, shifted);
-    let fit = polynomial(simd, simd.sub(share, simd.splat(CENTER)), TAIL);
-    Tail { a, shifted, share, fit, factor, exponent }
+    let fit = halved_polynomial(simd, simd.sub(share, simd.splat(CENTER)), TAIL);
+    Tail { a, shifted, share, fit, tail, exponent }
+}
+
+/// `value·(1 + tail)·2^exponent`, rounded once where it is subnormal: 2⁶⁴ times as large it is normal.
+#[inline(always)]
+fn times_exp<S: Simd>(simd: S, value: S::F, tail: S::F, exponent: S::F) -> S::F {
+    let product = simd.fma(value, tail, value);
+    let power = simd.exp2_integral(simd.add(exponent, simd.splat(64.0)));
+    simd.mul(simd.mul(product, power), simd.splat(SMALL))
 }
 
 /// Exact GELU, at most 4 ulp off over all of `f32`, the negative tail and subnormal results included.
 /// `-∞` gives 0, `∞` gives `∞`, NaN gives NaN.
 #[inline(always)]
 pub fn gelu<S: Simd>(simd: S, x: S::F) -> S::F {
-    let Tail { share, fit, factor, exponent, .. } = tail(simd, x);
+    let Tail { share, fit, tail, exponent, .. } = tail(simd, x);
     // a·t(a) is the share times the fit: an error in the share mostly cancels in their product.
-    let below = scale(simd, simd.mul(simd.mul(share, fit), factor), exponent);
+    let below = times_exp(simd, simd.mul(share, fit), tail, exponent);
     simd.sub(simd.max(simd.splat(0.0), x), below)
 }
 
@@ -82,9 +109,9 @@ const AROUND_ROOT: [f32; 7] =
 /// cancel, by a polynomial in the distance from it. `-∞` gives 0, `∞` gives 1, NaN gives NaN.
 #[inline(always)]
 pub fn gelu_derivative<S: Simd>(simd: S, x: S::F) -> S::F {
-    let Tail { a, shifted, fit, factor, exponent, .. } = tail(simd, x);
+    let Tail { a, shifted, fit, tail, exponent, .. } = tail(simd, x);
     let slope = simd.fma(a, simd.splat(-INV_SQRT_2PI), simd.div(fit, shifted));
-    let below = scale(simd, simd.mul(slope, factor), exponent);
+    let below = times_exp(simd, slope, tail, exponent);
     let distance = simd.sub(simd.sub(x, simd.splat(ROOT.0)), simd.splat(ROOT.1));
     let around = simd.mul(distance, polynomial(simd, distance, AROUND_ROOT));
     let below = simd.select(simd.less(simd.abs(distance), simd.splat(0.25)), around, below);

@@ -69,10 +69,20 @@ rows! {
     log_sum_exp = LogSumExp;
     /// [`norm_1`](super::norm_1) of each row.
     norm_1 = Norm1;
-    /// [`norm_2`](super::norm_2) of each row.
-    norm_2 = Norm2;
     /// [`norm_max`](super::norm_max) of each row.
     norm_max = NormMax;
+}
+
+/// [`norm_2`](super::norm_2) of each row.
+pub fn norm_2(x: &[f32], cols: usize, out: &mut [f32]) -> Result<(), ShapeError> {
+    check("the length of x", checked_len("x", &[out.len(), cols])?, x.len())?;
+    let block = blocks::rows(cols, ELEMENTS);
+    upbeat::par::chunks_mut(out, block, |i, out| {
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = super::norm_2(&x[(i * block + r) * cols..][..cols]) as f32;
+        }
+    });
+    Ok(())
 }
 
 /// [`argmax`](super::argmax()) of each row. Rows of width 0 have none: [`ShapeError::Index`].

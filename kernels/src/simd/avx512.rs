@@ -123,6 +123,11 @@ mod x86 {
             unsafe { _mm512_storeu_ps(to, v) }
         }
         #[inline(always)]
+        unsafe fn stream_ptr(self, v: Self::F, to: *mut f32) {
+            // SAFETY: the caller vouches for LANES numbers and for their alignment.
+            unsafe { _mm512_stream_ps(to, v) }
+        }
+        #[inline(always)]
         fn abs(self, a: Self::F) -> Self::F {
             op!(_mm512_abs_ps(a))
         }

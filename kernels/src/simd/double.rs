@@ -1,12 +1,24 @@
-//! Two vectors of a level as one of twice the lanes. Two of AVX2 have the lanes of AVX-512 and compute the same bits, so what is
-//! written for 16 lanes is tested on machines without AVX-512 (`UPBEAT_ISA=emulated512`).
+//! Two vectors of a level as one of twice the lanes: operations of the second run while those of the first wait for each
+//! other. Two of AVX2 have the lanes of AVX-512 and compute the same bits, so what is written for 16 lanes is tested on
+//! machines without AVX-512 (`UPBEAT_ISA=emulated512`).
 
-use super::{Avx2, Kernel, Simd};
+use super::Simd;
+#[cfg(feature = "emulated512")]
+use super::{Avx2, Kernel};
 
 /// A level with twice the lanes of `S`.
 #[derive(Clone, Copy, Debug)]
 pub struct Double<S>(S);
 
+impl<S: Simd> Double<S> {
+    /// Pairs of a level's vectors: twice as many operations that do not wait for each other.
+    #[inline(always)]
+    pub(crate) fn of(simd: S) -> Self {
+        Self(simd)
+    }
+}
+
+#[cfg(feature = "emulated512")]
 impl Double<Avx2> {
     /// AVX-512's lanes, where the machine runs AVX2.
     pub fn detect() -> Option<Self> {
@@ -19,6 +31,7 @@ impl Double<Avx2> {
     }
 }
 
+#[cfg(feature = "emulated512")]
 impl<S: Copy> Double<S> {
     /// The level whose vectors are doubled.
     #[inline(always)]
@@ -28,8 +41,10 @@ impl<S: Copy> Double<S> {
 }
 
 /// A kernel that is given twice the lanes.
+#[cfg(feature = "emulated512")]
 struct Doubled<K>(K);
 
+#[cfg(feature = "emulated512")]
 impl<K: Kernel> Kernel for Doubled<K> {
     type Output = K::Output;
     #[inline(always)]
@@ -91,6 +106,13 @@ impl<S: Simd> Simd for Double<S> {
         unsafe { self.0.store_ptr(v[0], to) };
         // SAFETY: as above.
         unsafe { self.0.store_ptr(v[1], to.wrapping_add(S::LANES)) };
+    }
+    #[inline(always)]
+    unsafe fn stream_ptr(self, v: Self::F, to: *mut f32) {
+        // SAFETY: the caller vouches for the lanes of both halves, and for an alignment of twice what each needs.
+        unsafe { self.0.stream_ptr(v[0], to) };
+        // SAFETY: as above.
+        unsafe { self.0.stream_ptr(v[1], to.wrapping_add(S::LANES)) };
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {

@@ -29,8 +29,8 @@ use absent_level;
 
 mod avx2;
 mod avx512;
-#[cfg(feature = "emulated512")]
 mod double;
+pub(crate) mod each;
 pub(crate) mod int8;
 pub mod micro;
 mod neon;
@@ -45,7 +45,6 @@ pub(crate) mod window;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
-#[cfg(feature = "emulated512")]
 pub use double::Double;
 /// AVX-512's lanes as pairs of AVX2's, with the feature `emulated512`.
 #[cfg(feature = "emulated512")]
@@ -115,6 +114,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` must be valid for writing `LANES` numbers.
     unsafe fn store_ptr(self, v: Self::F, to: *mut f32);
+    /// Writes `LANES` numbers past the caches, where the level can.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `LANES` numbers and a multiple of their size.
+    #[inline(always)]
+    unsafe fn stream_ptr(self, v: Self::F, to: *mut f32) {
+        // SAFETY: the caller vouches for LANES numbers.
+        unsafe { self.store_ptr(v, to) }
+    }
 
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

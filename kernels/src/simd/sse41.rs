@@ -104,6 +104,11 @@ mod x86 {
             unsafe { _mm_storeu_ps(to, v) }
         }
         #[inline(always)]
+        unsafe fn stream_ptr(self, v: Self::F, to: *mut f32) {
+            // SAFETY: the caller vouches for LANES numbers and for their alignment.
+            unsafe { _mm_stream_ps(to, v) }
+        }
+        #[inline(always)]
         fn abs(self, a: Self::F) -> Self::F {
             op!(_mm_andnot_ps(_mm_set1_ps(-0.0), a))
         }

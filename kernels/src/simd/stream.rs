@@ -1,8 +1,10 @@
 //! Stores that go past the caches, for outputs too large to be found there again: memory is then not read before it is
 //! written, which saves a third of the traffic of a sum and half of that of a copy.
 //!
-//! They are 16 bytes wide, which every x86-64 has, and meet in the processor's write buffers; elsewhere these are plain
-//! copies. A thread's streamed stores are ordered before what it publishes later by [`finish`] alone.
+//! They are a vector wide, 16 bytes in [`copy`], and meet in the processor's write buffers; where there are none these are
+//! plain stores. A thread's streamed stores are ordered before what it publishes later by [`finish`] alone.
+
+use super::Simd;
 
 /// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]
@@ -39,6 +41,12 @@ pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
         return;
     }
     to.copy_from_slice(from);
+}
+
+/// Whether vectors can be streamed to `to`: its start is a multiple of their size.
+#[inline(always)]
+pub(crate) fn is_aligned<S: Simd>(to: &[f32]) -> bool {
+    (to.as_ptr() as usize).is_multiple_of(S::LANES * size_of::<f32>())
 }
 
 /// Orders this thread's streamed stores before its later ones: call it before the task ends.
