@@ -74,6 +74,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) positions: Option<PositionsKind>,
 
+    /// Type of values and gradients: bf16 halves their memory, parameters stay f32 [default: f32, or what is resumed]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) dtype: Option<Dtype>,
     /// Steps of the whole training; more than before with --resume makes it longer [default: 800]
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u64>,
@@ -114,6 +117,14 @@ pub(crate) struct TrainArgs {
     /// Steps between checkpoints, besides the one at the end [default: a quarter of all]
     #[arg(long, value_name = "N")]
     pub(crate) save_every: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// Everything in f32
+    F32,
+    /// Values and gradients between layers in bf16; arithmetic, sums, parameters and the optimizer in f32
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -271,9 +282,9 @@ pub(crate) struct TrainGptArgs {
     /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Precision; f64 runs the slow twins
-    #[arg(long, value_enum, value_name = "KIND", default_value = "f32")]
-    pub(crate) precision: Precision,
+    /// Type of values and gradients; f64 runs the slow twins
+    #[arg(long, alias = "precision", value_enum, value_name = "KIND", default_value = "f32")]
+    pub(crate) dtype: Precision,
     /// Compare the losses of 20 steps at batch 1 with an f64 run instead of timing; takes minutes
     #[arg(long)]
     pub(crate) check: bool,
@@ -283,6 +294,8 @@ pub(crate) struct TrainGptArgs {
 pub(crate) enum Precision {
     /// The fast kernels
     F32,
+    /// Stored in bf16, computed in f32, with f32 parameters
+    Bf16,
     /// Their reference twins
     F64,
 }

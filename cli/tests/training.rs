@@ -210,3 +210,28 @@ fn the_machine_is_told_to_people_and_programs() {
     let supported = |name| sets.iter().find(|set| set["name"] == name).map(|set| &set["supported"]);
     assert_eq!(supported("emulated512"), supported("avx2"));
 }
+
+#[test]
+fn a_training_in_bf16_goes_on_to_the_same_bits_and_in_no_other_type() {
+    let whole = bits("bf16-whole", &[&["--dtype", "bf16"]], "20", "2");
+    let parts: [&[&str]; 3] = [
+        &["--dtype", "bf16", "--stop-after", "5"],
+        &["--resume", "--stop-after", "15"],
+        &["--resume", "--dtype", "bf16"],
+    ];
+    assert!(whole == bits("bf16-parts", &parts, "20", "1"));
+    assert!(whole.0 != bits("bf16-not", &[&[]], "20", "2").0, "f32 is another training");
+
+    let folder = Folder::new("bf16-refused");
+    let output = train(&folder, &["--dtype", "bf16"]);
+    assert!(
+        output.status.success() && stdout(&output).contains("GFLOP/s in steps, bf16"),
+        "{}",
+        stdout(&output)
+    );
+    let refused = train(&folder, &["--resume", "--dtype", "f32"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("--dtype bf16, and --dtype f32 was given"), "{}", stderr(&refused));
+    let written = run(&["generate", "--checkpoint", &folder.path("out"), "--tokens", "5"]);
+    assert!(written.status.success(), "{}", stderr(&written));
+}

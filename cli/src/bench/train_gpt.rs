@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use upbeat::Runtime;
 use upbeat_kernel_benches::limits::{Bound, Limits};
-use upbeat_kernels::Element;
+use upbeat_kernels::{bf16, pool, Element};
 use upbeat_nn::random::Random;
 use upbeat_nn::{AdamWConfig, AdamWOptimizer, Config, Gradients, ModelError, Transformer};
 
@@ -22,6 +22,8 @@ const WARM_UP: usize = 2;
 /// Steps and tolerance of the comparison with f64.
 const CHECKED: usize = 20;
 const TOLERANCE: f64 = 1e-3;
+/// The same for bf16, whose logits alone are rounded by 2⁻⁸ of themselves.
+const BF16_TOLERANCE: f64 = 5e-2;
 
 /// The most that the runtime's workers can compute together, FLOP/s: the best of some measurements.
 fn peak(runtime: &Runtime) -> f64 {
@@ -117,17 +119,22 @@ pub(super) fn run(args: &TrainGptArgs, output: &mut Output) -> Result<(), Failur
         return Err(Failure::Input(format!("--batch and --steps must be between 1 and {most}")));
     }
     let runtime = runtime(args.workers)?;
-    match (args.check, args.precision) {
-        (true, _) => check(&runtime, args, output),
+    match (args.check, args.dtype) {
+        (true, Precision::F32) => check::<f32>(&runtime, args, TOLERANCE, output),
+        (true, Precision::Bf16) => check::<bf16>(&runtime, args, BF16_TOLERANCE, output),
+        (true, Precision::F64) => {
+            Err(Failure::Input("--check compares with f64: give --dtype f32 or bf16".into()))
+        }
         (false, Precision::F32) => time::<f32>(&runtime, args, output),
+        (false, Precision::Bf16) => time::<bf16>(&runtime, args, output),
         (false, Precision::F64) => time::<f64>(&runtime, args, output),
     }
 }
 
 fn time<E: Element>(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output) -> Result<(), Failure> {
-    let precision = if args.precision == Precision::F32 { "f32" } else { "f64" };
+    let precision = E::NAME;
     // The peak is that of the f32 vectors; the f64 twins are references, not meant to be near a limit.
-    let peak = (args.precision == Precision::F32).then(|| peak(runtime));
+    let peak = (args.dtype != Precision::F64).then(|| peak(runtime));
     let mut training = Training::<E>::new(args.batch)?;
     runtime.install(|_| training.verify())?;
     let mut losses = Vec::new();
@@ -174,10 +181,28 @@ fn time<E: Element>(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output)
         goal: None,
         ..rate(which, seconds)
     };
+    let memory = pool::stats().peak_bytes as f64 / f64::from(1 << 20);
+    let peak_memory = Record {
+        unit: "MiB",
+        value: memory,
+        limit: None,
+        peer: None,
+        goal: None,
+        work: format!(
+            "gpt-char batch {} {precision} {} workers, memory at most",
+            args.batch,
+            runtime.num_workers()
+        ),
+        ..rate("best", best)
+    };
     if args.json {
-        for record in
-            [rate("best", best), rate("median", median), gflops("best", best), gflops("median", median)]
-        {
+        for record in [
+            rate("best", best),
+            rate("median", median),
+            gflops("best", best),
+            gflops("median", median),
+            peak_memory,
+        ] {
             output.line(record.to_json());
         }
         return Ok(());
@@ -198,6 +223,7 @@ fn time<E: Element>(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output)
             achieved / 1e9
         ));
     }
+    output.line(format_args!("memory  {memory:.1} MiB of the pool at most"));
     if let Some(peak) = peak {
         output.line(format_args!("peak    {:.1} GFLOP/s measured", peak / 1e9));
     }
@@ -205,11 +231,16 @@ fn time<E: Element>(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output)
 }
 
 /// Compares losses over [`CHECKED`] steps at batch 1 with an f64 run from the same parameters.
-fn check(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output) -> Result<(), Failure> {
-    let (mut fast, mut exact) = (Training::<f32>::new(1)?, Training::<f64>::new(1)?);
+fn check<E: Element>(
+    runtime: &Runtime,
+    args: &TrainGptArgs,
+    tolerance: f64,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let (mut fast, mut exact) = (Training::<E>::new(1)?, Training::<f64>::new(1)?);
     for (to, from) in exact.model.parameters_mut().iter_mut().zip(fast.model.parameters()) {
         for (to, from) in to.values.iter_mut().zip(from.values.iter()) {
-            *to = f64::from(*from);
+            *to = from.to_f64();
         }
     }
     let mut worst = 0.0f64;
@@ -218,22 +249,26 @@ fn check(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output) -> Result<
         worst = worst.max((a - b).abs());
         if !args.json {
             output.line(format_args!(
-                "step {step:>2}  f32 {a:.6}  f64 {b:.6}  difference {:.1e}",
+                "step {step:>2}  {} {a:.6}  f64 {b:.6}  difference {:.1e}",
+                E::NAME,
                 (a - b).abs()
             ));
         }
     }
-    let met = worst <= TOLERANCE;
+    let met = worst <= tolerance;
     if args.json {
         let record = Record {
             bench: "train-gpt",
-            work: format!("largest difference of the losses of f32 and f64, {CHECKED} steps, batch 1"),
+            work: format!(
+                "largest difference of the losses of {} and f64, {CHECKED} steps, batch 1",
+                E::NAME
+            ),
             unit: "nats",
             value: worst,
             limit: None,
             peer: None,
             peer_value: None,
-            goal: Some(TOLERANCE),
+            goal: Some(tolerance),
             met: Some(met),
         };
         output.line(record.to_json());
@@ -241,6 +276,9 @@ fn check(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output) -> Result<
     if met {
         Ok(())
     } else {
-        Err(Failure::Work(format!("f32 and f64 losses differ by {worst:.2e}, more than {TOLERANCE:.0e}")))
+        Err(Failure::Work(format!(
+            "{} and f64 losses differ by {worst:.2e}, more than {tolerance:.0e}",
+            E::NAME
+        )))
     }
 }

@@ -59,6 +59,8 @@ impl Facts {
 
 /// The account, for printing.
 pub(crate) struct Summary<'a> {
+    /// The type that the training computes in.
+    pub(crate) dtype: &'static str,
     pub(crate) facts: &'a Facts,
     pub(crate) history: &'a History,
     pub(crate) flops_per_token: f64,
@@ -91,7 +93,11 @@ impl fmt::Display for Summary<'_> {
         if *steps > 0 {
             let rate = *tokens as f64 / in_steps.as_secs_f64();
             let gflops = rate * self.flops_per_token / 1e9;
-            writeln!(f, "  speed            {rate:.0} tokens/s, {gflops:.1} GFLOP/s in steps")?;
+            writeln!(
+                f,
+                "  speed            {rate:.0} tokens/s, {gflops:.1} GFLOP/s in steps, {}",
+                self.dtype
+            )?;
             let [forward, backward, update] =
                 [forward, backward, update].map(|t| 100.0 * t.as_secs_f64() / in_steps.as_secs_f64());
             writeln!(

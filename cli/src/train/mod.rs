@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use upbeat::Runtime;
-use upbeat_kernels::pool;
+use upbeat_kernels::{bf16, pool, Element, Isa};
 use upbeat_nn::checkpoint::Store;
 use upbeat_nn::data::Tokenizer;
 use upbeat_nn::generation::generate;
 use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::{Checkpoint, Trainer};
 
-use crate::args::TrainArgs;
+use crate::args::{Dtype, TrainArgs};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::machine::{instruction_set, runtime};
@@ -26,7 +26,7 @@ use crate::report::summary::{Facts, Summary};
 use crate::report::{svg, trace};
 use progress::Progress;
 
-/// The precision that the command trains in.
+/// The type that parameters are kept and saved in, and that texts are generated in, whatever a training computes in.
 pub(crate) type Float = f32;
 
 /// Windows of the held-out part that an evaluation reads.
@@ -62,21 +62,35 @@ pub(crate) fn run(args: &TrainArgs, output: &mut Output) -> Result<(), Failure> 
     let isa = instruction_set()?;
     let runtime = runtime(args.workers)?;
     let source = plan::read_source(args)?;
+    match plan::dtype(args, &args.out.join(CHECKPOINTS))? {
+        Dtype::F32 => run_in::<f32>(args, output, &runtime, isa, source),
+        Dtype::Bf16 => run_in::<bf16>(args, output, &runtime, isa, source),
+    }
+}
+
+/// The command with a training that computes in `E`.
+fn run_in<E: Element>(
+    args: &TrainArgs,
+    output: &mut Output,
+    runtime: &Runtime,
+    isa: Isa,
+    source: plan::Source,
+) -> Result<(), Failure> {
     let folder = args.out.join(CHECKPOINTS);
     // Everything that can be wrong with the input is found before the output folder is touched.
     let (mut trainer, store) = if args.resume {
-        let checkpoint = Checkpoint::<Float>::load(&folder)?;
+        let checkpoint = Checkpoint::<E>::load(&folder)?;
         let trainer = runtime.install(|_| plan::resume(args, checkpoint, &source.texts))?;
         (trainer, Store::create(&folder)?)
     } else {
-        let trainer = runtime.install(|_| plan::begin::<Float>(args, &source.texts))?;
+        let trainer = runtime.install(|_| plan::begin::<E>(args, &source.texts))?;
         (trainer, fresh_store(&folder, output)?)
     };
     interrupt::listen()?;
     let model = trainer.model().config();
     output.line(format_args!(
         "upbeat trains {:.2} million parameters ({} layers, width {}, context {}) on {}\n\
-         {} kinds of characters, {} to train on, {} held out; {} workers, {}",
+         {} kinds of characters, {} to train on, {} held out; {}, {} workers, {}",
         trainer.model().parameter_count() as f64 / 1e6,
         model.layers,
         model.width,
@@ -85,12 +99,13 @@ pub(crate) fn run(args: &TrainArgs, output: &mut Output) -> Result<(), Failure> 
         trainer.tokenizer().vocabulary(),
         trainer.dataset().train().len(),
         trainer.dataset().held_out().len(),
+        E::NAME,
         runtime.num_workers(),
         isa.name(),
     ));
     drop(source);
     let pace = Pace::of(args, trainer.config().schedule.steps);
-    let mut session = Session::new(&runtime, store, pace, &trainer);
+    let mut session = Session::new(runtime, store, pace, &trainer);
     // The loop runs as one task of the runtime, so that no step pays for a way into it.
     let outcome = runtime.install(|_| session.run(&mut trainer, output));
     session.progress.finish();
@@ -129,7 +144,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(runtime: &'a Runtime, store: Store, pace: Pace, trainer: &Trainer<Float>) -> Self {
+    fn new<E: Element>(runtime: &'a Runtime, store: Store, pace: Pace, trainer: &Trainer<E>) -> Self {
         let done = trainer.step_count();
         let steps = trainer.config().schedule.steps;
         Self {
@@ -144,7 +159,7 @@ impl<'a> Session<'a> {
     }
 
     /// Steps until the last one or until somebody asks to stop; then saves.
-    fn run(&mut self, trainer: &mut Trainer<Float>, output: &mut Output) -> Result<(), Failure> {
+    fn run<E: Element>(&mut self, trainer: &mut Trainer<E>, output: &mut Output) -> Result<(), Failure> {
         let begun = trainer.step_count();
         if begun == 0 {
             self.evaluate(trainer, output)?;
@@ -181,7 +196,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn evaluate(&mut self, trainer: &mut Trainer<Float>, output: &mut Output) -> Result<(), Failure> {
+    fn evaluate<E: Element>(&mut self, trainer: &mut Trainer<E>, output: &mut Output) -> Result<(), Failure> {
         let start = Instant::now();
         let held_out = trainer.evaluate(EVALUATED)?;
         self.recorder.span("evaluate", start, start.elapsed());
@@ -194,7 +209,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn save(&mut self, trainer: &Trainer<Float>) -> Result<(), Failure> {
+    fn save<E: Element>(&mut self, trainer: &Trainer<E>) -> Result<(), Failure> {
         let start = Instant::now();
         trainer.save(&self.store)?;
         self.recorder.span("save", start, start.elapsed());
@@ -202,7 +217,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn sample(&mut self, trainer: &Trainer<Float>, output: &mut Output) -> Result<(), Failure> {
+    fn sample<E: Element>(&mut self, trainer: &Trainer<E>, output: &mut Output) -> Result<(), Failure> {
         let start = Instant::now();
         let text = sampled(trainer, trainer.step_count())?;
         self.recorder.span("sample", start, start.elapsed());
@@ -212,12 +227,18 @@ impl<'a> Session<'a> {
     }
 
     /// Writes the loss curve and the trace and prints the summary.
-    fn report(self, out: &Path, trainer: &Trainer<Float>, output: &mut Output) -> Result<(), Failure> {
+    fn report<E: Element>(
+        self,
+        out: &Path,
+        trainer: &Trainer<E>,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
         let curve = out.join("loss.svg");
         fs::write(&curve, svg::loss_curve(trainer.history())).map_err(|e| Failure::write(&curve, &e))?;
         let trace = out.join("trace.json");
         self.recorder.write(self.runtime, &trace).map_err(|e| Failure::write(&trace, &e))?;
         let summary = Summary {
+            dtype: E::NAME,
             facts: &self.facts,
             history: trainer.history(),
             flops_per_token: trainer.model().flops_per_token(),
@@ -233,7 +254,7 @@ impl<'a> Session<'a> {
 
 /// What the model writes after the start of a doc comment, or, where the vocabulary lacks that, of the held-out text.
 /// After a bare line break small models like to indent without end.
-fn sampled(trainer: &Trainer<Float>, seed: u64) -> Result<String, Failure> {
+fn sampled<E: Element>(trainer: &Trainer<E>, seed: u64) -> Result<String, Failure> {
     let tokenizer = trainer.tokenizer();
     let mut prompt = tokenizer.encode("\n/// ");
     if prompt.contains(&Tokenizer::UNKNOWN) {

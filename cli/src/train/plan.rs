@@ -2,15 +2,15 @@
 //!
 //! The defaults make a model of about a million parameters, which two cores train in about a minute.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use upbeat_kernels::Element;
 use upbeat_nn::data::{read_texts, DataError, Dataset, Text, Tokenizer};
 use upbeat_nn::schedule::Schedule;
-use upbeat_nn::train::{Checkpoint, TrainConfig, Trainer};
+use upbeat_nn::train::{saved_dtype, Checkpoint, TrainConfig, Trainer};
 use upbeat_nn::{AdamWConfig, Config, FeedForward, Norm, Positions};
 
-use crate::args::{FeedForwardKind, NormKind, PositionsKind, TrainArgs};
+use crate::args::{Dtype, FeedForwardKind, NormKind, PositionsKind, TrainArgs};
 use crate::checkout;
 use crate::failure::Failure;
 
@@ -87,6 +87,31 @@ pub(super) fn settings(args: &TrainArgs, vocabulary: usize) -> TrainConfig {
         optimizer: AdamWConfig { weight_decay: args.weight_decay.unwrap_or(0.1), ..AdamWConfig::default() },
         clip: args.clip.unwrap_or(1.0),
         seed: args.seed.unwrap_or(SEED),
+    }
+}
+
+/// The type to train in: what was asked for, and with `--resume` the one that the training in `folder` began in.
+pub(super) fn dtype(args: &TrainArgs, folder: &Path) -> Result<Dtype, Failure> {
+    if !args.resume {
+        return Ok(args.dtype.unwrap_or(Dtype::F32));
+    }
+    let saved = match saved_dtype(folder)?.as_deref() {
+        None | Some("f32") => Dtype::F32,
+        Some("bf16") => Dtype::Bf16,
+        Some(other) => {
+            return Err(Failure::Input(format!(
+                "the checkpoint is of a training in {other}, which this command does not train in"
+            )))
+        }
+    };
+    let name = |dtype| if dtype == Dtype::Bf16 { "bf16" } else { "f32" };
+    match args.dtype {
+        Some(asked) if asked != saved => Err(Failure::Input(format!(
+            "the checkpoint was trained with --dtype {}, and --dtype {} was given; resuming keeps its settings",
+            name(saved),
+            name(asked)
+        ))),
+        _ => Ok(saved),
     }
 }
 
@@ -175,7 +200,8 @@ fn estimated_bytes<E: Element>(config: &TrainConfig) -> f64 {
         [vocabulary, context, width, layers, hidden].map(|x| x as f64);
     let parameters = layers * (4.0 * width * width + 3.0 * width * hidden) + (vocabulary + context) * width;
     let kept = layers * (6.0 * width + 3.0 * hidden) + 2.0 * vocabulary;
-    size_of::<E>() as f64 * (4.0 * parameters + config.batch as f64 * context * kept)
+    let values = config.batch as f64 * context * kept;
+    size_of::<E::Wide>() as f64 * 4.0 * parameters + size_of::<E>() as f64 * values
 }
 
 /// Refuses a training that the machine's memory cannot hold, which the system would otherwise kill half way.
