@@ -1,7 +1,7 @@
 //! Runs a product with few rows of A (decoding) as tasks over columns, without packing A, and B at most a panel at a time.
 
 use super::blocking::block_of_k;
-use super::operand::{Operand, Side};
+use super::operand::{Numbers, Operand, Side};
 use super::{epilogue, product::parts};
 use crate::element::{Epilogue, Write};
 use crate::grid::{Tile, Tiles};
@@ -10,7 +10,7 @@ use crate::matrix::MatMut;
 use crate::pool::Buffer;
 use crate::simd::micro::{multiply_rows, tile_cols, MAX_ROWS};
 use crate::simd::skinny::{across, along, group, groups, Factors, MAX_ROWS_ACROSS, MAX_ROWS_ALONG};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{skinny_bf16, Kernel, Simd};
 
 /// Numbers of B worth a task: 512 KiB, some 20 µs of reading.
 const TASK_NUMBERS: usize = 1 << 17;
@@ -95,6 +95,20 @@ impl Kernel for Task<'_> {
             Right::Stored(b) if self.a.len <= MAX_ROWS_ACROSS && b.is_f32() => {
                 let factors = self.factors(b, self.first * b.stride);
                 across(simd, factors, self.k, block, &mut self.tile, self.add);
+            }
+            Right::Stored(b) if self.a.len <= MAX_ROWS_ACROSS && skinny_bf16::takes::<S>(b.stride) => {
+                match b.data {
+                    Numbers::Bf16(numbers) if !b.neighbours_adjacent => {
+                        let factors = skinny_bf16::Factors {
+                            a: self.a.data.f32(),
+                            a_stride: self.a.stride,
+                            b: &numbers[(self.first * b.stride).min(numbers.len())..],
+                            b_stride: b.stride,
+                        };
+                        skinny_bf16::across(simd, factors, self.k, block, &mut self.tile, self.add);
+                    }
+                    _ => self.by_panels(simd, block),
+                }
             }
             _ => self.by_panels(simd, block),
         }

@@ -86,6 +86,16 @@ mod x86 {
             op!(_mm256_sqrt_ps(a))
         }
         #[inline(always)]
+        fn widen_pair(self, a: Self::F) -> (Self::F, Self::F) {
+            op!({
+                let upper = _mm256_castsi256_ps(_mm256_set1_epi32(!0xFFFF));
+                (
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(a))),
+                    _mm256_and_ps(a, upper),
+                )
+            })
+        }
+        #[inline(always)]
         fn splat(self, x: f32) -> Self::F {
             op!(_mm256_set1_ps(x))
         }

@@ -87,6 +87,14 @@ mod x86 {
             op!(_mm512_sqrt_ps(a))
         }
         #[inline(always)]
+        fn widen_pair(self, a: Self::F) -> (Self::F, Self::F) {
+            op!({
+                let bits = _mm512_castps_si512(a);
+                let upper = _mm512_and_si512(bits, _mm512_set1_epi32(!0xFFFF));
+                (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(upper))
+            })
+        }
+        #[inline(always)]
         fn splat(self, x: f32) -> Self::F {
             op!(_mm512_set1_ps(x))
         }

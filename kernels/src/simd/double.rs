@@ -139,6 +139,11 @@ impl<S: Simd> Simd for Double<S> {
         [self.0.sqrt(a[0]), self.0.sqrt(a[1])]
     }
     #[inline(always)]
+    fn widen_pair(self, a: Self::F) -> (Self::F, Self::F) {
+        let (low, high) = (self.0.widen_pair(a[0]), self.0.widen_pair(a[1]));
+        ([low.0, high.0], [low.1, high.1])
+    }
+    #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
         [self.0.max(a[0], b[0]), self.0.max(a[1], b[1])]
     }

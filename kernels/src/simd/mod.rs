@@ -37,6 +37,7 @@ mod neon;
 pub mod pack;
 mod scalar;
 pub mod skinny;
+pub(crate) mod skinny_bf16;
 mod sse41;
 pub(crate) mod stream;
 pub(crate) mod tile;
@@ -136,6 +137,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `√a`
     fn sqrt(self, a: Self::F) -> Self::F;
+    /// The numbers of type bf16 in the lower and in the upper 16 bits of each lane. A signalling NaN may stay one.
+    fn widen_pair(self, a: Self::F) -> (Self::F, Self::F);
     /// The larger; `b` when either is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The smaller; `b` when either is NaN.

@@ -79,6 +79,14 @@ mod aarch64 {
             op!(vsqrtq_f32(a))
         }
         #[inline(always)]
+        fn widen_pair(self, a: Self::F) -> (Self::F, Self::F) {
+            op!({
+                let bits = vreinterpretq_u32_f32(a);
+                let upper = vandq_u32(bits, vdupq_n_u32(!0xFFFF));
+                (vreinterpretq_f32_u32(vshlq_n_u32::<16>(bits)), vreinterpretq_f32_u32(upper))
+            })
+        }
+        #[inline(always)]
         fn splat(self, x: f32) -> Self::F {
             op!(vdupq_n_f32(x))
         }

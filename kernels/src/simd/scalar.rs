@@ -70,6 +70,10 @@ impl Simd for Scalar {
         a.sqrt()
     }
     #[inline(always)]
+    fn widen_pair(self, a: f32) -> (f32, f32) {
+        (f32::from_bits(a.to_bits() << 16), f32::from_bits(a.to_bits() & !0xFFFF))
+    }
+    #[inline(always)]
     fn max(self, a: f32, b: f32) -> f32 {
         if a > b {
             a

@@ -78,6 +78,13 @@ mod x86 {
             op!(_mm_sqrt_ps(a))
         }
         #[inline(always)]
+        fn widen_pair(self, a: Self::F) -> (Self::F, Self::F) {
+            op!({
+                let upper = _mm_castsi128_ps(_mm_set1_epi32(!0xFFFF));
+                (_mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_castps_si128(a))), _mm_and_ps(a, upper))
+            })
+        }
+        #[inline(always)]
         fn splat(self, x: f32) -> Self::F {
             op!(_mm_set1_ps(x))
         }
