@@ -2,15 +2,16 @@
 
 use crate::error::{check, checked_len, ShapeError};
 
-/// The smallest slice that holds `rows` rows of `cols` at `stride`.
-fn span(rows: usize, cols: usize, stride: usize) -> Result<usize, ShapeError> {
+/// The smallest slice that holds `rows` rows of `cols` at `stride`, and the stride to go by.
+fn span(rows: usize, cols: usize, stride: usize) -> Result<(usize, usize), ShapeError> {
     if stride < cols {
         return Err(ShapeError::Stride { cols, stride });
     }
     if rows == 0 || cols == 0 {
-        return Ok(0);
+        // A stride between no elements may be anything, and products with it would overflow.
+        return Ok((0, cols));
     }
-    Ok(checked_len("a matrix", &[rows, stride])? - (stride - cols))
+    Ok((checked_len("a matrix", &[rows, stride])? - (stride - cols), stride))
 }
 
 /// A read-only row-major matrix `[rows, cols]`; row `i` starts at element `i * stride`.
@@ -37,7 +38,7 @@ impl<'a, T> Mat<'a, T> {
     /// # Errors
     /// A stride shorter than a row, too few elements, or dimensions whose size in bytes overflows.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Result<Self, ShapeError> {
-        let need = span(rows, cols, stride)?;
+        let (need, stride) = span(rows, cols, stride)?;
         if data.len() < need {
             return Err(ShapeError::Mismatch {
                 what: "the length of a strided matrix",
@@ -58,7 +59,7 @@ impl<'a, T> Mat<'a, T> {
         self.cols
     }
 
-    /// Elements from one row's start to the next one's.
+    /// Elements from one row's start to the next one's; `cols` where there are no elements.
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -102,7 +103,7 @@ impl<'a, T> MatMut<'a, T> {
     /// # Errors
     /// A stride shorter than a row, too few elements, or dimensions whose size in bytes overflows.
     pub fn strided(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Result<Self, ShapeError> {
-        let need = span(rows, cols, stride)?;
+        let (need, stride) = span(rows, cols, stride)?;
         if data.len() < need {
             return Err(ShapeError::Mismatch {
                 what: "the length of a strided matrix",
@@ -123,7 +124,7 @@ impl<'a, T> MatMut<'a, T> {
         self.cols
     }
 
-    /// Elements from one row's start to the next one's.
+    /// Elements from one row's start to the next one's; `cols` where there are no elements.
     pub fn stride(&self) -> usize {
         self.stride
     }

@@ -38,3 +38,13 @@ fn products_are_refused_or_right() {
 fn attention_is_refused_or_right() {
     run(fuzz_targets::attention::run, 800);
 }
+
+/// What libFuzzer found, so that it stays repaired.
+#[test]
+fn inputs_that_failed_once_pass() {
+    // Factors without elements, a huge stride between them: where a row begins overflowed.
+    fuzz_targets::gemm::run(&[
+        236, 135, 135, 135, 135, 135, 135, 135, 135, 135, 135, 135, 135, 99, 255, 1, 255, 5, 135, 135, 99,
+        227, 31, 88, 51, 31, 51, 248, 3,
+    ]);
+}
