@@ -94,29 +94,31 @@ fn columns<S: Simd, const M: usize, const V: usize>(
     let lanes = width.min(S::LANES);
     for from in (0..k.max(1)).step_by(block) {
         let to = (from + block).min(k);
-        let mut sums = [[simd.splat(0.0); V]; M];
+        let mut sums = [[simd.splat(0.0); M]; V];
         let mut p = from;
-        while p + 2 * S::LANES <= to {
-            // SAFETY: A was checked to hold `M` rows of `k` numbers, B as many columns of them, and `p + 2·LANES` is at most `k`.
-            unsafe { add_pairs(simd, &f, b, p, lanes, &mut sums) };
-            p += 2 * S::LANES;
-        }
-        for p in p..to {
-            for v in 0..V {
-                let mut column = [0.0; super::MOST_LANES];
-                for (lane, x) in column.iter_mut().enumerate().take(S::LANES) {
-                    *x = b[(v * S::LANES + lane.min(lanes - 1)) * f.b_stride + p].to_f32();
-                }
-                let column = simd.load(&column);
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    sums[v] = simd.fma(simd.splat(f.a[i * f.a_stride + p]), column, sums[v]);
+        while p < to {
+            let len = (to - p).min(2 * S::LANES);
+            for (v, sums) in sums.iter_mut().enumerate() {
+                let b = &b[v * S::LANES * f.b_stride + p..];
+                if len == 2 * S::LANES {
+                    // SAFETY: A was checked to hold `M` rows of `k` numbers, B as many columns of them, and `p + 2·LANES` is at most `k`.
+                    unsafe { add_pairs(simd, &f, (b, f.b_stride), (p, len), lanes, sums) };
+                } else {
+                    // What is left of a block, copied to where whole vectors may be read.
+                    let mut rest = [bf16::ZERO; 2 * super::MOST_LANES * super::MOST_LANES];
+                    for (lane, to) in rest.chunks_exact_mut(2 * S::LANES).enumerate().take(lanes) {
+                        to[..len].copy_from_slice(&b[lane * f.b_stride..][..len]);
+                    }
+                    // SAFETY: `lanes` rows of `2·LANES` numbers were made, and A was checked to hold `p + len`.
+                    unsafe { add_pairs(simd, &f, (&rest, 2 * S::LANES), (p, len), lanes, sums) };
                 }
             }
+            p += len;
         }
-        for (i, sums) in sums.iter().enumerate() {
+        for i in 0..M {
             let to = &mut c.row_mut(i)[first..first + width];
-            for (sum, to) in sums.iter().zip(to.chunks_mut(S::LANES)) {
-                let mut sum = *sum;
+            for (sums, to) in sums.iter().zip(to.chunks_mut(S::LANES)) {
+                let mut sum = sums[i];
                 if add || from > 0 {
                     sum = simd.add(simd.load_partial(to), sum);
                 }
@@ -126,36 +128,35 @@ fn columns<S: Simd, const M: usize, const V: usize>(
     }
 }
 
-/// Adds the products of `2·LANES` numbers from `p` to the sums of `M` rows of A and `V` vectors of columns, of which the last has `lanes`.
+/// Adds the products of `len` numbers from `p`, at most `2·LANES`, to the sums of `M` rows of A and a vector of columns, of which
+/// `lanes` are there; `b` begins at `p`, its columns lie so far apart.
 ///
 /// # Safety
-/// The columns and `M` rows of A must hold `p + 2·LANES` numbers; B's stride must be even.
+/// `M` rows of A must hold `p + len` numbers, `lanes` columns of `b` `2·LANES`; their distance must be even.
 #[inline(always)]
-unsafe fn add_pairs<S: Simd, const M: usize, const V: usize>(
+unsafe fn add_pairs<S: Simd, const M: usize>(
     simd: S,
     f: &Factors<'_>,
-    b: &[bf16],
-    p: usize,
+    (b, stride): (&[bf16], usize),
+    (p, len): (usize, usize),
     lanes: usize,
-    sums: &mut [[S::F; V]; M],
+    sums: &mut [S::F; M],
 ) {
-    let mut pairs = [[simd.splat(0.0); super::MOST_LANES]; V];
-    for (v, pairs) in pairs.iter_mut().enumerate() {
-        let from = b.as_ptr().wrapping_add(v * S::LANES * f.b_stride + p).cast::<f32>();
-        // SAFETY: `2·LANES` numbers of 16 bits are `LANES` of 32, for each of these columns; vectors need no alignment.
-        unsafe { simd.load_transposed(from, f.b_stride / 2, lanes, &mut pairs[..S::LANES]) };
-    }
+    let mut pairs = [simd.splat(0.0); super::MOST_LANES];
+    // SAFETY: `2·LANES` numbers of 16 bits are `LANES` of 32, for each of these columns; vectors need no alignment.
+    unsafe { simd.load_transposed(b.as_ptr().cast::<f32>(), stride / 2, lanes, &mut pairs[..S::LANES]) };
     let a = f.a.as_ptr().wrapping_add(p);
-    for q in 0..S::LANES {
-        let columns = pairs.map(|pairs| simd.widen_pair(pairs[q]));
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let a = a.wrapping_add(i * f.a_stride + 2 * q);
-            // SAFETY: the caller's promise.
-            let first = simd.splat(unsafe { a.read() });
-            // SAFETY: the caller's promise.
-            let second = simd.splat(unsafe { a.wrapping_add(1).read() });
-            for (sum, (even, odd)) in sums.iter_mut().zip(columns) {
-                *sum = simd.fma(second, odd, simd.fma(first, even, *sum));
+    let at = |i: usize, q: usize| a.wrapping_add(i * f.a_stride + q);
+    for (q, pair) in pairs.iter().enumerate().take(S::LANES) {
+        let (even, odd) = simd.widen_pair(*pair);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            if 2 * q < len {
+                // SAFETY: the caller's promise.
+                *sum = simd.fma(simd.splat(unsafe { at(i, 2 * q).read() }), even, *sum);
+            }
+            if 2 * q + 1 < len {
+                // SAFETY: the caller's promise.
+                *sum = simd.fma(simd.splat(unsafe { at(i, 2 * q + 1).read() }), odd, *sum);
             }
         }
     }
