@@ -9,7 +9,7 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{multiply_adds, numbers, thread_seconds, wall_seconds};
+use common::{arguments, multiply_adds, numbers, runtimes, thread_seconds, wall_seconds};
 use upbeat::Runtime;
 use upbeat_kernels::conv::{self, Conv2d, ConvEpilogue, LearnedNorm};
 use upbeat_kernels::dropout::{self, Dropout};
@@ -338,11 +338,8 @@ impl Planes {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let measured = arguments.iter().any(|a| a == "--bench");
-    let filter = arguments.iter().find(|a| !a.starts_with("--"));
-    let workers = |n| Runtime::builder().workers(n).build().expect("a runtime starts");
-    let (one, two) = (workers(1), workers(2));
+    let (measured, filter) = arguments();
+    let [one, two] = runtimes();
     if measured {
         println!("level {}; GFLOP/s, best of {ROUNDS} rounds, batch 2", Isa::active().name());
         println!(
@@ -351,7 +348,7 @@ fn main() {
         );
     }
     for (name, shape) in LAYERS {
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+        if !name.contains(&filter) {
             continue;
         }
         let mut layer = Layer::new(shape);
@@ -364,7 +361,7 @@ fn main() {
             layer.measure(name, &one, &two);
         }
     }
-    if filter.is_none_or(|filter| "planes".contains(filter.as_str())) {
+    if "planes".contains(&filter) {
         let mut planes = Planes::new();
         planes.check();
         (0..10).for_each(|which| assert!(planes.run(which).is_some()));

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::wall_seconds;
+use common::{arguments, wall_seconds};
 use upbeat_kernels::{AdamW, Element, RopeShape, ShapeError, Write};
 
 /// Rounds of a measurement; the best one counts, as other work on the machine only slows.
@@ -168,9 +168,7 @@ fn check(case: &Case) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let measure = arguments.iter().any(|a| a == "--bench");
-    let filter = arguments.iter().find(|a| !a.starts_with("--")).cloned().unwrap_or_default();
+    let (measure, filter) = arguments();
     let cases: Vec<Case> = all_cases().into_iter().filter(|case| case.name.contains(&filter)).collect();
     cases.iter().for_each(check);
     if !measure {

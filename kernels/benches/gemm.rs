@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{multiply_adds, numbers, read, thread_seconds, wall_seconds};
+use common::{arguments, multiply_adds, numbers, read, runtimes, thread_seconds, wall_seconds};
 use upbeat::Runtime;
 use upbeat_kernels::gemm::{gemm, gemm_packed, GemmPacked, PackedB};
 use upbeat_kernels::twin::activation::gelu;
@@ -196,11 +196,8 @@ fn measure(product: &mut Product, one: &Runtime, two: &Runtime) -> Rates {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let measured = arguments.iter().any(|a| a == "--bench");
-    let filter = arguments.iter().find(|a| !a.starts_with("--"));
-    let workers = |n| Runtime::builder().workers(n).build().expect("a runtime starts");
-    let (one, two) = (workers(1), workers(2));
+    let (measured, filter) = arguments();
+    let [one, two] = runtimes();
     if measured {
         println!("level {}; GFLOP/s, best of {ROUNDS} rounds", Isa::active().name());
         println!(
@@ -211,7 +208,7 @@ fn main() {
     for (shape, transpose, how, what) in cases() {
         let layout = |t| if t { 'T' } else { 'N' };
         let name = format!("{}{} {what}", layout(transpose.0), layout(transpose.1));
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+        if !name.contains(&filter) {
             continue;
         }
         let mut product = Product::new(shape, transpose, how);

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{multiply_adds, numbers, read, thread_seconds, wall_seconds};
+use common::{arguments, multiply_adds, numbers, read, runtimes, thread_seconds, wall_seconds};
 use upbeat::Runtime;
 use upbeat_kernels::gemm::quantized::{quantize_rows, Quantized};
 use upbeat_kernels::gemm::{gemm, gemm_int8, gemm_stored, GemmInt8, GemmStored};
@@ -200,11 +200,8 @@ fn measure(product: &mut Product, one: &Runtime, two: &Runtime) -> Rates {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let measured = arguments.iter().any(|a| a == "--bench");
-    let filter = arguments.iter().find(|a| !a.starts_with("--"));
-    let workers = |n| Runtime::builder().workers(n).build().expect("a runtime starts");
-    let (one, two) = (workers(1), workers(2));
+    let (measured, filter) = arguments();
+    let [one, two] = runtimes();
     if measured {
         println!("level {}; Gop/s and GB/s, best of {ROUNDS} rounds", Isa::active().name());
         println!(
@@ -213,7 +210,7 @@ fn main() {
         );
     }
     for (shape, what, name) in cases() {
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+        if !name.contains(&filter) {
             continue;
         }
         let mut product = Product::new(shape, what);

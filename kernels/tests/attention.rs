@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{at_every_level, wide, Numbers, PageEnd};
+use common::{at_every_level, bits, wide, Numbers, PageEnd};
 use upbeat_kernels::{attention, AttentionShape, Element, ShapeError};
 
 /// What a forward and a backward pass give.
@@ -48,10 +48,6 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64], scale: f64, bound: 
     assert_eq!(found.len(), expected.len());
     let error = norm(found.iter().zip(expected).map(|(f, e)| f64::from(*f) - e));
     assert!(error <= bound * scale, "{what}: error {error:e} is more than {bound:e} of {scale:e}");
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 /// One third of packed projections, `part` 0, 1 or 2.

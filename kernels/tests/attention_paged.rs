@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{at_every_level, wide, Numbers, PageEnd};
+use common::{at_every_level, bits, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::attention::{self, Heads, PagedCache};
 use upbeat_kernels::ShapeError;
 
@@ -50,10 +50,6 @@ impl Cache {
         let [keys, values] = tensors;
         (pages, table, keys, values)
     }
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 fn decode(
@@ -142,11 +138,7 @@ fn any_number_of_workers_gives_the_same_bits() {
     let cache = Cache::new(&LENGTHS, 2, 16, &mut numbers);
     let paged = cache.paged(16, &mut numbers);
     let q = numbers.vector(LENGTHS.len() * 4 * 16);
-    let results = [1, 2, 3, 8].map(|workers| {
-        let runtime = upbeat::Runtime::builder().workers(workers).build().unwrap();
-        runtime.install(|_| bits(&decode(&cache, (16, 4), &paged, (None, None), &q).0))
-    });
-    assert!(results.iter().all(|result| *result == results[0]));
+    same_on_any_workers("decoding", || bits(&decode(&cache, (16, 4), &paged, (None, None), &q).0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, wide, Numbers, PageEnd};
+use common::{at_every_level, bits, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::attention::{Attention, Bias, Gradients, Heads, HeadsMut, Mask, Saved};
 use upbeat_kernels::twin::attention as twin;
 
@@ -299,10 +299,6 @@ fn gradients_are_the_twins_finite_differences() {
     }
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
-
 #[test]
 fn strides_and_shared_heads_change_no_bit() {
     for mask in MASKS {
@@ -436,9 +432,5 @@ fn any_number_of_workers_gives_the_same_bits() {
     let mask = Mask::Window { left: 1100, right: 3 };
     let case = Case { offsets: Some(lengths), ..Case::new([1, 1300, 2, 5], 1400, 1, mask) };
     let input = Input::new(&case, 17);
-    let results = [1, 2, 3, 8].map(|workers| {
-        let runtime = upbeat::Runtime::builder().workers(workers).build().unwrap();
-        runtime.install(|_| fast(&case, &input)).map(|x| bits(&x))
-    });
-    assert!(results.iter().all(|result| *result == results[0]));
+    same_on_any_workers("both passes", || fast(&case, &input).map(|x| bits(&x)));
 }

@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, is_child, wide, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{at_every_level, bits, is_child, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::conv::LearnedNorm;
 use upbeat_kernels::norm::{batch_norm_backward, batch_norm_eval, batch_norm_forward, BatchNorm};
 use upbeat_kernels::{twin::batch_norm as twin, ShapeError, Write};
@@ -51,6 +50,31 @@ impl Case {
         let variance = parameter().iter().map(|x| x * x + 0.5).collect();
         Self { x, dy: numbers.vector(len), weight, bias, mean, variance }
     }
+}
+
+/// The statistics that training keeps for evaluating, and those that it hands to the backward pass: mean and reciprocal deviation.
+struct Statistics {
+    running: [Vec<f32>; 2],
+    seen: [Vec<f32>; 2],
+}
+
+impl Statistics {
+    /// Running ones as given; what is seen is overwritten.
+    fn new(mean: &[f32], variance: &[f32]) -> Self {
+        Self { running: [mean.to_vec(), variance.to_vec()], seen: [mean.to_vec(), mean.to_vec()] }
+    }
+}
+
+/// The forward pass of training, with a momentum of 0.1.
+fn train(
+    shape: &BatchNorm,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    out: &mut [f32],
+    Statistics { running: [mean, variance], seen: [seen, rstd] }: &mut Statistics,
+) {
+    batch_norm_forward(shape, x, weight, bias, EPSILON, 0.1, mean, variance, out, seen, rstd).unwrap();
 }
 
 fn close(what: &str, shape: &BatchNorm, found: &[f32], want: &[f64], bound: f64) {
@@ -234,45 +258,26 @@ fn the_bits_do_not_depend_on_the_number_of_workers() {
     }
     let shape = BatchNorm { batch: 4, channels: 19, plane: 5000 };
     let Case { x, dy, weight, bias, mean, variance } = Case::new(&shape);
-    let mut first = None;
-    for workers in [1, 2, 3, 8] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        let all = runtime.install(|_| {
-            let mut running = (mean.clone(), variance.clone());
-            let (mut out, mut seen) = (x.clone(), (mean.clone(), mean.clone()));
-            batch_norm_forward(
-                &shape,
-                &x,
-                &weight,
-                &bias,
-                EPSILON,
-                0.1,
-                &mut running.0,
-                &mut running.1,
-                &mut out,
-                &mut seen.0,
-                &mut seen.1,
-            )
-            .unwrap();
-            let (mut dx, mut d_weight, mut d_bias) = (dy.clone(), weight.clone(), bias.clone());
-            batch_norm_backward(
-                &shape,
-                &dy,
-                &x,
-                &weight,
-                &seen.0,
-                &seen.1,
-                &mut dx,
-                Write::Add,
-                &mut d_weight,
-                &mut d_bias,
-            )
-            .unwrap();
-            let all = [out, dx, d_weight, d_bias, seen.0, seen.1, running.0, running.1].concat();
-            all.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
-        });
-        assert!(*first.get_or_insert_with(|| all.clone()) == all, "{workers} workers");
-    }
+    same_on_any_workers(shape, || {
+        let (mut out, mut statistics) = (x.clone(), Statistics::new(&mean, &variance));
+        train(&shape, &x, &weight, &bias, &mut out, &mut statistics);
+        let Statistics { running: [running_mean, running_variance], seen: [mean, rstd] } = statistics;
+        let (mut dx, mut d_weight, mut d_bias) = (dy.clone(), weight.clone(), bias.clone());
+        batch_norm_backward(
+            &shape,
+            &dy,
+            &x,
+            &weight,
+            &mean,
+            &rstd,
+            &mut dx,
+            Write::Add,
+            &mut d_weight,
+            &mut d_bias,
+        )
+        .unwrap();
+        bits(&[out, dx, d_weight, d_bias, mean, rstd, running_mean, running_variance].concat())
+    });
 }
 
 #[test]
@@ -280,26 +285,12 @@ fn nan_stays_in_its_channel() {
     let shape = BatchNorm { batch: 2, channels: 3, plane: 20 };
     let Case { mut x, weight, bias, mean, variance, .. } = Case::new(&shape);
     x[20 + 7] = f32::NAN; // channel 1
-    let mut running = (mean.clone(), variance.clone());
-    let (mut out, mut seen) = (x.clone(), (mean.clone(), mean));
-    batch_norm_forward(
-        &shape,
-        &x,
-        &weight,
-        &bias,
-        EPSILON,
-        0.1,
-        &mut running.0,
-        &mut running.1,
-        &mut out,
-        &mut seen.0,
-        &mut seen.1,
-    )
-    .unwrap();
+    let (mut out, mut statistics) = (x.clone(), Statistics::new(&mean, &variance));
+    train(&shape, &x, &weight, &bias, &mut out, &mut statistics);
     for (i, out) in out.iter().enumerate() {
         assert_eq!(out.is_nan(), i / 20 % 3 == 1, "element {i}");
     }
-    assert!(running.0.iter().enumerate().all(|(channel, mean)| mean.is_nan() == (channel == 1)));
+    assert!(statistics.running[0].iter().enumerate().all(|(channel, mean)| mean.is_nan() == (channel == 1)));
 }
 
 #[test]

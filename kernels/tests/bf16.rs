@@ -5,7 +5,6 @@
 mod common;
 
 use common::Numbers;
-use upbeat::Runtime;
 use upbeat_kernels::{
     bf16, Activation, AttentionShape, Element, Epilogue, Gemm, Mat, MatMut, RopeShape, ShapeError, Write,
 };
@@ -421,11 +420,7 @@ fn bits() -> Vec<u32> {
 
 #[test]
 fn any_number_of_workers_gives_the_same_bits() {
-    let one = Runtime::builder().workers(1).build().unwrap().install(|_| bits());
-    for workers in [2, 3, 8] {
-        let more = Runtime::builder().workers(workers).build().unwrap().install(|_| bits());
-        assert!(one == more, "{workers} workers");
-    }
+    common::same_on_any_workers("kernels on bf16", bits);
 }
 
 #[test]

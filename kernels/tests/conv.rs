@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, is_child, wide, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{at_every_level, bits, is_child, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::conv::{self, Conv2d, ConvEpilogue, LearnedNorm};
 use upbeat_kernels::{twin, ShapeError, Write};
 
@@ -226,10 +225,6 @@ fn everything(shape: &Conv2d, case: &Case) -> Vec<f32> {
     [out, dx, d_weight, d_bias].concat()
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
-
 /// Shapes of several tasks each.
 fn larger() -> Vec<Conv2d> {
     let large = Conv2d { batch: 3, channels_in: 20, channels_out: 30, height: 37, width: 41, ..PLAIN };
@@ -250,13 +245,7 @@ fn the_bits_do_not_depend_on_the_number_of_workers() {
     }
     for shape in larger() {
         let case = Case::new(&shape, 4);
-        let mut first = None;
-        for workers in [1, 2, 3, 8] {
-            let runtime = Runtime::builder().workers(workers).build().unwrap();
-            let found = bits(&runtime.install(|_| everything(&shape, &case)));
-            let first = first.get_or_insert_with(|| found.clone());
-            assert!(*first == found, "{workers} workers change the bits of {shape:?}");
-        }
+        same_on_any_workers(shape, || bits(&everything(&shape, &case)));
     }
 }
 

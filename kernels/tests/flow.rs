@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, wide, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{at_every_level, bits, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::flow::{gray_scott, heat, mass, pearson_start, range, FlowError, GrayScott, Heat};
 use upbeat_kernels::{twin, ShapeError};
 
@@ -57,10 +56,6 @@ fn reacted(shape: [usize; 2], steps: usize, (u, v): &(Vec<f32>, Vec<f32>)) -> (V
     let (mut u, mut v) = (u.clone(), v.clone());
     gray_scott(&REACTION, shape, steps, &mut u, &mut v).unwrap();
     (u, v)
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 fn both_bits((u, v): &(Vec<f32>, Vec<f32>)) -> Vec<u32> {
@@ -123,19 +118,12 @@ fn many_steps_in_a_call_give_the_bits_of_single_steps() {
 fn bits_do_not_depend_on_the_number_of_workers() {
     for shape in [[1, 1], [70, 400], [523, 301], [2100, 40], [150, 1030]] {
         let start = concentrations(4, shape);
-        let results: Vec<_> = [1, 2, 3, 8]
-            .into_iter()
-            .map(|workers| {
-                let runtime = Runtime::builder().workers(workers).build().unwrap();
-                runtime.install(|_| {
-                    let plate = heated(shape, 11, &start.0);
-                    let (least, most) = range(&plate).unwrap();
-                    let numbers = [mass(&plate), least.into(), most.into()].map(f64::to_bits);
-                    (bits(&plate), both_bits(&reacted(shape, 11, &start)), numbers)
-                })
-            })
-            .collect();
-        assert!(results.iter().all(|result| *result == results[0]), "{shape:?}");
+        same_on_any_workers(shape, || {
+            let plate = heated(shape, 11, &start.0);
+            let (least, most) = range(&plate).unwrap();
+            let numbers = [mass(&plate), least.into(), most.into()].map(f64::to_bits);
+            (bits(&plate), both_bits(&reacted(shape, 11, &start)), numbers)
+        });
     }
 }
 

@@ -4,8 +4,7 @@
 
 mod common;
 
-use common::{Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{bits, same_on_any_workers, Numbers, PageEnd};
 use upbeat_kernels::elementwise::functions::{self, apply};
 use upbeat_kernels::elementwise::{Builder, Op, Operand, ProgramError, Value, MOST_OUTPUTS};
 use upbeat_kernels::twin::functions as twin;
@@ -311,16 +310,12 @@ fn bits_do_not_depend_on_the_number_of_workers() {
     builder.output(sum).unwrap();
     builder.output(value).unwrap();
     let program = builder.build().unwrap();
-    let all = [1, 2, 3, 8].map(|workers| {
-        Runtime::builder().workers(workers).build().unwrap().install(|_| {
-            let (mut first, mut second, mut third) =
-                (vec![0.0; a.len()], vec![0.0; a.len()], vec![0.0; a.len()]);
-            program.run(&[&a, &b], &mut [&mut first, &mut second], Write::Overwrite).unwrap();
-            functions::mish(&a, &mut third, Write::Overwrite).unwrap();
-            [first, second, third].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
-        })
+    same_on_any_workers("functions and programs", || {
+        let (mut first, mut second, mut third) = (vec![0.0; a.len()], vec![0.0; a.len()], vec![0.0; a.len()]);
+        program.run(&[&a, &b], &mut [&mut first, &mut second], Write::Overwrite).unwrap();
+        functions::mish(&a, &mut third, Write::Overwrite).unwrap();
+        bits(&[first, second, third].concat())
     });
-    assert!(all.iter().all(|bits| *bits == all[0]));
 }
 
 #[test]

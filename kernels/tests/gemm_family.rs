@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{assert_same_bits, at_every_level, bits, same_on_any_workers, Numbers, PageEnd};
 use upbeat_kernels::gemm::{
     gemm, gemm_batched, gemm_grouped, gemm_packed, GemmBatch, GemmPacked, MatBatch, MatBatchMut, PackedB,
 };
@@ -13,11 +12,6 @@ use upbeat_kernels::{Activation, Epilogue, Gemm, Mat, MatMut, ShapeError, Write}
 #[test]
 fn every_level() {
     at_every_level();
-}
-
-fn assert_same_bits(got: &[f32], want: &[f32], what: impl std::fmt::Debug) {
-    let differs = got.iter().zip(want).position(|(x, y)| x.to_bits() != y.to_bits());
-    assert!(got.len() == want.len() && differs.is_none(), "{what:?}: element {differs:?} differs");
 }
 
 /// `[rows, cols]`, or the other way round when transposed.
@@ -170,7 +164,7 @@ fn a_group_has_the_bits_of_its_products() {
 
 #[test]
 fn results_have_the_same_bits_for_any_number_of_workers() {
-    let all = || {
+    same_on_any_workers("products", || {
         let mut results = [grouped(false), grouped(true)].concat();
         for (m, n, k) in [(1, 3000, 500), (3, 700, 800), (12, 2000, 100), (300, 400, 385), (400, 60, 1000)] {
             let (a, b) = (Numbers::new(1).vector(m * k), Numbers::new(2).vector(k * n));
@@ -188,13 +182,8 @@ fn results_have_the_same_bits_for_any_number_of_workers() {
                 results.extend_from_slice(&c);
             }
         }
-        results
-    };
-    let run = |workers| Runtime::builder().workers(workers).build().unwrap().install(|_| all());
-    let alone = run(1);
-    for workers in [2, 3, 8] {
-        assert_same_bits(&run(workers), &alone, workers);
-    }
+        bits(&results)
+    });
 }
 
 #[test]

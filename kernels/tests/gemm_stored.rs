@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{assert_same_bits, at_every_level, bits, same_on_any_workers, Numbers, PageEnd};
 use upbeat_kernels::gemm::{gemm, gemm_stored, GemmStored, Stored};
 use upbeat_kernels::{bf16, f16, Activation, Epilogue, Gemm, Mat, MatMut, ShapeError, Write};
 
@@ -59,11 +58,6 @@ impl Factor {
             Kind::F16 => Mat::strided(&self.f16, rows, cols, stride).unwrap().into(),
         }
     }
-}
-
-fn assert_same_bits(got: &[f32], want: &[f32], what: impl std::fmt::Debug) {
-    let differs = got.iter().zip(want).position(|(x, y)| x.to_bits() != y.to_bits());
-    assert!(got.len() == want.len() && differs.is_none(), "{what:?}: element {differs:?} differs");
 }
 
 #[test]
@@ -150,7 +144,7 @@ fn special_numbers_are_kept() {
 
 #[test]
 fn results_have_the_same_bits_for_any_number_of_workers() {
-    let all = || {
+    same_on_any_workers("products", || {
         let mut results = Vec::new();
         for (m, n, k) in [(1, 900, 700), (8, 301, 900), (150, 200, 900), (40, 700, 100)] {
             for transpose_b in [false, true] {
@@ -170,13 +164,8 @@ fn results_have_the_same_bits_for_any_number_of_workers() {
                 results.extend(c);
             }
         }
-        results
-    };
-    let run = |workers| Runtime::builder().workers(workers).build().unwrap().install(|_| all());
-    let alone = run(1);
-    for workers in [2, 3, 8] {
-        assert_same_bits(&run(workers), &alone, workers);
-    }
+        bits(&results)
+    });
 }
 
 #[test]

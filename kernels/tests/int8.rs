@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{assert_same_bits, at_every_level, bits, same_on_any_workers, Numbers, PageEnd};
 use upbeat_kernels::gemm::quantized::{dequantize, quantize_rows, QuantizeError, Quantized};
 use upbeat_kernels::gemm::{gemm_int8, GemmInt8};
 use upbeat_kernels::{twin, Activation, Epilogue, Mat, MatMut, ShapeError};
@@ -71,11 +70,6 @@ fn product<'a>(
     let mut c = PageEnd::copied(&vec![f32::NAN; m * n]);
     gemm_int8(GemmInt8 { a, b, c: MatMut::new(&mut c, m, n).unwrap(), epilogue })?;
     Ok(c.to_vec())
-}
-
-fn assert_same_bits(got: &[f32], want: &[f32], what: impl std::fmt::Debug) {
-    let differs = got.iter().zip(want).position(|(x, y)| x.to_bits() != y.to_bits());
-    assert!(got.len() == want.len() && differs.is_none(), "{what:?}: element {differs:?} differs");
 }
 
 /// `(m, n, k)`: few rows and many, steps and vectors of every level with remainders, blocks of `k` with remainders.
@@ -189,7 +183,7 @@ fn the_longest_sum_of_the_largest_products_is_exact() {
 
 #[test]
 fn results_have_the_same_bits_for_any_number_of_workers() {
-    let all = || {
+    same_on_any_workers("products", || {
         let mut results = Vec::new();
         for (m, n, k) in [(1, 900, 700), (7, 301, 900), (150, 200, 900), (40, 700, 100)] {
             for group in [None, Some(32)] {
@@ -202,13 +196,8 @@ fn results_have_the_same_bits_for_any_number_of_workers() {
             results.extend(values.iter().map(|&x| f32::from(x)));
             results.extend(scales);
         }
-        results
-    };
-    let run = |workers| Runtime::builder().workers(workers).build().unwrap().install(|_| all());
-    let alone = run(1);
-    for workers in [2, 3, 8] {
-        assert_same_bits(&run(workers), &alone, workers);
-    }
+        bits(&results)
+    });
 }
 
 #[test]

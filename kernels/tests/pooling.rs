@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{at_every_level, is_child, wide, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{at_every_level, bits, is_child, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::pooling::{
     average_pool_backward, average_pool_forward, global_average_backward, global_average_forward,
     max_pool_backward, max_pool_forward, Divisor, Pool2d,
@@ -199,23 +198,17 @@ fn the_bits_do_not_depend_on_the_number_of_workers() {
     }
     for pool in [Pool2d { height: 300, width: 200, ..PLAIN }, Pool2d { stride: (1, 1), batch: 9, ..PLAIN }] {
         let (x, dy) = (Numbers::new(11).vector(input_len(&pool)), Numbers::new(12).vector(output_len(&pool)));
-        let mut first = None;
-        for workers in [1, 2, 3, 8] {
-            let runtime = Runtime::builder().workers(workers).build().unwrap();
-            let all = runtime.install(|_| {
-                let (mut most, mut average, mut indices) = (dy.clone(), dy.clone(), vec![0; dy.len()]);
-                max_pool_forward(&pool, &x, &mut most, Some(&mut indices)).unwrap();
-                average_pool_forward(&pool, Divisor::Inside, &x, &mut average).unwrap();
-                let (mut dx, mut dz) = (x.clone(), x.clone());
-                max_pool_backward(&pool, &dy, &indices, &mut dx, Write::Add).unwrap();
-                average_pool_backward(&pool, Divisor::Kernel, &dy, &mut dz, Write::Add).unwrap();
-                let mut means = vec![0.0; pool.batch * pool.channels];
-                global_average_forward(&x, pool.height * pool.width, &mut means).unwrap();
-                let all = [most, average, dx, dz, means].concat();
-                all.iter().map(|x| x.to_bits()).chain(indices).collect::<Vec<u32>>()
-            });
-            assert!(*first.get_or_insert_with(|| all.clone()) == all, "{workers} workers, {pool:?}");
-        }
+        same_on_any_workers(pool, || {
+            let (mut most, mut average, mut indices) = (dy.clone(), dy.clone(), vec![0; dy.len()]);
+            max_pool_forward(&pool, &x, &mut most, Some(&mut indices)).unwrap();
+            average_pool_forward(&pool, Divisor::Inside, &x, &mut average).unwrap();
+            let (mut dx, mut dz) = (x.clone(), x.clone());
+            max_pool_backward(&pool, &dy, &indices, &mut dx, Write::Add).unwrap();
+            average_pool_backward(&pool, Divisor::Kernel, &dy, &mut dz, Write::Add).unwrap();
+            let mut means = vec![0.0; pool.batch * pool.channels];
+            global_average_forward(&x, pool.height * pool.width, &mut means).unwrap();
+            (bits(&[most, average, dx, dz, means].concat()), indices)
+        });
     }
 }
 

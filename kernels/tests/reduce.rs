@@ -4,8 +4,7 @@
 
 mod common;
 
-use common::{wide, Numbers, PageEnd};
-use upbeat::Runtime;
+use common::{same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::{reduce, ShapeError};
 
 type Whole = fn(&[f32]) -> f64;
@@ -145,15 +144,12 @@ fn nan_infinities_and_emptiness() {
 #[test]
 fn bits_do_not_depend_on_the_number_of_workers() {
     let x: Vec<f32> = Numbers::new(11).vector(1_000_003);
-    let all = [1, 2, 3, 8].map(|workers| {
-        Runtime::builder().workers(workers).build().unwrap().install(|_| {
-            let mut bits: Vec<u64> = ALL.iter().map(|(_, whole, ..)| whole(&x).to_bits()).collect();
-            bits.push(reduce::dot(&x[1..], &x[..1_000_002]).unwrap().to_bits());
-            bits.push(reduce::argmax(&x).unwrap() as u64);
-            bits
-        })
+    same_on_any_workers("reductions", || {
+        let mut bits: Vec<u64> = ALL.iter().map(|(_, whole, ..)| whole(&x).to_bits()).collect();
+        bits.push(reduce::dot(&x[1..], &x[..1_000_002]).unwrap().to_bits());
+        bits.push(reduce::argmax(&x).unwrap() as u64);
+        bits
     });
-    assert!(all.iter().all(|bits| *bits == all[0]), "{all:?}");
 }
 
 #[test]

@@ -2,28 +2,22 @@
 //!
 //! One test: the sizes in use and the environment are the process's.
 
+mod common;
+
 use std::fs;
 use std::path::PathBuf;
 
+use common::{bits, Numbers};
 use upbeat_kernels::conv::{self, Conv2d, ConvEpilogue};
 use upbeat_kernels::gemm::{gemm, gemm_packed, GemmPacked, PackedB};
 use upbeat_kernels::tuning::{self, Source, Tuning, TuningError};
 use upbeat_kernels::{Epilogue, Gemm, Mat, MatMut, Write};
 
-fn numbers(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 9) as f32 / (1 << 22) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
 /// Bits of products plain and packed, and of a convolution and its weights' gradient.
 fn results() -> Vec<u32> {
     let mut all = Vec::new();
     for (m, n, k) in [(70, 50, 30), (33, 700, 401), (300, 17, 900)] {
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let (a, b) = (Numbers::new(1).vector(m * k), Numbers::new(2).vector(k * n));
         let mut c = vec![0.0; m * n];
         gemm(Gemm {
             a: Mat::new(&a, m, k).unwrap(),
@@ -61,14 +55,14 @@ fn results() -> Vec<u32> {
         padding: (1, 1),
         dilation: (1, 1),
     };
-    let (x, weight) = (numbers(2 * 6 * 19 * 23, 3), numbers(10 * 3 * 9, 4));
+    let (x, weight) = (Numbers::new(3).vector(2 * 6 * 19 * 23), Numbers::new(4).vector(10 * 3 * 9));
     let mut y = vec![0.0; 2 * 10 * 19 * 23];
     conv::forward(&layer, &x, &weight, &ConvEpilogue::default(), &mut y).unwrap();
     let mut d_weight = vec![0.0; weight.len()];
     conv::backward_weight(&layer, &y, &x, &mut d_weight).unwrap();
     all.append(&mut y);
     all.append(&mut d_weight);
-    all.into_iter().map(f32::to_bits).collect()
+    bits(&all)
 }
 
 /// A folder of the test's own, removed at the end.

@@ -1,4 +1,4 @@
-//! What the benchmarks of the kernels share: the machine's limits, clocks and numbers. Not what they measure.
+//! What the benchmarks of the kernels share: arguments, runtimes, the machine's limits, clocks and numbers. Not what they measure.
 //!
 //! Each benchmark uses a part of it.
 #![allow(dead_code)]
@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use upbeat::Runtime;
 use upbeat_kernels::isa::dispatch;
 use upbeat_kernels::simd::{Kernel, Simd};
 use upbeat_kernels::Buffer;
@@ -91,4 +92,17 @@ pub(crate) fn numbers(len: usize, seed: u32) -> Buffer<f32> {
         (state >> 9) as f32 / (1 << 22) as f32 - 1.0
     });
     numbers
+}
+
+/// Whether to measure, not only to check, and the part of their names that cases are chosen by: from `-- [--bench] [FILTER]`.
+pub(crate) fn arguments() -> (bool, String) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let measured = arguments.iter().any(|a| a == "--bench");
+    // Without one all names contain it.
+    (measured, arguments.into_iter().find(|a| !a.starts_with("--")).unwrap_or_default())
+}
+
+/// Runtimes of one worker and of two.
+pub(crate) fn runtimes() -> [Runtime; 2] {
+    [1, 2].map(|workers| Runtime::builder().workers(workers).build().expect("a runtime starts"))
 }

@@ -52,13 +52,7 @@ pub fn forward(
         return Ok(());
     }
     let plane = sizes.out_height * sizes.out_width;
-    let gather = Gather {
-        vertical: &vertical,
-        horizontal: &horizontal,
-        grid: (sizes.out_height, sizes.out_width),
-        channels: sizes.inputs,
-        plane: shape.height * shape.width,
-    };
+    let gather = Gather::of_windows(shape, &sizes, &vertical, &horizontal);
     let (mr, nr) = dispatch(RegisterTile);
     let packed = pack(weight, shape.groups, sizes.outputs, gather.depth(), mr)?;
     let (rows, cols) = gather.cut(shape.batch * shape.groups, sizes.outputs, (mr, nr));

@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::axis::{Axis, Strip};
+use super::shape::{Conv2d, Sizes};
 use crate::element::Write;
 use crate::gemm::block_of_k;
 use crate::grid::Tile;
@@ -71,7 +72,23 @@ impl Finish<'_> {
     }
 }
 
-impl Gather<'_> {
+impl<'a> Gather<'a> {
+    /// The windows of a layer's input, as its forward pass and its weights' gradient read them.
+    pub(super) fn of_windows(
+        shape: &Conv2d,
+        sizes: &Sizes,
+        vertical: &'a Axis,
+        horizontal: &'a Axis,
+    ) -> Self {
+        Self {
+            vertical,
+            horizontal,
+            grid: (sizes.out_height, sizes.out_width),
+            channels: sizes.inputs,
+            plane: shape.height * shape.width,
+        }
+    }
+
     /// Length of a sum.
     pub(super) fn depth(&self) -> usize {
         self.channels * self.vertical.taps() * self.horizontal.taps()

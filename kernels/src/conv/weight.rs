@@ -61,13 +61,7 @@ pub fn backward_weight(
     {
         return Ok(());
     }
-    let gather = Gather {
-        vertical: &vertical,
-        horizontal: &horizontal,
-        grid: (sizes.out_height, sizes.out_width),
-        channels: sizes.inputs,
-        plane: shape.height * shape.width,
-    };
+    let gather = Gather::of_windows(shape, &sizes, &vertical, &horizontal);
     let depth = gather.depth();
     let (rows, cols) = cut(shape, &sizes, depth);
     let tiles = Tiles::grouped(MatMut::new(d_weight, shape.channels_out, depth)?, sizes.outputs, rows, cols);

@@ -96,19 +96,19 @@ impl Kernel for Task<'_> {
                 let factors = self.factors(b, self.first * b.stride);
                 across(simd, factors, self.k, block, &mut self.tile, self.add);
             }
-            Right::Stored(b) if self.a.len <= MAX_ROWS_ACROSS && skinny_bf16::takes::<S>(b.stride) => {
-                match b.data {
-                    Numbers::Bf16(numbers) if !b.neighbours_adjacent => {
-                        let factors = skinny_bf16::Factors {
-                            a: self.a.data.f32(),
-                            a_stride: self.a.stride,
-                            b: &numbers[(self.first * b.stride).min(numbers.len())..],
-                            b_stride: b.stride,
-                        };
-                        skinny_bf16::across(simd, factors, self.k, block, &mut self.tile, self.add);
-                    }
-                    _ => self.by_panels(simd, block),
-                }
+            Right::Stored(Operand {
+                data: Numbers::Bf16(numbers),
+                stride,
+                neighbours_adjacent: false,
+                ..
+            }) if self.a.len <= MAX_ROWS_ACROSS && skinny_bf16::takes::<S>(stride) => {
+                let factors = skinny_bf16::Factors {
+                    a: self.a.data.f32(),
+                    a_stride: self.a.stride,
+                    b: &numbers[(self.first * stride).min(numbers.len())..],
+                    b_stride: stride,
+                };
+                skinny_bf16::across(simd, factors, self.k, block, &mut self.tile, self.add);
             }
             _ => self.by_panels(simd, block),
         }

@@ -1,14 +1,16 @@
 //! What the kernels' test files share: every test at every instruction-set level, slices that end at a page that
-//! must not be touched, and reproducible numbers.
+//! must not be touched, the same bits on any number of workers, and reproducible numbers.
 //!
 //! The level is chosen once a process, so [`at_every_level`] runs the test binary again with `UPBEAT_ISA` set.
 
 #![allow(unsafe_code, dead_code)] // Guard pages need the system's calls; no test file uses everything.
 
+use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
 use std::ptr::NonNull;
 
+use upbeat::Runtime;
 use upbeat_kernels::Isa;
 
 /// Set in the processes that [`at_every_level`] starts.
@@ -140,4 +142,30 @@ impl Numbers {
 /// The same numbers in the precision of the twins.
 pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// The numbers' bits: NaN and the signs of zeros count.
+pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Panics, naming the first element that differs, unless both have the same bits.
+#[track_caller]
+pub(crate) fn assert_same_bits(got: &[f32], want: &[f32], what: impl Debug) {
+    let differs = got.iter().zip(want).position(|(x, y)| x.to_bits() != y.to_bits());
+    assert!(got.len() == want.len() && differs.is_none(), "{what:?}: element {differs:?} differs");
+}
+
+/// What `compute` gives on 1, 2, 3 and 8 workers. Panics unless it is the same on all.
+#[track_caller]
+pub(crate) fn same_on_any_workers<T: PartialEq + Send>(
+    what: impl Debug,
+    compute: impl Fn() -> T + Sync,
+) -> T {
+    let run = |workers| Runtime::builder().workers(workers).build().unwrap().install(|_| compute());
+    let alone = run(1);
+    for workers in [2, 3, 8] {
+        assert!(run(workers) == alone, "{what:?}: {workers} workers give other bits than one");
+    }
+    alone
 }
