@@ -5,6 +5,8 @@
 //! factors; queries and outputs are transposed, once each. Keys come in blocks that begin at multiples of [`KEYS`], so a
 //! row's bits do not depend on which other queries are computed, nor on where its sequence lies.
 
+use std::ops::Range;
+
 use super::problem::{check_shape, Attention, Head, Items, Problem};
 use super::softmax::{adjust, both, first_lanes, inverse, load, log_sum, online, store, Factors};
 use super::view::{Heads, HeadsMut, Rows};
@@ -17,8 +19,14 @@ use crate::simd::tile::{width, Left, Product, Right, Start};
 use crate::simd::transpose::transpose;
 use crate::simd::{Kernel, Simd};
 
-/// Queries of a task: a multiple of every level's panel. More would read the keys less often, fewer balance better.
-const QUERIES: usize = 64;
+/// Queries of a task, at most and at least: powers of two and multiples of every level's panel. Each task reads all keys and values that it
+/// sees, from far away where heads lie side by side.
+const MOST_QUERIES: usize = 512;
+const LEAST_QUERIES: usize = 64;
+/// Numbers of a task's queries; these and as many sums take half a second-level cache.
+const MOST_NUMBERS: usize = 1 << 15;
+/// Tasks for each worker that are enough for unequal ones to end together.
+const TASKS: usize = 16;
 /// Keys of a block: a multiple of the register tile's rows; the block's logits for a panel stay in the first cache.
 const KEYS: usize = 96;
 
@@ -27,8 +35,8 @@ impl Attention<'_, f32> {
     ///
     /// `q` and `out` are `[batch, queries, heads, dim]`, `k` and `v` `[batch, keys, kv_heads, dim]`, where `kv_heads`
     /// divides `heads`. `lse: [batch, heads, queries]` receives the log of each row's sum of exponentials, which the
-    /// backward pass needs. A row that sees nothing gives zeros and `-∞`. Takes pooled memory of about `1300·dim` bytes
-    /// and 8 KiB (14 KiB with a bias) for each task in flight.
+    /// backward pass needs. A row that sees nothing gives zeros and `-∞`. Takes pooled memory of `1280·dim` bytes, or
+    /// `768·dim` and 256 KiB where that is more, and 8 KiB (14 KiB with a bias) for each task in flight.
     ///
     /// # Errors
     /// When shapes, offsets or the bias do not fit each other; then nothing was written.
@@ -82,14 +90,15 @@ pub(super) fn run(problem: &Problem<'_, f32>, out: HeadsMut<'_, f32>, lse: &mut 
     }
     let (out, layout) = out.into_parts();
     let outs = HeadTiles::new(out, layout);
+    let size = queries_of_a_task(problem);
     let blocks =
-        Items::new(problem.sequences, |sequence| heads * problem.queries(sequence).1.len().div_ceil(QUERIES));
+        Items::new(problem.sequences, |sequence| heads * problem.queries(sequence).1.len().div_ceil(size));
     upbeat::par::for_each(0..blocks.len(), |item| {
         let (sequence, item) = blocks.find(item);
         let (batch, queries) = problem.queries(sequence);
-        let blocks = queries.len().div_ceil(QUERIES);
+        let blocks = queries.len().div_ceil(size);
         let (head, block) = (item / blocks, item % blocks);
-        let part = block * QUERIES..queries.len().min((block + 1) * QUERIES);
+        let part = block * size..queries.len().min((block + 1) * size);
         let rows = queries.start + part.start..queries.start + part.end;
         let from = problem.head(sequence, head);
         isa::dispatch(Block {
@@ -100,6 +109,19 @@ pub(super) fn run(problem: &Problem<'_, f32>, out: HeadsMut<'_, f32>, lse: &mut 
             lse: sums.take(batch, head, rows).into_slice(),
         });
     });
+}
+
+/// As many as leave enough tasks for all workers. No bit depends on it: a panel's queries go their own way.
+fn queries_of_a_task(problem: &Problem<'_, f32>) -> usize {
+    let tasks = |size: usize| {
+        let of = |sequence| problem.queries(sequence).1.len().div_ceil(size) * problem.heads;
+        (0..problem.sequences).map(of).sum::<usize>()
+    };
+    let (mut size, wanted) = (MOST_QUERIES, TASKS * upbeat::current_num_workers());
+    while size > LEAST_QUERIES && (size * problem.dim > MOST_NUMBERS || tasks(size) < wanted) {
+        size /= 2;
+    }
+    size
 }
 
 /// Log-sums over keys of no width: every product is 0.
@@ -114,7 +136,7 @@ fn of_no_width(head: &Head<'_, f32>, lse: &mut [f32]) {
 /// One task: the queries of one block against all keys they see.
 struct Block<'a> {
     from: Head<'a, f32>,
-    queries: std::ops::Range<usize>,
+    queries: Range<usize>,
     factors: Factors,
     /// `[queries, dim]`
     out: Tile<'a, f32>,
@@ -152,7 +174,7 @@ impl Kernel for Block<'_> {
         let size = dim * width;
         // Rows far apart share cache sets and need a page each; from two panels on it pays to copy them once.
         let copied = |rows: Rows<'_, f32>| if panels > 1 && rows.stride > dim { KEYS * dim } else { 0 };
-        let (key_copies, value_copies) = (copied(self.from.k), copied(self.from.v));
+        let copies = [copied(self.from.k), copied(self.from.v)];
         let biases = if self.from.bias.is_some() { KEYS * width } else { 0 };
         let sizes = [
             panels * size,
@@ -161,15 +183,19 @@ impl Kernel for Block<'_> {
             panels * width,
             KEYS * width,
             biases,
-            key_copies,
-            value_copies,
+            copies[0],
+            copies[1],
         ];
         let mut scratch = Buffer::<f32>::scratch(sizes.iter().sum());
         let mut left = &mut scratch[..];
         let [queries, sums, max, total, logits, biases, keys, values] =
             sizes.map(|size| left.split_off_mut(..size).expect("the scratch holds the sum of sizes"));
+        let seen = band.seen_by(self.queries.clone());
         for (panel, to) in queries.chunks_exact_mut(size).enumerate() {
+            self.ask(seen.start, &seen, (panel, panels), copies);
             let at = first + panel * width;
+            let next = at + width..self.queries.end.min(at + 2 * width);
+            self.from.q.from(next.start).ask(0..next.len(), dim);
             let rows = width.min(self.queries.end - at);
             if rows < width {
                 to.fill(0.0);
@@ -181,7 +207,6 @@ impl Kernel for Block<'_> {
         max.fill(f32::NEG_INFINITY);
         total.fill(0.0);
 
-        let seen = band.seen_by(self.queries.clone());
         for block in (seen.start / KEYS * KEYS..seen.end).step_by(KEYS) {
             let at = block.max(seen.start);
             let count = seen.end.min(block + KEYS) - at;
@@ -191,6 +216,7 @@ impl Kernel for Block<'_> {
                 values: self.from.v.from(at).copied(simd, (count, dim), values),
             };
             for panel in 0..panels {
+                self.ask(at + count, &seen, (panel, panels), copies);
                 let at = first + panel * width;
                 let mut panel = Panel {
                     first: at,
@@ -221,6 +247,20 @@ impl Kernel for Block<'_> {
                 self.out.row_mut(at + row).copy_from_slice(from);
             }
             log_sum(simd, &max[at..][..width], total, self.factors.power, &mut self.lse[at..at + rows]);
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Asks for one of `parts` parts of the block of keys and values from `key` on, where they will be copied: each row lies in a page of
+    /// its own, where no prefetcher follows, and what is computed meanwhile hides the wait.
+    #[inline(always)]
+    fn ask(&self, key: usize, seen: &Range<usize>, (part, parts): (usize, usize), copies: [usize; 2]) {
+        let count = seen.end.min((key / KEYS + 1) * KEYS).saturating_sub(key);
+        for (rows, copied) in [self.from.k, self.from.v].into_iter().zip(copies) {
+            if copied > 0 && count > 0 {
+                rows.from(key).ask(part * count / parts..(part + 1) * count / parts, self.from.dim);
+            }
         }
     }
 }

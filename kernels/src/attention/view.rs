@@ -3,9 +3,14 @@
 //! A view is checked when it is made, so that kernels need not check again. How views fit together is
 //! `problem.rs`'s business.
 
+use std::ops::Range;
+
 use crate::error::{check, checked_len, ShapeError};
 use crate::grid::heads::Layout;
-use crate::simd::Simd;
+use crate::simd::{prefetch_later, Simd};
+
+/// Numbers in a cache line.
+const LINE: usize = 16;
 
 /// Vectors `[batch, positions, heads, dim]` to read. The `dim` numbers of a vector lie side by side; sequences, positions
 /// and heads lie at any distance, 0 included.
@@ -114,6 +119,17 @@ impl<'a> Rows<'a, f32> {
             }
         }
         Rows { data: to, stride: dim }
+    }
+
+    /// Asks for `rows` of `dim`, to be copied later.
+    #[inline(always)]
+    pub(super) fn ask(self, rows: Range<usize>, dim: usize) {
+        for row in rows {
+            let first = self.data.as_ptr().wrapping_add(row * self.stride);
+            for line in (0..dim).step_by(LINE) {
+                prefetch_later(first.wrapping_add(line));
+            }
+        }
     }
 }
 

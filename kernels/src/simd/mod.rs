@@ -31,7 +31,7 @@ mod avx2;
 mod avx512;
 mod double;
 pub(crate) mod each;
-pub(crate) mod int8;
+pub mod int8;
 pub mod micro;
 mod neon;
 pub mod pack;
@@ -191,6 +191,19 @@ pub(crate) fn prefetch<T>(at: *const T) {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
         // SAFETY: a prefetch faults at no address, and SSE is part of x86-64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// [`prefetch`] into the second-level cache, for what is read later than the first one would keep it.
+#[inline(always)]
+pub(crate) fn prefetch_later<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T1};
+        // SAFETY: a prefetch faults at no address, and SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
