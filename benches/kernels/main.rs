@@ -1,14 +1,15 @@
-//! The rows of the kernels' table on this machine: rate, the limit measured in the same rounds, the peer that can be linked, and
-//! allocations.
+//! The rows of the kernels' table on this machine: rate, the limit measured in the same rounds, the peers, and allocations.
 //!
-//! `cargo bench --bench kernels -- [GROUP …] [--quick] [--work WORDS] [--markdown PATH]` measures; `--list` names the groups. Without
-//! `--bench`, as `cargo test` runs it, each kernel runs once on a small size and only the answers count.
+//! `cargo bench --bench kernels -- [GROUP …] [--quick] [--work WORDS] [--markdown PATH] [--peer COMMAND]` measures; `--list` names the
+//! groups, COMMAND is a program that takes turns with us, such as `benches/kernels-peers.py`. Without `--bench`, as `cargo test` runs it,
+//! each kernel runs once on a small size and only the answers count.
 
 use std::process::ExitCode;
 
 use upbeat_kernel_benches::allocations::Counting;
 use upbeat_kernel_benches::case::Sizes;
 use upbeat_kernel_benches::cases::GROUPS;
+use upbeat_kernel_benches::external::{External, PeerError};
 use upbeat_kernel_benches::measure::{measure, Machine};
 use upbeat_kernel_benches::report;
 
@@ -21,7 +22,17 @@ const ROUNDS: u32 = 15;
 const QUICK: u32 = 5;
 
 fn main() -> ExitCode {
-    let (mut groups, mut works, mut path) = (Vec::new(), Vec::new(), None);
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, PeerError> {
+    let (mut groups, mut works, mut path, mut peer) = (Vec::new(), Vec::new(), None, None);
     let (mut small, mut rounds) = (true, ROUNDS);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -30,9 +41,10 @@ fn main() -> ExitCode {
             "--quick" => rounds = QUICK,
             "--work" => works.extend(arguments.next()),
             "--markdown" => path = arguments.next(),
+            "--peer" => peer = arguments.next(),
             "--list" => {
                 GROUPS.iter().for_each(|(name, what, _)| println!("{name:<12} {what}"));
-                return ExitCode::SUCCESS;
+                return Ok(ExitCode::SUCCESS);
             }
             group if !group.starts_with('-') => groups.push(argument),
             // Options of the standard harness, which `cargo test` may pass on.
@@ -41,14 +53,15 @@ fn main() -> ExitCode {
     }
     if let Some(unknown) = groups.iter().find(|group| GROUPS.iter().all(|(name, ..)| name != group)) {
         eprintln!("error: there is no group {unknown}; --list names them");
-        return ExitCode::FAILURE;
+        return Ok(ExitCode::FAILURE);
     }
     let machine = Machine::new().expect("runtimes start");
     if !small {
         println!("level {}; the best of {rounds} rounds", upbeat_kernels::Isa::active().name());
         println!("{}", report::head());
     }
-    let (mut outcomes, mut checked) = (Vec::new(), 0);
+    let mut peer = peer.map(|command| External::start(&command)).transpose()?;
+    let (mut outcomes, mut checked, mut failed) = (Vec::new(), 0, None);
     for (name, _, make) in GROUPS {
         if !groups.is_empty() && !groups.iter().any(|group| group == name) {
             continue;
@@ -61,22 +74,31 @@ fn main() -> ExitCode {
             if small {
                 return machine.check(&mut case);
             }
-            for outcome in measure(&machine, &mut case, rounds) {
-                println!("{}", report::line(&outcome));
-                outcomes.push(outcome);
+            if failed.is_some() {
+                return;
+            }
+            match measure(&machine, &mut case, rounds, peer.as_mut()) {
+                Ok(measured) => {
+                    measured.iter().for_each(|outcome| println!("{}", report::line(outcome)));
+                    outcomes.extend(measured);
+                }
+                Err(error) => failed = Some(error),
             }
         });
     }
+    if let Some(error) = failed {
+        return Err(error);
+    }
     if small {
         println!("{checked} kernels computed what they should");
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
     println!("{}", report::summary(&outcomes));
     if let Some(path) = path {
         if let Err(error) = std::fs::write(&path, report::markdown(&outcomes)) {
             eprintln!("error: {path} cannot be written: {error}");
-            return ExitCode::FAILURE;
+            return Ok(ExitCode::FAILURE);
         }
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }

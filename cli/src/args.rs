@@ -228,6 +228,9 @@ pub(crate) struct KernelsArgs {
     /// Rounds, of which the best counts
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub(crate) rounds: u32,
+    /// A program that does the same rows in turn with us, such as "python3 benches/kernels-peers.py"
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
     /// Tiny shapes: everything runs and is checked, and the numbers mean nothing
     #[arg(long)]
     pub(crate) small: bool,

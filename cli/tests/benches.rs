@@ -68,11 +68,33 @@ fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
             "{record}"
         );
     }
-    for group in ["gemm", "attention", "elementwise", "rows", "images", "flows", "views"] {
+    for group in ["gemm", "low-precision", "attention", "elementwise", "rows", "images", "flows", "views"] {
         assert!(records.iter().any(|r| r["work"].as_str().unwrap().starts_with(group)), "{group}");
     }
-    refused(&["bench", "kernels", "nonsense"], "gemm, attention");
+    refused(&["bench", "kernels", "nonsense"], "gemm, low-precision, attention");
     refused(&["bench", "kernels", "--rounds", "0"], "--rounds must be");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_beside_is_asked_for_each_row() {
+    let rows =
+        |peer| run(&["bench", "kernels", "views", "--small", "--rounds", "1", "--json", "--peer", peer]);
+    // Its answer is the question: as many seconds as workers were named, taken by the rest of the line.
+    let records = records(&rows("cat"));
+    assert!(!records.is_empty());
+    for record in &records {
+        complete(record, "kernels");
+        let (work, peer) = (record["work"].as_str().unwrap(), record["peer"].as_str().unwrap());
+        let (row, workers) = work.rsplit_once(", ").unwrap();
+        assert!(peer.ends_with(row) && workers.ends_with(" workers"), "{record}");
+        assert!(record["ratio"].as_f64().unwrap() > 0.0, "{record}");
+    }
+    refused(
+        &["bench", "kernels", "views", "--small", "--json", "--peer", "true"],
+        "ended before it answered for the row",
+    );
+    refused(&["bench", "kernels", "--peer", "upbeat-has-no-such-program"], "cannot be started");
 }
 
 #[test]

@@ -8,15 +8,33 @@ pub type Call<'a> = Box<dyn FnMut() + Send + 'a>;
 /// A peer's name and its call, which is told how many threads it may use.
 pub type Peer<'a> = (&'static str, Box<dyn FnMut(usize) + Send + 'a>);
 
-/// What a row is to reach.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Goal {
+/// What a row is to reach: nothing, a share of the limit, a multiple of the best peer's rate, or both.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Goal {
     /// A share of the limit, on one worker and on two.
-    Limit(f64, f64),
-    /// As many times the peer's rate.
-    Peer(f64),
-    /// None that this machine can show: the peer is measured elsewhere.
-    Elsewhere(&'static str),
+    pub limit: Option<[f64; 2]>,
+    /// As many times the rate of the best peer that is measured beside.
+    pub peer: Option<f64>,
+}
+
+impl Goal {
+    /// None was set.
+    pub const NONE: Self = Self { limit: None, peer: None };
+
+    /// As many times the best peer's rate.
+    pub const fn peer(times: f64) -> Self {
+        Self { limit: None, peer: Some(times) }
+    }
+
+    /// A share of the limit, on one worker and on two.
+    pub const fn limit(one: f64, two: f64) -> Self {
+        Self { limit: Some([one, two]), peer: None }
+    }
+
+    /// This one, and as many times the best peer's rate.
+    pub const fn and_peer(self, times: f64) -> Self {
+        Self { peer: Some(times), ..self }
+    }
 }
 
 /// A kernel on operands of its own.

@@ -1,4 +1,4 @@
-//! What the machine can do at most, measured: multiply-adds on registers, and bytes copied or read beyond every cache.
+//! What the machine can do at most, measured: multiply-adds on registers, in floating point and of integers, and bytes copied or read beyond every cache.
 //!
 //! Each is measured on all workers of a runtime at once, in the same rounds as the kernels that it bounds.
 
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use upbeat::Runtime;
 use upbeat_kernels::isa::dispatch;
+use upbeat_kernels::simd::int8::{self, DotKernel, Dots};
 use upbeat_kernels::simd::{Kernel, Simd};
 use upbeat_kernels::Buffer;
 
@@ -23,6 +24,8 @@ const NUMBERS: usize = 8 << 20;
 pub enum Bound {
     /// Multiply-adds: GFLOP/s.
     Arithmetic,
+    /// Multiply-adds of 8-bit integers: Gop/s.
+    Integers,
     /// Reading and writing memory, half each: GB/s of both.
     Copy,
     /// Reading memory: GB/s.
@@ -34,6 +37,7 @@ impl Bound {
     pub fn unit(self) -> &'static str {
         match self {
             Bound::Arithmetic => "GFLOP/s",
+            Bound::Integers => "Gop/s",
             Bound::Copy | Bound::Read => "GB/s",
         }
     }
@@ -69,6 +73,38 @@ fn arithmetic() -> f64 {
     // Each sum tends to addend / (1 - factor) = 2: the arithmetic happened.
     let sums = operations / (2 * TURNS) as f64;
     assert!((f64::from(sum) / sums - 2.0).abs() < 1e-3, "the sums are wrong: {sum}");
+    operations
+}
+
+/// Runs sums of products of integers whose operands are in registers.
+struct SumsOfProducts {
+    /// Nothing that the compiler knows, and 0.
+    factor: u32,
+}
+
+impl DotKernel for SumsOfProducts {
+    /// Sum of all sums, the lanes of all vectors, and operations done.
+    type Output = (i32, usize, f64);
+
+    #[inline(always)]
+    fn run<D: Dots>(self, dots: D) -> Self::Output {
+        let (one, factor) = (dots.splat(1), dots.splat(self.factor));
+        let mut sums = [one; SUMS];
+        for _ in 0..TURNS {
+            for sum in &mut sums {
+                // A sum is a factor too, or the products could be computed once for all turns.
+                *sum = dots.dot(*sum, *sum, factor);
+            }
+        }
+        let total = sums.into_iter().map(|sum| dots.sum(sum)).sum();
+        (total, SUMS * D::LANES, (2 * TURNS * SUMS * D::LANES * D::STEP) as f64)
+    }
+}
+
+/// The operations of one call on integers, done.
+fn integers() -> f64 {
+    let (sum, lanes, operations) = int8::dispatch(SumsOfProducts { factor: black_box(0) });
+    assert_eq!(sum, lanes as i32, "nothing is added to sums of 1");
     operations
 }
 
@@ -114,6 +150,7 @@ impl Limits {
             let begun = Instant::now();
             let done = match bound {
                 Bound::Arithmetic => arithmetic(),
+                Bound::Integers => integers(),
                 Bound::Copy | Bound::Read => self.move_bytes(worker.index(), bound),
             };
             (begun, Instant::now(), done)

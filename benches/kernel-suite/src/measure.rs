@@ -1,16 +1,20 @@
-//! Interleaved rounds: limit, kernel and peer one after the other, on one worker and on two. The best round counts, as other work on
-//! the machine only slows.
+//! Interleaved rounds: limit, kernel and peers one after the other, on one worker and on two. The best round counts, as other work on
+//! the machine only slows; the best peer is what we are compared with.
 
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use upbeat::Runtime;
 
 use crate::allocations;
 use crate::case::{Case, Goal};
+use crate::external::{External, PeerError};
 use crate::limits::Limits;
 
 /// Shortest time of a kernel's share of a round, s.
 const SHARE: f64 = 2e-3;
+/// What follows a turn of an external peer: its threads wait for more work for a while, on the cores that ours need.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Runtimes of one and two workers with their limits.
 pub struct Machine {
@@ -62,8 +66,8 @@ pub struct Outcome {
     pub rate: f64,
     /// The machine's, in the same rounds.
     pub limit: f64,
-    /// The peer's name and rate.
-    pub peer: Option<(&'static str, f64)>,
+    /// The best peer's name and rate.
+    pub peer: Option<(String, f64)>,
     /// What was to be reached.
     pub goal: Goal,
     /// Allocations of a call, once warm; `None` where the program does not count.
@@ -76,23 +80,24 @@ impl Outcome {
         self.rate / self.limit
     }
 
-    /// Our rate as a multiple of the peer's.
+    /// Our rate as a multiple of the best peer's.
     pub fn ratio(&self) -> Option<f64> {
-        self.peer.map(|(_, rate)| self.rate / rate)
+        self.peer.as_ref().map(|(_, rate)| self.rate / rate)
     }
 
-    /// What the goal demands of [`rate`](Self::rate).
-    pub fn needed(&self) -> Option<f64> {
-        match self.goal {
-            Goal::Limit(one, two) => Some(self.limit * if self.workers == 1 { one } else { two }),
-            Goal::Peer(times) => self.peer.map(|(_, rate)| rate * times),
-            Goal::Elsewhere(_) => None,
-        }
+    /// The share of the limit that the goal demands.
+    pub fn share_needed(&self) -> Option<f64> {
+        self.goal.limit.map(|shares| shares[usize::from(self.workers > 1)])
     }
 
-    /// Whether the goal is met; unknown where its peer is not here.
+    /// Whether the goal is met: unknown where none was set or, the limit's share being reached, where nobody is beside.
     pub fn met(&self) -> Option<bool> {
-        self.needed().map(|needed| self.rate >= needed)
+        let share = self.share_needed().map(|needed| self.share() >= needed);
+        let Some(times) = self.goal.peer else { return share };
+        match share {
+            Some(false) => share,
+            _ => self.ratio().map(|ratio| ratio >= times),
+        }
     }
 }
 
@@ -102,46 +107,88 @@ fn seconds(call: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Measures a case on one worker and on two, in `rounds` rounds.
+/// A row's name, as the table and external peers have it.
+pub fn row(case: &Case<'_>) -> String {
+    format!("{}: {}", case.group, case.work)
+}
+
+/// Measures a case on one worker and on two, in `rounds` rounds, `external` beside.
+///
+/// # Errors
+/// When the external peer fails.
 ///
 /// # Panics
 /// When an answer is wrong.
-pub fn measure(machine: &Machine, case: &mut Case<'_>, rounds: u32) -> [Outcome; 2] {
+pub fn measure(
+    machine: &Machine,
+    case: &mut Case<'_>,
+    rounds: u32,
+    mut external: Option<&mut External>,
+) -> Result<[Outcome; 2], PeerError> {
     machine.check(case);
-    let counted = allocations::is_counted();
-    machine.teams.each_ref().map(|(runtime, limits)| {
-        let workers = runtime.num_workers();
-        let once = runtime.install(|_| seconds(&mut case.run));
-        let calls = (SHARE / once.max(1e-9)).ceil() as usize;
-        let (mut limit, mut best, mut peers) = (0.0f64, f64::INFINITY, f64::INFINITY);
-        let mut allocated = u64::MAX;
-        for _ in 0..rounds {
-            limit = limit.max(limits.measure(runtime, case.bound));
-            let took = runtime.install(|_| {
-                let before = allocations::count();
-                let took = seconds(|| (0..calls).for_each(|_| (case.run)()));
-                allocated = allocated.min(allocations::count() - before);
-                took
-            });
-            best = best.min(took / calls as f64);
-            if let Some((_, peer)) = &mut case.peer {
-                let took = seconds(|| (0..calls).for_each(|_| peer(workers)));
-                peers = peers.min(took / calls as f64);
+    let row = row(case);
+    let [one, two] = &machine.teams;
+    Ok([
+        with_team(one, case, rounds, external.as_deref_mut(), &row)?,
+        with_team(two, case, rounds, external, &row)?,
+    ])
+}
+
+/// On one of the runtimes.
+fn with_team(
+    (runtime, limits): &(Runtime, Limits),
+    case: &mut Case<'_>,
+    rounds: u32,
+    mut external: Option<&mut External>,
+    row: &str,
+) -> Result<Outcome, PeerError> {
+    let workers = runtime.num_workers();
+    let once = runtime.install(|_| seconds(&mut case.run));
+    let calls = (SHARE / once.max(1e-9)).ceil() as usize;
+    let (mut limit, mut best, mut allocated) = (0.0f64, f64::INFINITY, u64::MAX);
+    let mut peer: Option<(String, f64)> = None;
+    let mut beside = |name: &str, took: f64| {
+        if peer.as_ref().is_none_or(|(_, best)| took < *best) {
+            peer = Some((name.to_owned(), took));
+        }
+    };
+    for _ in 0..rounds {
+        limit = limit.max(limits.measure(runtime, case.bound));
+        let took = runtime.install(|_| {
+            // What was measured before has emptied the caches, of peers too: each has a call to fill them.
+            (case.run)();
+            let before = allocations::count();
+            let took = seconds(|| (0..calls).for_each(|_| (case.run)()));
+            allocated = allocated.min(allocations::count() - before);
+            took
+        });
+        best = best.min(took / calls as f64);
+        if let Some((name, call)) = &mut case.peer {
+            call(workers);
+            let took = seconds(|| (0..calls).for_each(|_| call(workers)));
+            beside(name, took / calls as f64);
+        }
+        if let Some(program) = external.as_deref_mut() {
+            match program.ask(workers, calls, row)? {
+                Some((name, took)) => beside(&name, took),
+                // It will not do it in the next round either.
+                None => external = None,
             }
+            sleep(PAUSE);
         }
-        (case.check)();
-        let rate = |took: f64| case.amount / took / 1e9;
-        Outcome {
-            group: case.group,
-            work: case.work.clone(),
-            unit: case.bound.unit(),
-            workers,
-            rate: rate(best),
-            limit,
-            peer: case.peer.as_ref().map(|(name, _)| (*name, rate(peers))),
-            goal: case.goal,
-            allocations: counted.then(|| allocated as f64 / calls as f64),
-        }
+    }
+    (case.check)();
+    let rate = |took: f64| case.amount / took / 1e9;
+    Ok(Outcome {
+        group: case.group,
+        work: case.work.clone(),
+        unit: case.bound.unit(),
+        workers,
+        rate: rate(best),
+        limit,
+        peer: peer.map(|(name, took)| (name, rate(took))),
+        goal: case.goal,
+        allocations: allocations::is_counted().then(|| allocated as f64 / calls as f64),
     })
 }
 
@@ -157,7 +204,7 @@ mod tests {
             workers,
             rate: 9.0,
             limit: 10.0,
-            peer: Some(("peer", 6.0)),
+            peer: Some(("peer".to_owned(), 6.0)),
             goal,
             allocations: None,
         }
@@ -165,13 +212,21 @@ mod tests {
 
     #[test]
     fn goals_are_shares_of_the_limit_or_multiples_of_the_peer() {
-        assert_eq!(outcome(Goal::Limit(0.95, 0.85), 1).met(), Some(false));
-        assert_eq!(outcome(Goal::Limit(0.95, 0.85), 2).met(), Some(true));
-        assert_eq!(outcome(Goal::Peer(1.5), 1).met(), Some(true));
-        assert_eq!(outcome(Goal::Peer(1.6), 1).met(), Some(false));
-        let alone = Outcome { peer: None, ..outcome(Goal::Peer(1.0), 1) };
-        assert_eq!((alone.met(), alone.ratio()), (None, None));
-        assert_eq!(outcome(Goal::Elsewhere("PyTorch"), 1).met(), None);
-        assert_eq!(outcome(Goal::Peer(1.0), 1).share(), 0.9);
+        assert_eq!(outcome(Goal::limit(0.95, 0.85), 1).met(), Some(false));
+        assert_eq!(outcome(Goal::limit(0.95, 0.85), 2).met(), Some(true));
+        assert_eq!(outcome(Goal::peer(1.5), 1).met(), Some(true));
+        assert_eq!(outcome(Goal::peer(1.6), 1).met(), Some(false));
+        assert_eq!(outcome(Goal::limit(0.9, 0.9).and_peer(1.6), 1).met(), Some(false));
+        assert_eq!(outcome(Goal::limit(0.9, 0.9).and_peer(1.5), 1).met(), Some(true));
+        assert_eq!(outcome(Goal::NONE, 1).met(), None);
+        assert_eq!(outcome(Goal::peer(1.0), 1).share(), 0.9);
+    }
+
+    #[test]
+    fn without_a_peer_only_a_missed_share_is_certain() {
+        let alone = |goal| Outcome { peer: None, ..outcome(goal, 1) };
+        assert_eq!((alone(Goal::peer(1.0)).met(), alone(Goal::peer(1.0)).ratio()), (None, None));
+        assert_eq!(alone(Goal::limit(0.9, 0.9).and_peer(1.0)).met(), None);
+        assert_eq!(alone(Goal::limit(0.95, 0.9).and_peer(1.0)).met(), Some(false));
     }
 }

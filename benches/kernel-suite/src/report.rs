@@ -15,14 +15,13 @@ pub fn head() -> String {
 
 /// The goal in words.
 pub fn goal(outcome: &Outcome) -> String {
-    match outcome.goal {
-        Goal::Limit(one, two) => {
-            let share = if outcome.workers == 1 { one } else { two };
-            format!("{:.0} % of the limit", 100.0 * share)
-        }
-        Goal::Peer(times) => format!("{times:.2} x the peer"),
-        Goal::Elsewhere(whose) => whose.to_owned(),
+    let share = outcome.share_needed().map(|share| format!("{:.0} % of the limit", 100.0 * share));
+    let times = outcome.goal.peer.map(|times| format!("{times:.2} x the peer"));
+    let parts: Vec<String> = share.into_iter().chain(times).collect();
+    if parts.is_empty() {
+        return String::from("none was set");
     }
+    parts.join(" and ")
 }
 
 /// Whether it is met, in a word.
@@ -30,7 +29,8 @@ fn met(outcome: &Outcome) -> &'static str {
     match outcome.met() {
         Some(true) => "met",
         Some(false) => "missed",
-        None => "not measured here",
+        None if outcome.goal == Goal::NONE => "–",
+        None => "no peer is measured beside",
     }
 }
 
@@ -48,7 +48,7 @@ pub fn line(outcome: &Outcome) -> String {
         outcome.unit,
         outcome.limit,
         100.0 * outcome.share(),
-        or_dash(outcome.peer.map(|(_, rate)| format!("{rate:.1}"))),
+        or_dash(outcome.peer.as_ref().map(|(_, rate)| format!("{rate:.1}"))),
         or_dash(outcome.ratio().map(|ratio| format!("{ratio:.2}"))),
         or_dash(outcome.allocations.map(|count| format!("{count:.1}"))),
         goal(outcome),
@@ -63,7 +63,7 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
          |---|---:|---:|---:|---:|---|---:|---:|---:|---|---|\n",
     );
     for o in outcomes {
-        let (peer, rate) = (o.peer.map(|(name, _)| name.to_owned()), o.peer.map(|(_, rate)| rate));
+        let (name, rate) = o.peer.clone().unzip();
         let _ = writeln!(
             text,
             "| {}: {} | {} | {:.1} {} | {:.1} | {:.0} % | {} | {} | {} | {} | {} | {} |",
@@ -74,8 +74,8 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
             o.unit,
             o.limit,
             100.0 * o.share(),
-            or_dash(peer),
-            or_dash(rate.map(|rate| format!("{rate:.1}"))),
+            or_dash(name),
+            or_dash(rate.map(|rate: f64| format!("{rate:.1}"))),
             or_dash(o.ratio().map(|ratio| format!("{ratio:.2}"))),
             or_dash(o.allocations.map(|count| format!("{count:.1}"))),
             goal(o),
@@ -90,7 +90,7 @@ pub fn summary(outcomes: &[Outcome]) -> String {
     let known = outcomes.iter().filter_map(Outcome::met);
     let (met, known) = known.fold((0, 0), |(met, known), is| (met + u32::from(is), known + 1));
     format!(
-        "{met} of {known} goals met; {} rows have a peer that is measured elsewhere",
+        "{met} of {known} goals met; {} rows have no goal, or one of a peer that is not measured beside",
         outcomes.len() as u32 - known
     )
 }

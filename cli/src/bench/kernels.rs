@@ -1,7 +1,8 @@
 //! The kernels' rows: rate, the machine's limit and allocations, on one worker and on two.
 
-use upbeat_kernel_benches::case::{Goal, Sizes};
+use upbeat_kernel_benches::case::Sizes;
 use upbeat_kernel_benches::cases::GROUPS;
+use upbeat_kernel_benches::external::External;
 use upbeat_kernel_benches::measure::{measure, Machine, Outcome};
 use upbeat_kernel_benches::report;
 
@@ -22,16 +23,25 @@ pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure
         return Err(Failure::Input("--rounds must be between 1 and 10000".into()));
     }
     instruction_set()?;
+    let input = |error: upbeat_kernel_benches::external::PeerError| Failure::Input(error.to_string());
+    let mut peer = args.peer.as_deref().map(External::start).transpose().map_err(input)?;
     let machine = Machine::new()?;
     let progress = Progress::new();
     if !args.json {
         progress.text(output, &format!("{}\n", report::head()));
     }
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut failed) = (Vec::new(), None);
     for (i, (name, what, make)) in groups.iter().enumerate() {
         progress.at(i as f64 / groups.len() as f64, &format!("{name}: {what}"));
         make(Sizes { small: args.small }, &mut |mut case| {
-            for outcome in measure(&machine, &mut case, args.rounds) {
+            if failed.is_some() {
+                return;
+            }
+            let measured = match measure(&machine, &mut case, args.rounds, peer.as_mut()) {
+                Ok(measured) => measured,
+                Err(error) => return failed = Some(error),
+            };
+            for outcome in measured {
                 let text = match args.json {
                     true => format!("{}\n", record(&outcome).to_json()),
                     false => format!("{}\n", report::line(&outcome)),
@@ -42,16 +52,19 @@ pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure
         });
     }
     drop(progress);
+    if let Some(error) = failed {
+        return Err(input(error));
+    }
     if !args.json {
         output.line(report::summary(&outcomes));
-        if !cfg!(feature = "peers") {
-            output.line("built without peers; --features peers measures the crate gemm beside");
+        if !cfg!(feature = "peers") && args.peer.is_none() {
+            output.line("built without peers; --features peers measures the crate gemm beside, --peer COMMAND another program");
         }
     }
     Ok(())
 }
 
-/// As every bench says it. A goal that is a share of the limit becomes a value.
+/// As every bench says it. A goal that is a share of the limit alone becomes a value.
 fn record(outcome: &Outcome) -> Record {
     Record {
         bench: "kernels",
@@ -59,15 +72,9 @@ fn record(outcome: &Outcome) -> Record {
         unit: outcome.unit,
         value: outcome.rate,
         limit: Some(outcome.limit),
-        peer: match outcome.goal {
-            Goal::Elsewhere(whose) => Some(whose),
-            _ => outcome.peer.map(|(name, _)| name),
-        },
-        peer_value: outcome.peer.map(|(_, rate)| rate),
-        goal: match outcome.goal {
-            Goal::Peer(times) => Some(times),
-            _ => outcome.needed(),
-        },
+        peer: outcome.peer.as_ref().map(|(name, _)| name.clone().into()),
+        peer_value: outcome.peer.as_ref().map(|(_, rate)| *rate),
+        goal: outcome.goal.peer.or(outcome.share_needed().map(|share| share * outcome.limit)),
         met: outcome.met(),
     }
 }

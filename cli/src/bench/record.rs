@@ -1,5 +1,7 @@
 //! One measurement, as a JSON line for programs.
 
+use std::borrow::Cow;
+
 use serde_json::{json, Value};
 
 /// A measured value, what bounds it, and what it is compared with.
@@ -13,7 +15,7 @@ pub(super) struct Record {
     /// What the machine allows at most, in the same unit.
     pub(super) limit: Option<f64>,
     /// Who else does this work; measured in the same run where it can be linked.
-    pub(super) peer: Option<&'static str>,
+    pub(super) peer: Option<Cow<'static, str>>,
     pub(super) peer_value: Option<f64>,
     /// What the ratio to the peer, or the value, must reach.
     pub(super) goal: Option<f64>,

@@ -70,7 +70,7 @@ fn record(outcome: &Outcome) -> Record {
         unit: outcome.unit,
         value: outcome.ours().median,
         limit: outcome.limit,
-        peer: outcome.peer().map(|entry| entry.name),
+        peer: outcome.peer().map(|entry| entry.name.into()),
         peer_value: outcome.peer().map(|entry| entry.median),
         goal,
         met: outcome.met(),

@@ -168,7 +168,7 @@ fn time<E: Element>(runtime: &Runtime, args: &TrainGptArgs, output: &mut Output)
         unit: "tokens/s",
         value: tokens / seconds,
         limit: peak.map(|p| p / flops),
-        peer: Some("pytorch eager"),
+        peer: Some("pytorch eager".into()),
         peer_value: None,
         goal: Some(1.0),
         met: None,

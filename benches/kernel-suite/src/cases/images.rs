@@ -60,7 +60,7 @@ fn convolution(with: With<'_>, name: &str, shape: Conv2d) {
         work: format!("{name}, {} images of {}²", shape.batch, shape.width),
         bound: Bound::Arithmetic,
         amount: 2.0 * shape.multiply_adds().expect("few") as f64,
-        goal: Goal::Elsewhere("PyTorch (oneDNN)"),
+        goal: Goal::NONE,
         run: Box::new(|| {
             conv::forward(&shape, &x, &weight, &ConvEpilogue::default(), &mut lock())
                 .expect("the shapes fit");
@@ -91,7 +91,7 @@ fn stream(
         work: work.clone(),
         bound: Bound::Copy,
         amount: 4.0 * (x.len() + len) as f64,
-        goal: Goal::Elsewhere("PyTorch"),
+        goal: Goal::NONE,
         run: Box::new(|| run(x, &mut lock())),
         check: Box::new(|| {
             let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();

@@ -2,17 +2,18 @@
 
 use std::sync::Mutex;
 
-use upbeat_kernels::gemm::gemm;
+use upbeat_kernels::gemm::{gemm, gemm_packed, GemmPacked, PackedB};
 use upbeat_kernels::{Activation, Epilogue, Gemm, Mat, MatMut, Write};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Peer, Sizes};
 use crate::limits::Bound;
 
-/// A product `[m, k]·[k, n]`; weights are stored `[n, k]` when `transposed`.
+/// A product `[m, k]·[k, n]`; weights are stored `[n, k]` when `transposed`, and packed before the first call when `packed` is there.
 struct Product {
     size: (usize, usize, usize),
     transposed: bool,
+    packed: Option<PackedB>,
     activation: Activation,
     a: Vec<f32>,
     b: Vec<f32>,
@@ -22,7 +23,20 @@ struct Product {
 impl Product {
     fn new((m, n, k): (usize, usize, usize), transposed: bool, activation: Activation) -> Self {
         let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
-        Self { size: (m, n, k), transposed, activation, a, b, bias }
+        Self { size: (m, n, k), transposed, packed: None, activation, a, b, bias }
+    }
+
+    /// The same with weights that are packed once.
+    fn packed(self) -> Self {
+        let packed = PackedB::new(self.weights(), self.transposed).expect("the sizes are small");
+        Self { packed: Some(packed), ..self }
+    }
+
+    /// The right factor as stored.
+    fn weights(&self) -> Mat<'_, f32> {
+        let (_, n, k) = self.size;
+        let (rows, cols) = if self.transposed { (n, k) } else { (k, n) };
+        Mat::new(&self.b, rows, cols).expect("B fits")
     }
 
     fn is_plain(&self) -> bool {
@@ -31,18 +45,18 @@ impl Product {
 
     fn run(&self, c: &mut [f32]) {
         let (m, n, k) = self.size;
-        let (rows, cols) = if self.transposed { (n, k) } else { (k, n) };
         let bias = (!self.is_plain()).then_some(&self.bias[..]);
-        gemm(Gemm {
-            a: Mat::new(&self.a, m, k).expect("A fits"),
-            transpose_a: false,
-            b: Mat::new(&self.b, rows, cols).expect("B fits"),
-            transpose_b: self.transposed,
-            c: MatMut::new(c, m, n).expect("C fits"),
-            write: Write::Overwrite,
-            epilogue: Epilogue { bias, activation: self.activation, ..Epilogue::default() },
-        })
-        .expect("the shapes fit");
+        let epilogue = Epilogue { bias, activation: self.activation, ..Epilogue::default() };
+        let a = Mat::new(&self.a, m, k).expect("A fits");
+        let (c, write) = (MatMut::new(c, m, n).expect("C fits"), Write::Overwrite);
+        let done = match &self.packed {
+            Some(b) => gemm_packed(GemmPacked { a, transpose_a: false, b, c, write, epilogue }),
+            None => {
+                let (b, transpose_b) = (self.weights(), self.transposed);
+                gemm(Gemm { a, transpose_a: false, b, transpose_b, c, write, epilogue })
+            }
+        };
+        done.expect("the shapes fit");
     }
 
     fn check(&self, c: &[f32]) {
@@ -107,7 +121,8 @@ fn peer(product: &Product) -> Option<Peer<'_>> {
             );
         }
     };
-    product.is_plain().then(|| ("gemm", Box::new(run) as Box<dyn FnMut(usize) + Send>))
+    (product.is_plain() && product.packed.is_none())
+        .then(|| ("gemm", Box::new(run) as Box<dyn FnMut(usize) + Send>))
 }
 
 #[cfg(not(feature = "peers"))]
@@ -119,24 +134,29 @@ fn peer(_product: &Product) -> Option<Peer<'_>> {
 pub(super) fn cases(sizes: Sizes, with: With<'_>) {
     let plain = |size, transposed| Product::new(size, transposed, Activation::Identity);
     for size in sizes.pick(vec![40], vec![512, 1024, 2048]) {
-        let goal = if size >= 1024 { Goal::Limit(0.95, 0.92) } else { Goal::Peer(1.0) };
-        let work = format!("{size} x {size} x {size}");
-        case(with, work, plain((size, size, size), false), Bound::Arithmetic, goal);
+        let goal = if size >= 1024 { Goal::limit(0.95, 0.92) } else { Goal::NONE }.and_peer(1.0);
+        let (work, shape) = (format!("{size} x {size} x {size}"), (size, size, size));
+        let packed = format!("{work}, weights packed");
+        case(with, work, plain(shape, false), Bound::Arithmetic, goal);
+        case(with, packed, plain(shape, true).packed(), Bound::Arithmetic, goal);
     }
     let wide = sizes.pick(70, 4096);
     for rows in [8, 32] {
         let work = format!("{rows} x {wide} x {wide}, weights transposed");
-        case(with, work, plain((rows, wide, wide), true), Bound::Arithmetic, Goal::Peer(1.0));
+        case(with, work, plain((rows, wide, wide), true), Bound::Arithmetic, Goal::peer(1.0));
+        let work = format!("{rows} x {wide} x {wide}, weights packed");
+        case(with, work, plain((rows, wide, wide), true).packed(), Bound::Arithmetic, Goal::peer(1.0));
     }
     for transposed in [true, false] {
         let order = if transposed { "transposed" } else { "plain" };
         let work = format!("1 x {wide} x {wide}, weights {order}");
-        case(with, work, plain((1, wide, wide), transposed), Bound::Read, Goal::Limit(0.95, 0.95));
+        let goal = Goal::limit(0.95, 0.95).and_peer(1.0);
+        case(with, work, plain((1, wide, wide), transposed), Bound::Read, goal);
     }
     let linear = [(128, 768, 512), (256, 1024, 768), (512, 2048, 1024)];
     for (m, n, k) in sizes.pick(vec![(20, 33, 50)], linear.to_vec()) {
-        let work = format!("Linear + GELU {m} x {n} x {k}");
-        let goal = Goal::Elsewhere("oneDNN fused, PyTorch");
-        case(with, work, Product::new((m, n, k), true, Activation::Gelu), Bound::Arithmetic, goal);
+        let work = format!("Linear + GELU {m} x {n} x {k}, weights packed");
+        let product = Product::new((m, n, k), true, Activation::Gelu).packed();
+        case(with, work, product, Bound::Arithmetic, Goal::peer(1.0));
     }
 }

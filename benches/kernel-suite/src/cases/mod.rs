@@ -5,6 +5,7 @@ mod attention;
 mod elementwise;
 mod flows;
 mod images;
+mod low_precision;
 mod matrix;
 mod rows;
 mod views;
@@ -18,8 +19,9 @@ pub type With<'w> = &'w mut dyn FnMut(Case<'_>);
 pub type Make = fn(Sizes, With<'_>);
 
 /// Every group, with what it measures.
-pub const GROUPS: [(&str, &str, Make); 7] = [
+pub const GROUPS: [(&str, &str, Make); 8] = [
     ("gemm", "products of matrices: square, skinny, with one row, with an epilogue", matrix::cases),
+    ("low-precision", "products of numbers stored in 16 and in 8 bits", low_precision::cases),
     ("attention", "attention, forward and backward, full and causal", attention::cases),
     (
         "elementwise",

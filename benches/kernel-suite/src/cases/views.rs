@@ -28,7 +28,7 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
                 work: format!("{name}, {n} x {n}"),
                 bound: Bound::Copy,
                 amount: (n * n * if with_sum { 12 } else { 8 }) as f64,
-                goal: Goal::Elsewhere("no goal was set"),
+                goal: Goal::NONE,
                 run: Box::new(|| {
                     let Operands { a, b, out } = &mut *operands.lock().expect("no kernel panics");
                     let of = |data| View::row_major(data, &[n, n]).expect("a square");

@@ -22,7 +22,7 @@ use super::Scalar;
 use crate::isa::Isa;
 
 /// Code over integer vectors, compiled once a level.
-pub(crate) trait DotKernel {
+pub trait DotKernel {
     /// What it returns.
     type Output;
     /// The code; mark the implementation `#[inline(always)]`.
@@ -30,7 +30,7 @@ pub(crate) trait DotKernel {
 }
 
 /// A level's sums of products: `LANES` of 32 bits.
-pub(crate) trait Dots: Copy + Send + Sync + 'static {
+pub trait Dots: Copy + Send + Sync + 'static {
     /// Sums in a vector, as many as the level has lanes of `f32`.
     const LANES: usize;
     /// Numbers along `k` in a word of a panel.
@@ -76,7 +76,7 @@ pub(crate) fn word(numbers: &[i8], step: usize) -> u32 {
 }
 
 /// Runs `kernel` with the integer vectors of the active level.
-pub(crate) fn dispatch<K: DotKernel>(kernel: K) -> K::Output {
+pub fn dispatch<K: DotKernel>(kernel: K) -> K::Output {
     match Isa::active() {
         Isa::Scalar => kernel.run(Scalar),
         #[cfg(target_arch = "x86_64")]
