@@ -22,8 +22,6 @@
 //! # Ok::<(), upbeat_kernels::ShapeError>(())
 //! ```
 
-use std::sync::OnceLock;
-
 use super::op::Op;
 use super::pass::{Given, Instruction, Pass, Source, Target};
 use super::step::run_of;
@@ -32,6 +30,7 @@ use crate::element::Write;
 use crate::error::{check, ShapeError};
 use crate::pool::Buffer;
 use crate::simd::each::Unit;
+use crate::tuning::Caches;
 
 /// What a function takes for each element.
 #[derive(Clone, Copy, Debug)]
@@ -84,16 +83,8 @@ pub(crate) fn block(costly: bool) -> usize {
 /// Whether outputs of so many elements are written past the caches: none of it would be found there again, and what
 /// is there for others is left alone.
 pub(crate) fn is_streamed(elements: usize, write: Write) -> bool {
-    /// The last-level cache in elements, or what is usual where the system does not say.
-    static CACHE: OnceLock<usize> = OnceLock::new();
-    let cache = || {
-        let caches = upbeat::topology::machine().caches;
-        let bytes =
-            caches.iter().filter(|(_, kind, _)| kind != "Instruction").map(|(.., bytes)| *bytes).max();
-        usize::try_from(bytes.unwrap_or(32 << 20)).unwrap_or(usize::MAX) / size_of::<f32>()
-    };
     // What is added to is read, so it is in the caches anyway. Small outputs need not ask for the machine's caches.
-    write == Write::Overwrite && elements >= 1 << 18 && elements >= *CACHE.get_or_init(cache)
+    write == Write::Overwrite && elements >= 1 << 18 && elements >= Caches::get().shared / size_of::<f32>()
 }
 
 /// `out[i] = op(operands[0][i], …)`, or that added to `out[i]`.

@@ -15,34 +15,23 @@ impl Caches {
     /// What most machines of the last ten years have at least; used where the system does not say.
     const USUAL: Self = Self { private: 256 << 10, shared: 8 << 20 };
 
-    /// Sizes of the first CPU's caches, read once. Linux tells them in sysfs; elsewhere 256 KiB and 8 MiB are assumed.
+    /// Sizes of the caches of the first CPU that this process may use, read once. Where the system does not tell them, 256 KiB
+    /// and 8 MiB are assumed.
     pub fn get() -> Self {
         static CACHES: OnceLock<Caches> = OnceLock::new();
-        *CACHES.get_or_init(|| {
-            let level = |wanted: &str| {
-                (0..8).find_map(|index| {
-                    let read = |name: &str| {
-                        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}");
-                        std::fs::read_to_string(path).ok()
-                    };
-                    let is_it = read("level")?.trim() == wanted && read("type")?.trim() != "Instruction";
-                    is_it.then(|| read("size").and_then(|size| bytes(size.trim()))).flatten()
-                })
-            };
-            let private = level("2").unwrap_or(Self::USUAL.private);
-            Self { private, shared: level("3").unwrap_or(Self::USUAL.shared).max(private) }
-        })
+        *CACHES.get_or_init(|| Self::of(&upbeat::topology::machine().caches))
     }
-}
 
-/// A size as sysfs writes it, `512K` say.
-fn bytes(size: &str) -> Option<usize> {
-    let (number, unit) = match size.split_at_checked(size.len().checked_sub(1)?)? {
-        (number, "K") => (number, 1 << 10),
-        (number, "M") => (number, 1 << 20),
-        _ => (size, 1),
-    };
-    number.parse::<usize>().ok()?.checked_mul(unit).filter(|&bytes| bytes > 0)
+    /// From levels, kinds and sizes.
+    fn of(caches: &[(u32, String, u64)]) -> Self {
+        let size = |wanted: u32| {
+            let is_it = |(level, kind, _): &&(u32, String, u64)| *level == wanted && kind != "Instruction";
+            let bytes = caches.iter().find(is_it).and_then(|(.., bytes)| usize::try_from(*bytes).ok());
+            bytes.filter(|&bytes| bytes > 0)
+        };
+        let private = size(2).unwrap_or(Self::USUAL.private);
+        Self { private, shared: size(3).unwrap_or(Self::USUAL.shared).max(private) }
+    }
 }
 
 #[cfg(test)]
@@ -50,12 +39,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cache_sizes_are_read() {
-        for (text, size) in [("512K", 512 << 10), ("32M", 32 << 20), ("100", 100)] {
-            assert_eq!(bytes(text), Some(size), "{text}");
-        }
-        assert!(["", "K", "0", "-1K", "é"].iter().all(|text| bytes(text).is_none()));
-        let caches = Caches::get();
-        assert!(caches.shared >= caches.private && caches.private >= 64 << 10, "{caches:?}");
+    fn the_second_and_the_third_level_count() {
+        let cache = |level, kind: &str, bytes| (level, String::from(kind), bytes);
+        let first = [cache(1, "Data", 32 << 10), cache(1, "Instruction", 32 << 10)];
+        assert_eq!(Caches::of(&first), Caches::USUAL);
+        let second =
+            [&first[..], &[cache(2, "Instruction", 1 << 20), cache(2, "Unified", 16 << 20)]].concat();
+        // Without a third level the second one is the last.
+        assert_eq!(Caches::of(&second), Caches { private: 16 << 20, shared: 16 << 20 });
+        let third = [&second[..], &[cache(3, "Unified", 32 << 20)]].concat();
+        assert_eq!(Caches::of(&third), Caches { private: 16 << 20, shared: 32 << 20 });
+        assert_eq!(Caches::of(&[cache(2, "Unified", 0)]), Caches::USUAL);
+        assert!(Caches::get().private >= 64 << 10, "{:?}", Caches::get());
     }
 }
