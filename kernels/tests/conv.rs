@@ -54,6 +54,8 @@ fn shapes() -> Vec<Conv2d> {
         Conv2d { height: 30, width: 5, channels_in: 90, channels_out: 20, batch: 1, ..PLAIN },
         Conv2d { batch: 0, ..PLAIN },
         Conv2d { channels_out: 0, ..PLAIN },
+        Conv2d { channels_in: 1, channels_out: 0, ..PLAIN },
+        Conv2d { channels_out: 0, groups: 3, ..PLAIN },
         Conv2d { channels_in: 0, ..PLAIN },
         Conv2d { height: 0, kernel: (2, 2), ..PLAIN },
     ]

@@ -102,6 +102,13 @@ pub fn backward_input(
     if dx.is_empty() {
         return Ok(());
     }
+    if dy.is_empty() {
+        // No output channel reads the input.
+        if write == Write::Overwrite {
+            dx.fill(0.0);
+        }
+        return Ok(());
+    }
     let (vertical, horizontal) = phases(shape, (sizes.out_height, sizes.out_width));
     if depthwise::takes(shape)
         && depthwise::backward_input(shape, (&vertical, &horizontal), dy, weight, dx, write)?
