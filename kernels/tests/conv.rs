@@ -320,6 +320,30 @@ fn out_len_of_one() -> usize {
     PLAIN.output_len().unwrap() / PLAIN.batch
 }
 
+/// Without channels on one side there are no weights, so a kernel may have any size.
+#[test]
+fn sums_over_no_channels_do_not_walk_the_kernel() {
+    let huge = Conv2d {
+        channels_in: 0,
+        height: 1 << 45,
+        kernel: (1 << 45, 3),
+        padding: (0, 1),
+        batch: 1,
+        channels_out: 2,
+        ..PLAIN
+    };
+    let mut out = [7.0; 22];
+    let epilogue = ConvEpilogue { bias: Some(&[1.0, -2.0]), ..ConvEpilogue::default() };
+    conv::forward(&huge, &[], &[], &epilogue, &mut out).unwrap();
+    assert_eq!(out, std::array::from_fn(|i| if i < 11 { 1.0 } else { -2.0 }));
+    let padded = Conv2d { channels_in: 2, channels_out: 0, height: 1, padding: (1 << 45, 1), ..huge };
+    for (write, want) in [(Write::Add, 7.0), (Write::Overwrite, 0.0)] {
+        let mut dx = [7.0; 22];
+        conv::backward_input(&padded, &[], &[], &mut dx, write).unwrap();
+        assert_eq!(dx, [want; 22], "{write:?}");
+    }
+}
+
 #[test]
 fn wrong_shapes_are_refused_and_nothing_is_written() {
     let case = Case::new(&PLAIN, 9);

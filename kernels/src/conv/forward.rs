@@ -46,6 +46,17 @@ pub fn forward(
     if out.is_empty() {
         return Ok(());
     }
+    // A sum over no channels need not know its windows, whose taps may be too many to be counted: nothing holds them.
+    let one_tap = Conv2d {
+        height: sizes.out_height,
+        width: sizes.out_width,
+        kernel: (1, 1),
+        stride: (1, 1),
+        padding: (0, 0),
+        dilation: (1, 1),
+        ..*shape
+    };
+    let shape = if weight.is_empty() { &one_tap } else { shape };
     let (vertical, horizontal) = axes(shape);
     if depthwise::takes(shape) && depthwise::forward(shape, &vertical, &horizontal, x, weight, epilogue, out)?
     {
