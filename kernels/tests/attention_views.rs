@@ -427,6 +427,20 @@ fn rows_that_see_nothing_are_zero_and_have_no_gradient() {
 }
 
 #[test]
+fn keys_and_values_that_no_query_head_reads_have_no_gradient() {
+    for keys in [3, 1500] {
+        let case = Case::new([2, 5, 0, 4], keys, 2, Mask::Causal);
+        let input = Input::new(&case, 18);
+        let [out, lse, d_q, d_k, d_v] = fast(&case, &input);
+        assert!(out.is_empty() && lse.is_empty() && d_q.is_empty());
+        assert_eq!((d_k.len(), d_v.len()), (2 * keys * 2 * 4, 2 * keys * 2 * 4));
+        assert!(d_k.iter().chain(&d_v).all(|x| *x == 0.0));
+        let [.., d_k, d_v] = slow(&case, &input);
+        assert!(d_k.iter().chain(&d_v).all(|x| *x == 0.0));
+    }
+}
+
+#[test]
 fn any_number_of_workers_gives_the_same_bits() {
     let lengths = (vec![0, 3, 200, 1300], vec![0, 9, 200, 1400]);
     let mask = Mask::Window { left: 1100, right: 3 };

@@ -153,6 +153,14 @@ pub(super) fn run(
         let positions_of_part = keys.start + part.start..keys.start + part.end;
         let mut d_keys = targets.k.0.take(batch, targets.k.1 + kv_head, positions_of_part.clone());
         let mut d_values = targets.v.0.take(batch, targets.v.1 + kv_head, positions_of_part);
+        if group == 0 {
+            // No query head reads this one.
+            for row in 0..d_keys.rows() {
+                d_keys.row_mut(row).fill(0.0);
+                d_values.row_mut(row).fill(0.0);
+            }
+            return;
+        }
         let length = group * share(sequence);
         let shares = match count {
             1 => &mut [],
