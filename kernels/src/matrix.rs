@@ -7,9 +7,12 @@ fn span(rows: usize, cols: usize, stride: usize) -> Result<(usize, usize), Shape
     if stride < cols {
         return Err(ShapeError::Stride { cols, stride });
     }
+    // A stride that leads to no element may be anything, and products with it would overflow.
     if rows == 0 || cols == 0 {
-        // A stride between no elements may be anything, and products with it would overflow.
         return Ok((0, cols));
+    }
+    if rows == 1 {
+        return Ok((checked_len("a matrix", &[cols])?, cols));
     }
     Ok((checked_len("a matrix", &[rows, stride])? - (stride - cols), stride))
 }
@@ -59,7 +62,7 @@ impl<'a, T> Mat<'a, T> {
         self.cols
     }
 
-    /// Elements from one row's start to the next one's; `cols` where there are no elements.
+    /// Elements from one row's start to the next one's; `cols` where there is no next one, or no elements.
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -124,7 +127,7 @@ impl<'a, T> MatMut<'a, T> {
         self.cols
     }
 
-    /// Elements from one row's start to the next one's; `cols` where there are no elements.
+    /// Elements from one row's start to the next one's; `cols` where there is no next one, or no elements.
     pub fn stride(&self) -> usize {
         self.stride
     }

@@ -264,6 +264,20 @@ fn quantisation_rounds_to_the_nearest_and_keeps_zeros() {
     assert_eq!(values, [127, -127, 0, 0, -32]);
 }
 
+/// A single row's stride leads nowhere, so any will do.
+#[test]
+fn one_row_may_have_any_stride() {
+    for (cols, stride) in [(5, 1 << 59), (1024, 1 << 59), (1024, usize::MAX), (1, usize::MAX)] {
+        let values = vec![3; cols];
+        let q = Quantized::new(Mat::strided(&values, 1, cols, stride).unwrap(), &[2.0], None).unwrap();
+        let mut out = vec![0.0; cols];
+        dequantize(q, MatMut::strided(&mut out, 1, cols, stride).unwrap()).unwrap();
+        assert_eq!(out, vec![6.0; cols], "{cols} at {stride}");
+        let (got, want) = (product(q, q, Epilogue::default()).unwrap(), [36.0 * cols as f32]);
+        assert_eq!(got, want, "{cols} at {stride}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused_before_anything_is_written() {
     let (mut values, mut scales) = ([5i8; 6], [5.0f32; 2]);
