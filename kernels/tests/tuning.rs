@@ -79,7 +79,13 @@ fn sizes_change_no_bit_and_survive_their_file() {
     let folder = Folder(std::env::temp_dir().join(format!("upbeat-tuning-{}", std::process::id())));
     let path = folder.0.join("deep/tuning");
 
+    // Who has been told of a wrong file goes on without it. This must come first: the first use asks the environment.
+    std::env::set_var("UPBEAT_TUNING", folder.0.join("absent"));
+    assert!(matches!(Tuning::from_env(), Err(TuningError::Read(..))));
     let usual = Tuning::from_caches();
+    tuning::set(usual).unwrap();
+    assert_eq!(tuning::active(), usual);
+    std::env::remove_var("UPBEAT_TUNING");
     let expected = results();
     let small = Tuning { private_bytes: 4 << 10, shared_bytes: 64 << 10, task_work: 1 << 10, tasks: 40 };
     let large = Tuning { private_bytes: 1 << 28, shared_bytes: 1 << 34, task_work: 1 << 34, tasks: 1 };

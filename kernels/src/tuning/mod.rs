@@ -113,35 +113,35 @@ impl Tuning {
     }
 }
 
-/// The active sizes, in the order of [`Tuning::fields`].
-fn cells() -> &'static [AtomicUsize; 4] {
+/// The active sizes, in the order of [`Tuning::fields`]; those of `first` when there were none.
+fn cells(first: impl FnOnce() -> Tuning) -> &'static [AtomicUsize; 4] {
     static ACTIVE: OnceLock<[AtomicUsize; 4]> = OnceLock::new();
-    ACTIVE.get_or_init(|| {
-        let (mut tuning, _) = Tuning::from_env().unwrap_or_else(|error| panic!("{error}"));
-        tuning.fields().map(|(_, value, _)| AtomicUsize::new(*value))
-    })
+    ACTIVE.get_or_init(|| first().fields().map(|(_, value, _)| AtomicUsize::new(*value)))
 }
 
 /// The sizes in use: what [`set`] set last, or at first what [`Tuning::from_env`] gives.
 ///
 /// # Panics
-/// When `UPBEAT_TUNING` is wrong; call [`Tuning::from_env`] first to report that in your own way.
+/// When `UPBEAT_TUNING` is wrong and nothing was set; call [`Tuning::from_env`] first to report that in your own way, and
+/// [`set`] to go on without it.
 pub fn active() -> Tuning {
+    let cells = cells(|| Tuning::from_env().unwrap_or_else(|error| panic!("{error}")).0);
     let mut tuning = Tuning { private_bytes: 0, shared_bytes: 0, task_work: 0, tasks: 0 };
-    for ((_, value, _), cell) in tuning.fields().into_iter().zip(cells()) {
+    for ((_, value, _), cell) in tuning.fields().into_iter().zip(cells) {
         // Each size is good by itself, and no result depends on any: an old one beside a new one does no harm.
         *value = cell.load(Ordering::Relaxed);
     }
     tuning
 }
 
-/// Uses `tuning` in this process from now on.
+/// Uses `tuning` in this process from now on, whatever `UPBEAT_TUNING` says.
 ///
 /// # Errors
 /// A value that makes no sense; nothing changes then.
 pub fn set(tuning: Tuning) -> Result<(), TuningError> {
     let mut tuning = tuning.check()?;
-    for ((_, value, _), cell) in tuning.fields().into_iter().zip(cells()) {
+    let cells = cells(|| tuning);
+    for ((_, value, _), cell) in tuning.fields().into_iter().zip(cells) {
         cell.store(*value, Ordering::Relaxed);
     }
     Ok(())
