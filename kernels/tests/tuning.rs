@@ -108,6 +108,19 @@ fn sizes_change_no_bit_and_survive_their_file() {
     let whole = fs::read_to_string(&path).unwrap();
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
 
+    // Threads that save and load one file find it whole.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    small.save(&path).unwrap();
+                    assert_eq!(Tuning::load(&path).unwrap(), small);
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+
     // What the environment asks for. No other thread runs in this test, and the runtime's workers read no environment.
     std::env::set_var("UPBEAT_TUNING", &path);
     assert!(matches!(Tuning::from_env(), Ok((found, Source::Saved(_))) if found == small));

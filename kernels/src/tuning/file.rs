@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Caches, Tuning, TuningError};
 use crate::Isa;
@@ -93,9 +94,10 @@ impl Tuning {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        // Another process may read it meanwhile: it finds the old file or the new one.
+        // Others may read or write it meanwhile: they find the old file or the new one. Each call has a file of its own.
+        static CALLS: AtomicU64 = AtomicU64::new(0);
         let mut partial = path.as_os_str().to_owned();
-        partial.push(format!(".{}", std::process::id()));
+        partial.push(format!(".{}.{}", std::process::id(), CALLS.fetch_add(1, Relaxed)));
         fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
             let _ = fs::remove_file(&partial);
             failed(source)
