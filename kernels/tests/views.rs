@@ -313,6 +313,20 @@ fn what_cannot_be_is_an_error_that_says_why() {
 }
 
 #[test]
+fn equal_layouts_are_equal_however_they_were_made() {
+    let mut dims = vec![3; 8];
+    while let Some(rank) = dims.len().checked_sub(1) {
+        let layout = Layout::row_major(&dims).unwrap();
+        for axis in 0..dims.len() {
+            let strides = [&layout.strides()[..axis], &layout.strides()[axis + 1..]].concat();
+            let made = Layout::strided(&dims[..rank], &strides, 0).unwrap();
+            assert_eq!(layout.index(axis, 0).unwrap(), made, "without axis {axis} of {rank} more");
+        }
+        dims.pop();
+    }
+}
+
+#[test]
 fn many_inputs_and_other_types_are_zipped() {
     let (a, b, c) = ([1u32, 2, 3], [10u32], [100u32, 200, 300]);
     let of = |data| View::row_major(data, &[3]).unwrap();

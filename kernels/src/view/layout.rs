@@ -184,6 +184,8 @@ impl Layout {
         layout.dims.copy_within(axis + 1.., axis);
         layout.strides.copy_within(axis + 1.., axis);
         layout.rank -= 1;
+        // What lies behind the last axis counts when layouts are compared.
+        (layout.dims[layout.rank], layout.strides[layout.rank]) = (1, 0);
         Ok(layout)
     }
 
