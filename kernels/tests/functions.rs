@@ -103,6 +103,16 @@ fn special_values_are_as_documented() {
     assert!(same(of(Op::Relu, &[-0.0]), -0.0) && of(Op::Relu, &[nan]).is_nan());
     assert!(of(Op::Min, &[nan, 1.0]).is_nan() && of(Op::Min, &[1.0, nan]).is_nan());
     assert!(of(Op::Max, &[nan, 1.0]).is_nan() && of(Op::Max, &[1.0, nan]).is_nan());
+    for gradient in [inf, -inf] {
+        let gradients = |op, x: [f32; 2]| [of(op, &[gradient, x[0], x[1]]), of(op, &[gradient, x[1], x[0]])];
+        assert_eq!(gradients(Op::MinGradient, [1.0, 2.0]), [gradient, 0.0]);
+        assert_eq!(gradients(Op::MaxGradient, [1.0, 2.0]), [0.0, gradient]);
+        for op in [Op::MinGradient, Op::MaxGradient] {
+            assert_eq!(gradients(op, [1.0, 1.0]), [gradient; 2]);
+            assert_eq!(gradients(op, [1.0, nan]), [0.0; 2]);
+        }
+    }
+    assert_eq!([of(Op::MinGradient, &[nan, 2.0, 1.0]), of(Op::MaxGradient, &[nan, 1.0, 2.0])], [0.0; 2]);
     assert!(same(of(Op::Max, &[0.0, -0.0]), -0.0) && same(of(Op::Max, &[-0.0, 0.0]), 0.0));
     for op in [Op::Less, Op::LessEqual, Op::Greater, Op::GreaterEqual, Op::Equal] {
         assert_eq!([of(op, &[nan, 1.0]), of(op, &[1.0, nan]), of(op, &[nan, nan])], [0.0; 3], "{op:?}");

@@ -70,8 +70,8 @@ steps! {
         Select(simd, a, b, c) = simd.select(simd.less(simd.splat(0.0), simd.abs(a)), b, c);
         Relu(simd, a) = simd.select(simd.less(a, simd.splat(0.0)), simd.splat(0.0), a);
         LeakyRelu(simd, a, b) = simd.select(simd.less(a, simd.splat(0.0)), simd.mul(a, b), a);
-        MinGradient(simd, a, b, c) = simd.mul(a, share(simd, b, c));
-        MaxGradient(simd, a, b, c) = simd.mul(a, share(simd, c, b));
+        MinGradient(simd, a, b, c) = share(simd, a, b, c);
+        MaxGradient(simd, a, b, c) = share(simd, a, c, b);
         DivGradient(simd, a, b, c) = {
             let ratio = simd.mul(a, simd.div(b, c));
             simd.sub(simd.splat(0.0), simd.div(ratio, c))
@@ -142,9 +142,11 @@ fn equal<S: Simd>(simd: S, a: S::F, b: S::F) -> S::F {
     simd.select(simd.less(b, a), zero, not_less)
 }
 
-/// 1 where `a < b`, 1/2 where they are equal, else 0.
+/// `x` where `a < b`, half of it where they are equal, else 0, an infinite `x` included.
 #[inline(always)]
-fn share<S: Simd>(simd: S, a: S::F, b: S::F) -> S::F {
-    let half = simd.mul(simd.splat(0.5), equal(simd, a, b));
-    simd.select(simd.less(a, b), simd.splat(1.0), half)
+fn share<S: Simd>(simd: S, x: S::F, a: S::F, b: S::F) -> S::F {
+    let zero = simd.splat(0.0);
+    let half = simd.mul(simd.splat(0.5), x);
+    let half = simd.select(simd.less(zero, equal(simd, a, b)), half, zero);
+    simd.select(simd.less(a, b), x, half)
 }

@@ -68,8 +68,8 @@ pub fn apply(op: Op, x: &[f64]) -> f64 {
     let [b, c] = [1, 2].map(|i| if i < op.arity() { x[i] } else { 0.0 });
     let number = |truth: bool| f64::from(u8::from(truth));
     let share = |below: f64, above: f64| match below.partial_cmp(&above) {
-        Some(std::cmp::Ordering::Less) => 1.0,
-        Some(std::cmp::Ordering::Equal) => 0.5,
+        Some(std::cmp::Ordering::Less) => a,
+        Some(std::cmp::Ordering::Equal) => 0.5 * a,
         _ => 0.0,
     };
     match op {
@@ -110,8 +110,8 @@ pub fn apply(op: Op, x: &[f64]) -> f64 {
         Op::Silu => silu(a),
         Op::Mish => mish(a),
         Op::Pow => libm::pow(a, b),
-        Op::MinGradient => a * share(b, c),
-        Op::MaxGradient => a * share(c, b),
+        Op::MinGradient => share(b, c),
+        Op::MaxGradient => share(c, b),
         Op::DivGradient => -a * b / (c * c),
         Op::AbsGradient if b > 0.0 => a,
         Op::AbsGradient if b < 0.0 => -a,
