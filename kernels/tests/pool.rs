@@ -367,6 +367,29 @@ fn a_limit_gives_idle_memory_back_first_and_then_refuses() {
     });
 }
 
+/// Making room gives back large pieces first, and one of them may be what the request would have been cut from.
+#[test]
+fn a_request_that_the_limit_leaves_is_served() {
+    if EXACT || cfg!(not(target_os = "linux")) {
+        return;
+    }
+    alone(|| {
+        let buffer = |mib: usize| Buffer::<u8>::unspecified(mib << 20);
+        let [first, large, rest, small, last] = [2, 8, 21, 6, 25].map(buffer);
+        drop(rest);
+        pool::trim();
+        // Two idle pieces, of which the larger one is the beginning of a place for 12 MiB.
+        drop((large, small));
+        assert_eq!(pool::stats().idle_bytes >> 20, 14);
+        let limit = pool::stats().live_bytes + (13 << 20);
+        pool::set_limit(Some(limit));
+        drop(buffer(12));
+        assert!(pool::stats().reserved_bytes <= limit);
+        assert_eq!(pool::set_limit(None), Some(limit));
+        drop((first, last));
+    });
+}
+
 #[test]
 fn sizes_that_nobody_has_are_errors() {
     alone(|| {

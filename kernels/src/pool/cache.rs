@@ -236,7 +236,11 @@ fn obtain_shared(bytes: usize, tag: Tag) -> Result<NonNull<u8>, PoolError> {
             // Maybe what this thread keeps, and what others keep and will see, is what is missing.
             empty_caches();
             heap::lock().make_room(&error);
-            allocate(bytes)?
+            // What was given back may be what the request would have been cut from: then the rest must go as well.
+            allocate(bytes).or_else(|_| {
+                heap::lock().trim_to(0);
+                allocate(bytes)
+            })?
         }
         Ok(found) => found,
     };
