@@ -164,6 +164,9 @@ pub fn average_pool_backward(
     write: Write,
 ) -> Result<(), ShapeError> {
     let (height, width) = pool.check(dx.len(), dy.len())?;
+    if dx.is_empty() {
+        return Ok(());
+    }
     let counts = Counts::new(pool, (height, width), divisor);
     let shape = as_conv(pool);
     let strips = pool.kernel.0.checked_mul(pool.kernel.1).filter(|&taps| taps <= super::MOST_TAPS);
