@@ -291,17 +291,26 @@ fn wrong_grids_and_steps_are_refused_before_anything_is_written() {
         ("feed", GrayScott { feed: f64::INFINITY, ..REACTION }),
         ("kill", GrayScott { kill: -0.1, ..REACTION }),
         ("h", GrayScott { h: 0.0, ..REACTION }),
+        ("h", GrayScott { h: 1e-200, dt: 0.0, ..REACTION }),
         ("dt", GrayScott { dt: -1.0, ..REACTION }),
     ] {
         let error = gray_scott(&params, [3, 4], 1, &mut u, &mut v).unwrap_err();
         assert!(matches!(error, FlowError::Parameter { what: found, .. } if found == what), "{error}");
     }
-    for plate in
-        [Heat { kappa: -1.0, ..PLATE }, Heat { h: f64::NAN, ..PLATE }, Heat { dt: f64::NAN, ..PLATE }]
-    {
+    for plate in [
+        Heat { kappa: -1.0, ..PLATE },
+        Heat { h: f64::NAN, ..PLATE },
+        Heat { dt: f64::NAN, ..PLATE },
+        Heat { h: 1e-200, dt: 0.0, ..PLATE },
+    ] {
         assert!(matches!(heat(&plate, [3, 4], 1, &mut u), Err(FlowError::Parameter { .. })));
     }
     assert!(u.iter().all(|&u| u == 0.5) && v.iter().all(|&v| v == 0.25), "nothing was written");
+    // What does not spread may have any step on any grid.
+    let still = GrayScott { du: 0.0, dv: 0.0, feed: 0.0, kill: 0.0, h: 1e-150, dt: 1e10 };
+    let (mut one, mut none) = ([1.0; 12], [0.0; 12]);
+    gray_scott(&still, [3, 4], 2, &mut one, &mut none).unwrap();
+    assert_eq!((one, none), ([1.0; 12], [0.0; 12]));
     for empty in [[0, 0], [0, 7], [7, 0]] {
         heat(&PLATE, empty, 3, &mut []).unwrap();
         gray_scott(&REACTION, empty, 3, &mut [], &mut []).unwrap();

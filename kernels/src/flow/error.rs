@@ -9,7 +9,7 @@ use crate::error::ShapeError;
 pub enum FlowError {
     /// A field does not hold the grid.
     Shape(ShapeError),
-    /// A parameter is negative or not finite (the spacing must also not be 0).
+    /// A parameter is negative or not finite (the square of the spacing must also not be 0).
     Parameter {
         /// Which one, e.g. `"dt"`.
         what: &'static str,
@@ -69,7 +69,8 @@ pub(crate) fn parameter(what: &'static str, value: f64) -> Result<(), FlowError>
 pub(crate) fn step(bound: &'static str, h: f64, dt: f64, largest: f64) -> Result<(), FlowError> {
     parameter("h", h)?;
     parameter("dt", dt)?;
-    if h == 0.0 {
+    // Spacings below 1e-162 have a square of 0, by which rates would be divided.
+    if h * h == 0.0 {
         return Err(FlowError::Parameter { what: "h", value: h });
     }
     // A largest step that is NaN (0/0) is no bound that a step keeps.

@@ -61,8 +61,9 @@ impl GrayScott {
 
     /// `(D_u·dt/h², D_v·dt/h²)`
     pub(crate) fn rates(&self) -> (f64, f64) {
-        let scale = self.dt / (self.h * self.h);
-        (self.du * scale, self.dv * scale)
+        let area = self.h * self.h;
+        // In this order nothing that does not spread has a rate of 0·∞.
+        (self.du * self.dt / area, self.dv * self.dt / area)
     }
 
     /// Checks the parameters and the step.
