@@ -259,6 +259,17 @@ fn quantisation_rounds_to_the_nearest_and_keeps_zeros() {
     let x = [1e-45, 0.0, -0.0, -1e-45, 3e-45];
     quantize_rows(Mat::new(&x, 1, 5).unwrap(), None, &mut values, &mut scales).unwrap();
     assert_eq!((values, scales), ([0; 5], [0.0]));
+    // Scales that lose bits.
+    for exponent in 119..150 {
+        let x = Numbers::new(exponent).vector(40);
+        let x: Vec<f32> = x.iter().map(|&x| (f64::from(x) * 0.5f64.powi(exponent as i32)) as f32).collect();
+        let (mut values, mut scales) = ([9i8; 40], [9.0f32; 1]);
+        quantize_rows(Mat::new(&x, 1, 40).unwrap(), None, &mut values, &mut scales).unwrap();
+        let scale = f64::from(scales[0]);
+        let bound = (scale / 2.0 * (1.0 + 2f64.powi(-15))).max(2f64.powi(-142));
+        let error = |(x, value): (&f32, &i8)| (f64::from(*x) - scale * f64::from(*value)).abs();
+        assert!(x.iter().zip(&values).map(error).all(|error| error <= bound), "2^-{exponent}");
+    }
     let x = [f32::MAX, f32::MIN, 0.0, 1.0, -f32::MAX / 4.0];
     quantize_rows(Mat::new(&x, 1, 5).unwrap(), None, &mut values, &mut scales).unwrap();
     assert_eq!(values, [127, -127, 0, 0, -32]);

@@ -5,7 +5,7 @@
 //!
 //! # Accuracy of quantisation
 //! `|x - scale·value| ≤ (scale/2)·(1 + 2⁻¹⁵)` while the group's largest magnitude is at least 2⁻¹¹⁹; below that scales lose
-//! bits, and the error is at most 2⁻¹⁴². Everything is exact or rounded once, so all levels give the same bits.
+//! bits, and the error is at most that or 2⁻¹⁴², whichever is larger. Everything is exact or rounded once, so all levels give the same bits.
 //!
 //! # Products: order of summation and accuracy
 //! `k` is cut into segments over which neither factor's scale changes. A segment is summed in integers, exactly:
