@@ -7,7 +7,8 @@ macro_rules! operations {
         /// An operation on numbers, lane by lane. Arithmetic is IEEE 754's, rounded once unless an error is stated.
         ///
         /// A comparison gives 1 or 0; with NaN it gives 0, [`Op::NotEqual`] 1. NaN in an operand otherwise gives NaN,
-        /// but for [`Op::Select`], [`Op::Pow`] and the gradients that choose (of a minimum, a maximum, ReLU), which say so.
+        /// but for [`Op::Select`], [`Op::LeakyRelu`], [`Op::Pow`] and the gradients that choose (of a minimum, a maximum, a
+        /// magnitude, ReLU and its leaky form), which say so.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Op { $($(#[$doc])* $name,)* }
@@ -33,7 +34,7 @@ operations! {
     Mul: 2;
     /// `a / b`
     Div: 2;
-    /// `a·b + c`, rounded once where the instruction set has it, twice at the portable level.
+    /// `a·b + c`, rounded once where the instruction set has it, twice at the portable level and with SSE4.1.
     Fma: 3;
     /// The smaller; NaN when either is. Of zeros of both signs, `b`.
     Min: 2;
