@@ -28,6 +28,7 @@ fn shapes() -> Vec<Pool2d> {
         Pool2d { kernel: (9, 21), stride: (1, 1), padding: (0, 0), ..PLAIN },
         Pool2d { height: 1, width: 1, ..PLAIN },
         Pool2d { height: 200, width: 37, batch: 1, ..PLAIN },
+        Pool2d { height: 601, width: 70, batch: 1, channels: 1, stride: (1, 1), ..PLAIN }, // several strips
         Pool2d { height: 5, width: 4, kernel: (70, 80), stride: (1, 3), padding: (67, 77), ..PLAIN },
         Pool2d { kernel: (40, 30), stride: (3, 3), padding: (35, 29), ..PLAIN },
         Pool2d { batch: 0, ..PLAIN },
