@@ -129,20 +129,20 @@ fn products_have_the_documented_bits_and_agree_with_their_twin() {
 
 #[test]
 fn the_epilogue_is_that_of_every_product() {
-    for m in [3, 20] {
-        let (n, k) = (37, 70);
+    // Products of one task, and of several side by side.
+    for (m, n, k) in [(3, 37, 70), (20, 37, 70), (2, 70, 9000), (20, 1100, 40)] {
         let (a, b) = (Factor::new(m, k, k, None, 4), Factor::new(n, k, k, Some(32), 5));
         let (bias, rest) = (Numbers::new(6).vector(n), Numbers::new(7).vector(m * n));
         for activation in
             [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::GeluTanh, Activation::Silu]
         {
             let residual = Some(Mat::new(&rest, m, n).unwrap());
-            let scale = Some(1e-4);
+            let scale = Some(1e-2 / k as f32);
             let got =
                 product(a.view(), b.view(), Epilogue { scale, bias: Some(&bias), activation, residual });
             let (wide_bias, wide_rest) = (common::wide(&bias), common::wide(&rest));
             let epilogue = Epilogue {
-                scale: Some(f64::from(1e-4f32)),
+                scale: scale.map(f64::from),
                 bias: Some(&wide_bias),
                 activation,
                 residual: Some(Mat::new(&wide_rest, m, n).unwrap()),
@@ -215,9 +215,15 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
 
 #[test]
 fn quantisation_rounds_to_the_nearest_and_keeps_zeros() {
-    for (rows, cols, group) in
-        [(1, 1, None), (3, 7, None), (5, 100, Some(32)), (2, 33, Some(1)), (40, 300, Some(64)), (0, 5, None)]
-    {
+    for (rows, cols, group) in [
+        (1, 1, None),
+        (3, 7, None),
+        (5, 100, Some(32)),
+        (2, 33, Some(1)),
+        (40, 300, Some(64)),
+        (0, 5, None),
+        (90, 700, Some(128)),
+    ] {
         let mut x = Numbers::new(13).vector(rows * cols);
         if rows > 1 {
             x[..cols].fill(0.0);
