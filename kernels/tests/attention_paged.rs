@@ -4,7 +4,7 @@ mod common;
 
 use common::{at_every_level, bits, same_on_any_workers, wide, Numbers, PageEnd};
 use upbeat_kernels::attention::{self, Heads, PagedCache};
-use upbeat_kernels::ShapeError;
+use upbeat_kernels::{Element, ShapeError};
 
 /// Sequences' caches, dense: for each one `[length, kv_heads, dim]`.
 struct Cache {
@@ -128,6 +128,32 @@ fn pages_agree_with_the_twin_and_change_no_bit() {
             let mut alone = vec![f32::NAN; heads * dim];
             attention::decode(heads, dim, &q[row.clone()], &keys, &values, &mut alone).unwrap();
             assert!(bits(&alone) == bits(&found[row]), "sequence {sequence} alone");
+        }
+    }
+}
+
+/// The twin finds its window as the kernel does, so the window is cut out by hand here.
+#[test]
+fn a_window_is_the_last_positions_alone() {
+    let mut numbers = Numbers::new(4);
+    let (kv_heads, dim) = (2, 3);
+    let row = kv_heads * dim;
+    let cache = Cache::new(&LENGTHS, kv_heads, dim, &mut numbers);
+    let paged = cache.paged(16, &mut numbers);
+    let q = numbers.vector(LENGTHS.len() * row);
+    for window in [0, 1, 2, 63, 64, 600] {
+        let (found, _) = decode(&cache, (16, kv_heads), &paged, (Some(window), None), &q);
+        for (sequence, &len) in LENGTHS.iter().enumerate() {
+            let first = (len - window.min(len)) * row;
+            let last = |x: &[Vec<f32>]| wide(&x[sequence][first..]);
+            let row = sequence * row..(sequence + 1) * row;
+            let mut expected = vec![0.0; row.len()];
+            let (keys, values, q) = (last(&cache.keys), last(&cache.values), wide(&q[row.clone()]));
+            f64::attention_decode(kv_heads, dim, &q, &keys, &values, &mut expected).unwrap();
+            for (found, expected) in found[row].iter().zip(&expected) {
+                let error = (f64::from(*found) - expected).abs();
+                assert!(error <= 1e-5, "{window} of {len}: {found} is not {expected}");
+            }
         }
     }
 }

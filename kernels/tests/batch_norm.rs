@@ -22,6 +22,7 @@ fn shapes() -> Vec<BatchNorm> {
         shape(1, 1, 2),
         shape(8, 17, 1),
         shape(2, 3, 10_000),
+        shape(3, 5, 5000), // blocks that begin at any channel
         shape(4, 1, 16),
         shape(0, 4, 9),
         shape(2, 0, 9),
@@ -132,6 +133,30 @@ fn training_is_its_twin() {
         close("running mean", &shape, &running.0, &wide_running.0, 1e-6);
         close("running variance", &shape, &running.1, &wide_running.1, 1e-6);
     }
+}
+
+/// The twin moves running statistics as the kernel does, so numbers say it here.
+#[test]
+fn running_statistics_move_by_the_momentum() {
+    let shape = BatchNorm { batch: 2, channels: 1, plane: 2 };
+    let (mut mean, mut variance, mut out, mut seen) = ([10.0], [8.0], [0.0; 4], ([0.0], [0.0]));
+    let x = [1.0, 1.0, 3.0, 3.0];
+    let (running, kept) = ((&mut mean, &mut variance), (&mut seen.0, &mut seen.1));
+    batch_norm_forward(
+        &shape,
+        &x,
+        &[1.0],
+        &[0.0],
+        EPSILON,
+        0.25,
+        running.0,
+        running.1,
+        &mut out,
+        kept.0,
+        kept.1,
+    )
+    .unwrap();
+    assert_eq!((mean, variance), ([0.75 * 10.0 + 0.25 * 2.0], [0.75 * 8.0 + 0.25 * 4.0 / 3.0]));
 }
 
 #[test]
