@@ -101,6 +101,21 @@ fn sums_and_products_of_tensors() {
 }
 
 #[test]
+fn sums_of_rows_keep_their_documented_bound() {
+    for (rows, cols) in [(10_000, 1), (10_000, 5), (20_000, 300)] {
+        // What is added to 1 alone is lost, one after the other.
+        let small = (-25f32).exp2();
+        let x: Vec<f32> = (0..rows * cols).map(|i| if i < cols { 1.0 } else { small }).collect();
+        let mut sums = vec![0.0f32; cols];
+        f32::sum_rows(&x, &mut sums).unwrap();
+        let truth = 1.0 + (rows - 1) as f64 * f64::from(small);
+        let bound = ((8192 / cols).max(rows / 64) + 8) as f64 * (-24f64).exp2() * truth;
+        let error = sums.iter().map(|&sum| (f64::from(sum) - truth).abs()).fold(0.0, f64::max);
+        assert!(error <= bound, "{rows} rows of {cols}: {error:e} is more than {bound:e}");
+    }
+}
+
+#[test]
 fn rows_with_a_bias_and_sums_of_rows() {
     for (rows, cols) in SHAPES {
         let mut numbers = Numbers::new(cols as u64);

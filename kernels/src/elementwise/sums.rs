@@ -8,7 +8,8 @@ use crate::simd::{Kernel, Simd};
 
 /// See [`Element::sum_rows`](crate::Element::sum_rows).
 ///
-/// The error of a column is at most `(rows/64 + 8)·2⁻²⁴` of the sum of its absolute values.
+/// The error of a column is at most `(max(8192/cols, rows/64) + 8)·2⁻²⁴` of the sum of its absolute values: that many rows are
+/// added one after the other.
 pub fn sum_rows(x: &[f32], out: &mut [f32]) -> Result<(), ShapeError> {
     let cols = out.len();
     let rows = contract::units("the length of x", x.len(), cols)?;
