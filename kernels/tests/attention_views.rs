@@ -253,6 +253,31 @@ fn biases_and_scales_agree_with_the_twin() {
     }
 }
 
+/// The twin finds a head's biases as the kernel does, so they are cut out by hand here.
+#[test]
+fn a_head_of_a_sequence_has_its_own_biases() {
+    let (queries, keys, dim) = (5, 7, 3);
+    let case = Case { bias: Some([2, 3, 5, 7]), ..Case::new([2, 5, 3, 3], 7, 3, Mask::None) };
+    let input = Input::new(&case, 19);
+    let [out, ..] = fast(&case, &input);
+    for (sequence, head) in (0..2).flat_map(|sequence| (0..3).map(move |head| (sequence, head))) {
+        let pick = |x: &[f32], positions: usize| -> Vec<f32> {
+            let rows = x.chunks_exact(dim).skip(sequence * positions * 3 + head).step_by(3);
+            rows.take(positions).flatten().copied().collect()
+        };
+        let one = Case { bias: Some([1, 1, 5, 7]), ..Case::new([1, 5, 1, 3], 7, 1, Mask::None) };
+        let alone = Input {
+            q: pick(&input.q, queries),
+            k: pick(&input.k, keys),
+            v: pick(&input.v, keys),
+            d_out: pick(&input.d_out, queries),
+            bias: input.bias[(sequence * 3 + head) * queries * keys..][..queries * keys].to_vec(),
+        };
+        let [found, ..] = fast(&one, &alone);
+        assert!(bits(&found) == bits(&pick(&out, queries)), "head {head} of sequence {sequence}");
+    }
+}
+
 #[test]
 fn sequences_of_several_lengths_agree_with_the_twin() {
     let offsets = Some((vec![0, 3, 3, 73, 74, 140], vec![0, 0, 9, 79, 180, 200]));

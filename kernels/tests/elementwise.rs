@@ -302,6 +302,7 @@ fn rope() {
         (10, shape(5, 0, 2, 0, 8)),
         (21, shape(7, 1000, 4, 4, 34)),
         (512, shape(256, 0, 18, 12, 64)),
+        (600, shape(600, 1000, 4, 4, 34)), // several blocks far from the first position
         (1, shape(1, 123_456, 2, 2, 128)),
         (3000, shape(3000, 0, 1, 1, 64)),
     ] {

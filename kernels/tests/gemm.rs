@@ -188,6 +188,16 @@ fn every_epilogue_agrees_with_the_twin() {
 fn many_tasks_and_slabs_agree_with_the_twin() {
     check(Case { shape: (500, 400, 390), transpose: (false, true), bias: true, residual: true, ..PLAIN });
     check(Case { shape: (400, 500, 390), transpose: (true, false), write: Write::Add, ..PLAIN });
+    // Few rows.
+    for (m, transposed) in [(3, false), (3, true), (20, true)] {
+        check(Case {
+            shape: (m, 700, 600),
+            transpose: (false, transposed),
+            bias: true,
+            residual: true,
+            ..PLAIN
+        });
+    }
 }
 
 #[test]

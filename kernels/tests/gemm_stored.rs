@@ -71,6 +71,7 @@ fn products_have_the_bits_of_widened_factors() {
         (2, 16, 7),
         (3, 20, 65),
         (1, 48, 1000),
+        (2, 300, 1000), // two tasks
         (2, 39, 390),
         (3, 50, 66),
         (8, 31, 385),

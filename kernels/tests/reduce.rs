@@ -131,6 +131,12 @@ fn nan_infinities_and_emptiness() {
     assert_eq!(reduce::argmax(&low), Some(0));
     assert!((reduce::log_sum_exp(&[1e30, 1e30]) - f64::from(1e30f32)).abs() < 1e23);
     assert!((reduce::log_sum_exp(&[-1e4, -1e4]) - (-1e4 + std::f64::consts::LN_2)).abs() < 1e-9);
+    // Blocks far apart: neither is taken relative to the other's largest where that overflows.
+    for far in [[-1e4f32, 0.0], [0.0, -1e4], [1e4, -1e4]] {
+        let x = [vec![far[0]; 32_768], vec![far[1]; 32_768]].concat();
+        let truth = f64::from(far[0].max(far[1])) + 32_768f64.ln();
+        assert!((reduce::log_sum_exp(&x) - truth).abs() < 1e-9, "{far:?}");
+    }
     assert!((reduce::norm_2(&[3e30, 4e30]) / 5e30 - 1.0).abs() < 1e-6);
     assert_eq!(
         (reduce::sum(&[]), reduce::max(&[]), reduce::min(&[]), reduce::norm_2(&[])),
