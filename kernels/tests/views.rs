@@ -235,6 +235,30 @@ fn kernels_over_views_compute_what_loops_over_indices_do() {
 }
 
 #[test]
+fn a_transposed_operand_is_copied_and_added_to_the_page_s_end() {
+    let mut numbers = Numbers::new(4);
+    for (rows, cols) in [(8, 8), (33, 70), (300, 257), (1030, 96), (64, 2100)] {
+        let (a, b) = (numbers.vector(rows * cols), numbers.vector(rows * cols));
+        let (a, b) = (PageEnd::copied(&a), PageEnd::copied(&b));
+        let turned = View::row_major(&a, &[cols, rows]).unwrap().transpose(0, 1).unwrap();
+        let plain = View::row_major(&b, &[rows, cols]).unwrap();
+        let repeated = View::row_major(&b[..cols], &[1, cols]).unwrap();
+        let mut results = [(); 3].map(|()| PageEnd::copied(&vec![f32::NAN; rows * cols]));
+        let mut outs =
+            results.each_mut().map(|out| ViewMut::row_major(out, &[rows, cols]).expect("a matrix"));
+        copy(&turned, &mut outs[0]).unwrap();
+        add(&turned, &plain, &mut outs[1]).unwrap();
+        mul(&repeated, &turned, &mut outs[2]).unwrap();
+        for at in 0..rows * cols {
+            let (row, col) = (at / cols, at % cols);
+            let x = a[col * rows + row];
+            let found = results.each_ref().map(|out| out[at]);
+            assert_eq!(found, [x, x + b[at], b[col] * x], "[{row}, {col}] of {rows} by {cols}");
+        }
+    }
+}
+
+#[test]
 fn results_have_the_same_bits_for_any_number_of_workers() {
     let mut numbers = Numbers::new(3);
     let (x, scale) = (numbers.vector(300 * 500), numbers.vector(300));

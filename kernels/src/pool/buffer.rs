@@ -20,6 +20,22 @@ macro_rules! plain {
 }
 plain!(half::bf16, half::f16, f32, f64, u8, u32, u64, i32, i64, usize);
 
+/// The same bits as `f32`, where an element has 4 bytes.
+pub(crate) fn as_f32<T: Plain>(x: &[T]) -> Option<&[f32]> {
+    (size_of::<T>() == size_of::<f32>() && align_of::<T>() == align_of::<f32>()).then(|| {
+        // SAFETY: size and alignment are those of `f32`, and every bit pattern is a value of both plain types.
+        unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+    })
+}
+
+/// The same, to write.
+pub(crate) fn as_f32_mut<T: Plain>(x: &mut [T]) -> Option<&mut [f32]> {
+    (size_of::<T>() == size_of::<f32>() && align_of::<T>() == align_of::<f32>()).then(|| {
+        // SAFETY: as above, and whatever is written is a value of `T`; the borrow is as exclusive as the one of `x`.
+        unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
+    })
+}
+
 /// A slice of pooled memory, 64-byte aligned; dropping it gives the memory back to the pool.
 ///
 /// ```

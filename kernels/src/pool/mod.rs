@@ -21,6 +21,7 @@ mod system;
 mod tracking;
 mod workspace;
 
+pub(crate) use buffer::{as_f32, as_f32_mut};
 pub use buffer::{Buffer, Plain};
 pub use cache::CACHED_BYTES;
 pub use error::PoolError;

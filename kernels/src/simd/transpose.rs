@@ -28,11 +28,8 @@ pub(crate) fn transpose<S: Simd>(
             let mut block = [simd.splat(0.0); MOST_LANES];
             let block = &mut block[..S::LANES];
             let source = from[row * from_stride + col..].as_ptr();
-            for (i, line) in block.iter_mut().enumerate() {
-                // SAFETY: columns `col..col + LANES` of row `row + i` lie in the block, and so in the slice.
-                *line = unsafe { simd.load_ptr(source.wrapping_add(i * from_stride)) };
-            }
-            simd.transpose(block);
+            // SAFETY: columns `col..col + LANES` of rows `row..row + LANES` lie in the block, and so in the slice.
+            unsafe { simd.load_transposed(source, from_stride, S::LANES, block) };
             let target = to[col * to_stride + row..].as_mut_ptr();
             for (j, line) in block.iter().enumerate() {
                 // SAFETY: columns `row..row + LANES` of row `col + j` lie in the transposed block.

@@ -2,17 +2,23 @@
 //! there, and copied back.
 //!
 //! A large output is halved along its outermost axis, for tasks; a task's part is halved along its longest axis, so that blocks are
-//! about square and a transposed operand's cache lines are used whole. What is computed of an element does not depend on the cuts.
+//! about square. Where an operand's elements lie side by side along another axis than the output's, blocks are [`turned`](super::turned).
+//! What is computed of an element does not depend on the cuts.
 
+use super::turned::{Plane, Turned};
 use super::{Layout, LayoutError, View, ViewMut};
+use crate::element::Write;
+use crate::elementwise::functions::is_streamed;
 use crate::pool::{Buffer, Plain};
 use crate::Element;
 
-/// Elements of a task; up to [`LARGE`] where it would have fewer than [`ROWS`] indices along its outermost axis, for square blocks of an
-/// operand that is stored the other way round need them.
+/// Elements of a task; up to [`LARGE`] where it would have fewer than [`ROWS`] indices along its outermost axis, for square blocks need them.
 const TASK: usize = 1 << 15;
 const LARGE: usize = 16 * TASK;
 const ROWS: usize = 64;
+/// The same two for an operand that is turned, whose rows are read in pieces as long as a task has rows; and where these are in memory.
+const TURNED: (usize, usize) = (LARGE, 128);
+const TURNED_PAST: (usize, usize) = (64 * TASK, 512);
 /// Elements of a block that is copied: three operands of 16 KiB lie in a second cache, and mostly in the first.
 const BLOCK: usize = 1 << 12;
 /// A dense run at least this long is not worth a copy.
@@ -43,6 +49,16 @@ pub fn zip<T: Plain, const N: usize>(
     out: &mut ViewMut<'_, T>,
     kernel: impl Fn([&[T]; N], &mut [T]) + Sync,
 ) -> Result<(), LayoutError> {
+    each(inputs, out, &kernel, false)
+}
+
+/// [`zip`]; whether the kernel copies its only input is said beside it, for then its result need not be made before it is written.
+fn each<T: Plain, const N: usize>(
+    inputs: &[View<'_, T>; N],
+    out: &mut ViewMut<'_, T>,
+    kernel: &(impl Fn([&[T]; N], &mut [T]) + Sync),
+    copies: bool,
+) -> Result<(), LayoutError> {
     let mut layouts = [out.layout; N];
     for (layout, input) in layouts.iter_mut().zip(inputs) {
         *layout = input.layout.broadcast(out.dims())?;
@@ -54,34 +70,51 @@ pub fn zip<T: Plain, const N: usize>(
     let mut order: Vec<usize> = (0..out.layout.rank()).collect();
     order.sort_by_key(|&axis| std::cmp::Reverse(out.layout.strides()[axis].unsigned_abs()));
     let sorted = |layout: Layout| layout.permute(&order).expect("every axis is named once");
-    let job = Job { data: inputs.each_ref().map(|input| input.data), kernel: &kernel };
-    job.tasks(layouts.map(sorted), ViewMut { data: out.data, layout: sorted(out.layout) });
+    let (layouts, layout) = (layouts.map(sorted), sorted(out.layout));
+    let data = inputs.each_ref().map(|input| input.data);
+    let past = is_streamed(layout.len(), Write::Overwrite);
+    let job = Job { data, kernel, copies, past, plane: Plane::of(&layouts, &layout) };
+    job.tasks(layouts, ViewMut { data: out.data, layout });
     Ok(())
-}
-
-/// Whether a part of `len` elements with `rows` indices along its outermost axis becomes two tasks.
-fn is_worth_halving(len: usize, rows: usize) -> bool {
-    len > if rows < 2 * ROWS { LARGE } else { TASK }
 }
 
 /// Inputs and what is done with them.
 struct Job<'a, T, K, const N: usize> {
     data: [&'a [T]; N],
     kernel: &'a K,
+    copies: bool,
+    /// Whether no cache holds the output.
+    past: bool,
+    plane: Option<Plane>,
 }
 
 impl<T: Plain, K: Fn([&[T]; N], &mut [T]) + Sync, const N: usize> Job<'_, T, K, N> {
+    /// Whether a part of `len` elements with `rows` indices along its outermost axis becomes two tasks.
+    fn is_worth_halving(&self, len: usize, rows: usize) -> bool {
+        let (large, fewest) = match self.plane {
+            None => (LARGE, ROWS),
+            Some(_) if self.past => TURNED_PAST,
+            Some(_) => TURNED,
+        };
+        len > if rows < 2 * fewest { large } else { TASK }
+    }
+
     /// Computes `out` in tasks.
     fn tasks(&self, inputs: [Layout; N], out: ViewMut<'_, T>) {
-        match out.layout.outermost() {
-            Some(axis) if is_worth_halving(out.layout.len(), out.dims()[axis]) => {
+        match (out.layout.outermost(), self.plane) {
+            (Some(axis), _) if self.is_worth_halving(out.layout.len(), out.dims()[axis]) => {
                 let mid = out.dims()[axis] / 2;
                 let (low, high) =
                     (inputs.map(|i| i.halves(axis, mid).0), inputs.map(|i| i.halves(axis, mid).1));
                 let (first, second) = out.split(axis, mid);
                 upbeat::join(|| self.tasks(low, first), || self.tasks(high, second));
             }
-            _ => {
+            (_, Some(plane)) => {
+                let Self { data, past, .. } = *self;
+                let kernel = (!self.copies).then_some(self.kernel);
+                Turned { plane, data, kernel, past }.task(inputs, out.layout, out.data);
+            }
+            (_, None) => {
                 let mut room = [(); N].map(|()| Buffer::unspecified(BLOCK));
                 let mut result = Buffer::unspecified(BLOCK);
                 self.blocks(inputs, out.layout, out.data, &mut room, &mut result);
@@ -176,7 +209,7 @@ fn each_run(layout: &Layout, mut run: impl FnMut(Run)) {
 }
 
 /// `to[i] ← ` the i-th element of the layout, in row-major order.
-fn gather<T: Plain>(from: &[T], layout: &Layout, to: &mut [T]) {
+pub(super) fn gather<T: Plain>(from: &[T], layout: &Layout, to: &mut [T]) {
     each_run(layout, |Run { mut place, stride, mut first, step, length }| {
         if (stride, step) == (1, 1) {
             return to[first..first + length].copy_from_slice(&from[place..place + length]);
@@ -205,7 +238,7 @@ fn scatter<T: Plain>(from: &[T], layout: &Layout, to: &mut [T]) {
 /// # Errors
 /// As [`zip`].
 pub fn copy<T: Plain>(from: &View<'_, T>, out: &mut ViewMut<'_, T>) -> Result<(), LayoutError> {
-    zip(&[*from], out, |[from], out| out.copy_from_slice(from))
+    each(&[*from], out, &|[from]: [&[T]; 1], out: &mut [T]| out.copy_from_slice(from), true)
 }
 
 /// `out[i] = f(x[i])`, broadcast to the output's shape.

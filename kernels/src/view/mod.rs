@@ -23,6 +23,7 @@ pub mod layout;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 pub mod packing;
+mod turned;
 
 pub use apply::{add, copy, map, mul, zip};
 pub use error::LayoutError;
