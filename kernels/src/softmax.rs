@@ -1,26 +1,58 @@
 //! Softmax over rows, forward and backward.
 //!
-//! A NaN or a `∞` in a row makes the whole row NaN; a row of nothing but `-∞` gives zeros.
+//! A NaN or a `∞` in a row makes the whole row NaN; a row of nothing but `-∞` gives zeros. A number more than 87.69 below its row's
+//! largest gives 0: its share is below 2⁻¹²⁶.
 
 use crate::blocks::{rows, COSTLY_ELEMENTS, ELEMENTS};
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;
 use crate::isa::dispatch;
-use crate::lanes::{fold, lanewise, Dot, Fold, Lanewise, Largest};
+use crate::lanes::{fold, lanewise, load_padded, Dot, Fold, Lanewise, Largest};
 use crate::math;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{prefetch, Double, Kernel, Simd};
 
-/// `exp(x - shift)`
-#[derive(Clone, Copy)]
-struct Shifted(f32);
+/// Elements of a cache line.
+const LINE: usize = 16;
 
-impl Lanewise<1> for Shifted {
-    const UNROLL: usize = 2;
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, [x]: [S::F; 1]) -> S::F {
-        math::exp(simd, simd.sub(x, simd.splat(self.0)))
+/// `out = exp(x - shift)`, and the sum of that in the tree of [`fold`]. What lies `ahead` elements behind is asked for meanwhile.
+#[inline(always)]
+fn exps<S: Simd>(simd: S, x: &[f32], shift: f32, out: &mut [f32], ahead: usize) -> S::F {
+    // Two vectors hand in hand, and the next two beside them.
+    let pair = Double::of(simd);
+    let group = 4 * S::LANES;
+    let mut sums = [pair.splat(0.0); 2];
+    let (groups, mut places) = (x.chunks_exact(group), out.chunks_exact_mut(group));
+    let rest = groups.remainder();
+    for (x, out) in groups.zip(&mut places) {
+        for at in (0..group).step_by(LINE) {
+            prefetch(x.as_ptr().wrapping_add(ahead + at));
+        }
+        let halves = x.split_at(2 * S::LANES);
+        let terms = [pair.load(halves.0), pair.load(halves.1)];
+        let terms = [term(pair, terms[0], shift), term(pair, terms[1], shift)];
+        sums = [pair.add(sums[0], terms[0]), pair.add(sums[1], terms[1])];
+        let halves = out.split_at_mut(2 * S::LANES);
+        pair.store(terms[0], halves.0);
+        pair.store(terms[1], halves.1);
     }
+    let [[a, b], [c, d]] = sums;
+    let mut sums = [a, b, c, d];
+    for ((x, out), turn) in rest.chunks(S::LANES).zip(places.into_remainder().chunks_mut(S::LANES)).zip(0..) {
+        let is_whole = x.len() == S::LANES;
+        let x = if is_whole { simd.load(x) } else { load_padded(simd, x, f32::NEG_INFINITY) };
+        let value = term(simd, x, shift);
+        let sum = if is_whole { turn } else { 3 };
+        sums[sum] = simd.add(sums[sum], value);
+        simd.store_partial(value, out);
+    }
+    simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]))
+}
+
+/// `exp(x - shift)` for `x ≤ shift`.
+#[inline(always)]
+fn term<S: Simd>(simd: S, x: S::F, shift: f32) -> S::F {
+    math::exp_or_zero(simd, simd.sub(x, simd.splat(shift)))
 }
 
 /// `x·factor`, in place.
@@ -37,6 +69,28 @@ fn scale<S: Simd>(simd: S, x: &mut [f32], factor: f32) {
     simd.store_partial(scaled, rest);
 }
 
+/// The same, and in the same loop the largest of another row as long.
+#[inline(always)]
+fn scale_beside<S: Simd>(simd: S, x: &mut [f32], factor: f32, other: &[f32]) -> S::F {
+    assert_eq!(x.len(), other.len(), "rows have one length");
+    let factor_of_all = simd.splat(factor);
+    let group = 4 * S::LANES;
+    let mut largest = [simd.splat(f32::NEG_INFINITY); 4];
+    let (mut groups, others) = (x.chunks_exact_mut(group), other.chunks_exact(group));
+    let rest = fold(simd, [others.remainder()], Largest);
+    for (x, other) in (&mut groups).zip(others) {
+        let vectors = x.chunks_exact_mut(S::LANES).zip(other.chunks_exact(S::LANES));
+        for ((x, other), largest) in vectors.zip(&mut largest) {
+            let scaled = simd.mul(simd.load(x), factor_of_all);
+            simd.store(scaled, x);
+            *largest = simd.max(*largest, simd.load(other));
+        }
+    }
+    scale(simd, groups.into_remainder(), factor);
+    let [a, b, c, d] = largest;
+    simd.max(simd.max(simd.max(a, b), simd.max(c, d)), rest)
+}
+
 /// `Σ exp(x - shift)`
 #[derive(Clone, Copy)]
 pub(crate) struct SumOfExp(pub(crate) f32);
@@ -47,7 +101,7 @@ impl Fold<1> for SumOfExp {
     }
     #[inline(always)]
     fn take<S: Simd>(self, simd: S, sum: S::F, [x]: [S::F; 1]) -> S::F {
-        simd.add(sum, math::exp(simd, simd.sub(x, simd.splat(self.0))))
+        simd.add(sum, term(simd, x, self.0))
     }
 }
 
@@ -60,13 +114,23 @@ pub(crate) fn shifted_sum<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
 
 #[inline(always)]
 fn shift<S: Simd>(simd: S, x: &[f32]) -> f32 {
-    let largest = simd.max_lane(fold(simd, [x], Largest));
+    shift_of(simd, fold(simd, [x], Largest))
+}
+
+#[inline(always)]
+fn shift_of<S: Simd>(simd: S, largest: S::F) -> f32 {
+    let largest = simd.max_lane(largest);
     if largest == f32::NEG_INFINITY {
         0.0
     } else {
         largest
     }
 }
+
+/// The longest row of which several lie in the first-level cache together.
+const NARROW: usize = 1024;
+/// Rows between the one whose result is made and the one whose largest number is sought in the same loop.
+const AHEAD: usize = 3;
 
 /// A block of rows.
 struct Forward<'a> {
@@ -79,12 +143,36 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let rows = self.x.chunks_exact(self.cols).zip(self.out.chunks_exact_mut(self.cols));
-        for (x, out) in rows {
-            let shift = shift(simd, x);
-            lanewise(simd, [x], out, Write::Overwrite, Shifted(shift));
-            let sum = simd.sum(fold(simd, [&*out], crate::lanes::Sum));
-            scale(simd, out, if sum == 0.0 { 0.0 } else { 1.0 / sum });
+        let cols = self.cols;
+        let rows = self.x.len() / cols;
+        // The exponentials of a row are made before the row in front of it is scaled, and the largest number of a row is known two rows
+        // before it is needed: nothing waits for what is left of a sum after its last vector. A long row is alone.
+        let (together, ahead) = if cols <= NARROW { (rows, (AHEAD - 1) * cols) } else { (1, cols) };
+        for (x, out) in self.x.chunks(together * cols).zip(self.out.chunks_mut(together * cols)) {
+            let rows = x.len() / cols;
+            let x = |row: usize| &x[row * cols..][..cols];
+            let mut shifts = [0.0; AHEAD];
+            for (row, known) in shifts.iter_mut().enumerate().take(rows) {
+                *known = shift(simd, x(row));
+            }
+            let mut factor = 0.0;
+            for row in 0..=rows {
+                let last = factor;
+                if row < rows {
+                    let out = &mut out[row * cols..][..cols];
+                    let sum = simd.sum(exps(simd, x(row), shifts[row % AHEAD], out, ahead));
+                    factor = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+                }
+                if let Some(done) = row.checked_sub(1) {
+                    let out = &mut out[done * cols..][..cols];
+                    if done + AHEAD < rows {
+                        let largest = scale_beside(simd, out, last, x(done + AHEAD));
+                        shifts[done % AHEAD] = shift_of(simd, largest);
+                    } else {
+                        scale(simd, out, last);
+                    }
+                }
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod tanh;
 
 pub use erf::{erf, erf_derivative};
 pub use exp::exp;
+pub(crate) use exp::exp_or_zero;
 pub use gelu::{gelu, gelu_derivative};
 pub use log::log;
 pub use power::pow;

@@ -148,6 +148,13 @@ mod x86 {
             op!(_mm512_scalef_ps(_mm512_set1_ps(1.0), a))
         }
         #[inline(always)]
+        fn exp2_or_zero(self, a: Self::F) -> Self::F {
+            op!({
+                let biased = _mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+            })
+        }
+        #[inline(always)]
         fn frexp(self, a: Self::F) -> (Self::F, Self::F) {
             op!({
                 let mantissa = _mm512_getmant_ps::<{ _MM_MANT_NORM_P5_1 }, { _MM_MANT_SIGN_SRC }>(a);

@@ -164,6 +164,10 @@ impl<S: Simd> Simd for Double<S> {
         [self.0.exp2_integral(a[0]), self.0.exp2_integral(a[1])]
     }
     #[inline(always)]
+    fn exp2_or_zero(self, a: Self::F) -> Self::F {
+        [self.0.exp2_or_zero(a[0]), self.0.exp2_or_zero(a[1])]
+    }
+    #[inline(always)]
     fn frexp(self, a: Self::F) -> (Self::F, Self::F) {
         let (low, high) = (self.0.frexp(a[0]), self.0.frexp(a[1]));
         ([low.0, high.0], [low.1, high.1])

@@ -149,6 +149,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::F) -> Self::F;
     /// `2^a` for integral `a` in `-126..=127`.
     fn exp2_integral(self, a: Self::F) -> Self::F;
+    /// The same for integral `a` in `-127..=127`, where `-127` gives 0.
+    #[inline(always)]
+    fn exp2_or_zero(self, a: Self::F) -> Self::F {
+        // By integers, whose biased exponent is then 0. A level that scales has its own.
+        self.exp2_integral(a)
+    }
     /// `(m, e)` with `a = m·2^e`, `m` in `[0.5, 1)`, for normal positive `a`.
     fn frexp(self, a: Self::F) -> (Self::F, Self::F);
     /// `a < b`
