@@ -67,6 +67,16 @@ fn sweep<S: Simd, const N: usize, O: Lanewise<N>, const ADD: bool>(
     }
 }
 
+/// The first `n` of each slice; they keep the others.
+#[inline(always)]
+fn take<'a, const N: usize>(x: &mut [&'a [f32]; N], n: usize) -> [&'a [f32]; N] {
+    let mut first = [&[][..]; N];
+    for k in 0..N {
+        (first[k], x[k]) = x[k].split_at(n);
+    }
+    first
+}
+
 /// The first `n` of each slice.
 #[inline(always)]
 fn cut<const N: usize>(mut x: [&[f32]; N], n: usize) -> [&[f32]; N] {
@@ -118,6 +128,19 @@ pub(crate) fn fold<S: Simd, const N: usize, O: Fold<N>>(simd: S, x: [&[f32]; N],
             i += S::LANES;
         }
     }
+    finish(simd, x, i, op, sums)
+}
+
+/// The end of [`fold`]: takes fewer than four vectors, from element `i` on, and joins the running values.
+#[inline(always)]
+fn finish<S: Simd, const N: usize, O: Fold<N>>(
+    simd: S,
+    x: [&[f32]; N],
+    mut i: usize,
+    op: O,
+    mut sums: [S::F; 4],
+) -> S::F {
+    let n = x[0].len();
     let mut turn = 0;
     while i + S::LANES <= n {
         sums[turn] = op.take(simd, sums[turn], load_each(simd, &x, i));
@@ -134,6 +157,51 @@ pub(crate) fn fold<S: Simd, const N: usize, O: Fold<N>>(simd: S, x: [&[f32]; N],
     }
     let [a, b, c, d] = sums;
     op.join(simd, op.join(simd, a, b), op.join(simd, c, d))
+}
+
+/// `out = op(x[0], …)` as [`lanewise`] computes it, and in the same loop two [`fold`]s of slices that are as long: those of rows
+/// behind it, so that nothing waits for what is left of a fold after its last vector.
+#[inline(always)]
+pub(crate) fn lanewise_beside<S: Simd, const N: usize, const A: usize, const B: usize>(
+    simd: S,
+    x: [&[f32]; N],
+    out: &mut [f32],
+    op: impl Lanewise<N>,
+    (a, of_a): ([&[f32]; A], impl Fold<A>),
+    (b, of_b): ([&[f32]; B], impl Fold<B>),
+) -> (S::F, S::F) {
+    let n = out.len();
+    let (x, a, b) = (cut(x, n), cut(a, n), cut(b, n));
+    let (mut sums_a, mut sums_b) = ([simd.splat(of_a.start()); 4], [simd.splat(of_b.start()); 4]);
+    let group = 4 * S::LANES;
+    let whole = n / group * group;
+    let (mut next, mut next_a, mut next_b) = (x, a, b);
+    for out in out.chunks_exact_mut(group) {
+        let (x, a, b) = (take(&mut next, group), take(&mut next_a, group), take(&mut next_b, group));
+        for (v, out) in out.chunks_exact_mut(S::LANES).enumerate() {
+            let at = v * S::LANES;
+            simd.store(op.apply(simd, load_each(simd, &x, at)), out);
+            sums_a[v] = of_a.take(simd, sums_a[v], load_each(simd, &a, at));
+            sums_b[v] = of_b.take(simd, sums_b[v], load_each(simd, &b, at));
+        }
+    }
+    let mut rest = [&[][..]; N];
+    for k in 0..N {
+        rest[k] = &x[k][whole..];
+    }
+    lanewise(simd, rest, &mut out[whole..], Write::Overwrite, op);
+    (finish(simd, a, whole, of_a, sums_a), finish(simd, b, whole, of_b, sums_b))
+}
+
+/// Takes nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Nothing;
+
+impl Fold<1> for Nothing {
+    #[inline(always)]
+    fn take<S: Simd>(self, _simd: S, sum: S::F, _x: [S::F; 1]) -> S::F {
+        sum
+    }
 }
 
 /// The first lanes from a slice shorter than a vector, the others `padding`.

@@ -242,6 +242,39 @@ fn softmax() {
 }
 
 #[test]
+fn a_row_has_the_same_bits_alone_and_among_others() {
+    for cols in [1, 5, 31, 64, 100, 1024, 1025] {
+        for rows in [2, 3, 4, 5, 9, 90] {
+            let mut numbers = Numbers::new((rows + cols) as u64);
+            let (x, weight) = (scaled(numbers.vector(rows * cols), 9.0), numbers.vector(cols));
+            let bias = (rows % 2 == 0).then_some(&weight[..]);
+            let run = |x: &[f32]| {
+                let rows = x.len() / cols;
+                let mut out = [(); 3].map(|()| PageEnd::copied(&vec![f32::NAN; x.len()]));
+                let mut kept = [(); 3].map(|()| vec![f32::NAN; rows]);
+                let ([a, b, c], [mean, rstd, of_rms]) = (&mut out, &mut kept);
+                f32::softmax_forward(x, cols, a).unwrap();
+                f32::layer_norm_forward(x, &weight, bias, 1e-3, b, mean, rstd).unwrap();
+                f32::rms_norm_forward(x, &weight, 1e-3, c, of_rms).unwrap();
+                (out.map(|out| out.to_vec()), kept)
+            };
+            let (out, kept) = run(&x);
+            for (row, x) in x.chunks(cols).enumerate() {
+                let (alone, alone_kept) = run(x);
+                for kernel in 0..3 {
+                    assert_eq!(
+                        alone[kernel],
+                        out[kernel][row * cols..][..cols],
+                        "row {row} of {rows} by {cols}"
+                    );
+                    assert_eq!(alone_kept[kernel][0], kept[kernel][row]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn softmax_and_cross_entropy_of_extreme_rows() {
     let inf = f32::INFINITY;
     let x = [

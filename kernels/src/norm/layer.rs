@@ -1,14 +1,15 @@
 //! LayerNorm (Ba, Kiros and Hinton, 2016), two passes over the row for mean and variance, so that neither cancels.
 
-use super::{rstd_of, TimesNormal, WeightedDot};
+use super::{is_past, rstd_of, TimesNormal, WeightedDot, AHEAD, NARROW};
 use crate::blocks::{add_to_lanes, rows, rows_to_sum, sum_over_rows, ELEMENTS};
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;
 use crate::grid::Tiles;
 use crate::isa::dispatch;
-use crate::lanes::{fold, lanewise, Dot, Fold, Lanewise, Sum};
-use crate::simd::{Kernel, Simd};
+use crate::lanes::{fold, lanewise, lanewise_beside, Dot, Fold, Lanewise, Sum};
+use crate::pool::Buffer;
+use crate::simd::{stream, Kernel, Simd};
 
 /// `Σ (x - center)²`.
 #[derive(Clone, Copy)]
@@ -59,25 +60,77 @@ struct Forward<'a> {
     out: &'a mut [f32],
     mean: &'a mut [f32],
     rstd: &'a mut [f32],
+    past: bool,
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn mean<S: Simd>(&self, simd: S, sum: S::F) -> f32 {
+        simd.sum(sum) / self.weight.len() as f32
+    }
+
+    #[inline(always)]
+    fn rstd<S: Simd>(&self, simd: S, squares: S::F) -> f32 {
+        rstd_of(simd.sum(squares) / self.weight.len() as f32, self.epsilon)
+    }
+
+    /// Rows `first..first + rows`.
+    #[inline(always)]
+    fn rows<S: Simd>(&mut self, simd: S, first: usize, rows: usize, room: &mut [f32]) {
+        let cols = self.weight.len();
+        let x = &self.x[first * cols..][..rows * cols];
+        let x = |row: usize| &x[row * cols..][..cols];
+        let distances = |center| SquaredDistance { center };
+        for row in 0..rows.min(2 * AHEAD) {
+            self.mean[first + row] = self.mean(simd, fold(simd, [x(row)], Sum));
+        }
+        for row in 0..rows.min(AHEAD) {
+            let center = self.mean[first + row];
+            self.rstd[first + row] = self.rstd(simd, fold(simd, [x(row)], distances(center)));
+        }
+        for row in 0..rows {
+            let op = Normalise { mean: self.mean[first + row], rstd: self.rstd[first + row] };
+            let target = &mut self.out[(first + row) * cols..][..cols];
+            let out = if self.past { &mut room[..] } else { &mut *target };
+            if row + 2 * AHEAD < rows {
+                let second = ([x(row + AHEAD)], distances(self.mean[first + row + AHEAD]));
+                let third = ([x(row + 2 * AHEAD)], Sum);
+                let (squares, sum) = match self.bias {
+                    Some(bias) => lanewise_beside(simd, [x(row), self.weight, bias], out, op, second, third),
+                    None => lanewise_beside(simd, [x(row), self.weight], out, op, second, third),
+                };
+                self.rstd[first + row + AHEAD] = self.rstd(simd, squares);
+                self.mean[first + row + 2 * AHEAD] = self.mean(simd, sum);
+            } else {
+                match self.bias {
+                    Some(bias) => lanewise(simd, [x(row), self.weight, bias], out, Write::Overwrite, op),
+                    None => lanewise(simd, [x(row), self.weight], out, Write::Overwrite, op),
+                }
+                if row + AHEAD < rows {
+                    let center = self.mean[first + row + AHEAD];
+                    let squares = fold(simd, [x(row + AHEAD)], distances(center));
+                    self.rstd[first + row + AHEAD] = self.rstd(simd, squares);
+                }
+            }
+            if self.past {
+                stream::copy_lines(simd, room, &mut self.out[(first + row) * cols..][..cols]);
+            }
+        }
+    }
 }
 
 impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let cols = self.weight.len();
-        let rows = self.x.chunks_exact(cols).zip(self.out.chunks_exact_mut(cols));
-        let kept = self.mean.iter_mut().zip(self.rstd);
-        for ((x, out), (kept_mean, kept_rstd)) in rows.zip(kept) {
-            let mean = simd.sum(fold(simd, [x], Sum)) / cols as f32;
-            let squares = simd.sum(fold(simd, [x], SquaredDistance { center: mean }));
-            let rstd = rstd_of(squares / cols as f32, self.epsilon);
-            let op = Normalise { mean, rstd };
-            match self.bias {
-                Some(bias) => lanewise(simd, [x, self.weight, bias], out, Write::Overwrite, op),
-                None => lanewise(simd, [x, self.weight], out, Write::Overwrite, op),
-            }
-            (*kept_mean, *kept_rstd) = (mean, rstd);
+    fn run<S: Simd>(mut self, simd: S) {
+        let (rows, cols) = (self.mean.len(), self.weight.len());
+        let mut room = Buffer::scratch(if self.past { cols } else { 0 });
+        let together = if cols <= NARROW { rows.max(1) } else { 1 };
+        for first in (0..rows).step_by(together) {
+            self.rows(simd, first, together.min(rows - first), &mut room);
+        }
+        if self.past {
+            stream::finish();
         }
     }
 }
@@ -96,11 +149,12 @@ pub fn layer_norm_forward(
     let widths = [bias.map_or(cols, <[f32]>::len)];
     contract::norm(x.len(), cols, out.len(), &[mean.len(), rstd.len()], &widths)?;
     let block = rows(cols, ELEMENTS);
+    let past = is_past(out.len());
     let (means, rstds) = (Tiles::of_slice(mean, block), Tiles::of_slice(rstd, block));
     upbeat::par::chunks_mut(out, (block * cols).max(1), |i, out| {
         let x = &x[i * block * cols..][..out.len()];
         let (mean, rstd) = (means.take(0, i).into_slice(), rstds.take(0, i).into_slice());
-        dispatch(Forward { x, weight, bias, epsilon, out, mean, rstd });
+        dispatch(Forward { x, weight, bias, epsilon, out, mean, rstd, past });
     });
     Ok(())
 }
@@ -199,4 +253,38 @@ pub fn layer_norm_backward(
         crate::blocks::add_to(&sums[cols..][..cols], d_bias);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Forward;
+    use crate::isa::dispatch;
+
+    #[test]
+    fn results_past_the_caches_are_the_stored_ones() {
+        for (rows, cols) in [(1, 7), (3, 64), (6, 100), (9, 33), (2, 1030)] {
+            let numbers: Vec<f32> = (0..rows * cols).map(|i| (i * 7919 % 1013) as f32 / 64.0).collect();
+            let (x, weight) = (&numbers, &numbers[..cols]);
+            for bias in [None, Some(weight)] {
+                let [stored, streamed] = [false, true].map(|past| {
+                    let (mut out, mut mean, mut rstd) =
+                        (vec![0.0; x.len()], vec![0.0; rows], vec![0.0; rows]);
+                    let (out_of, mean_of, rstd_of) = (&mut out[..], &mut mean[..], &mut rstd[..]);
+                    dispatch(Forward {
+                        x,
+                        weight,
+                        bias,
+                        epsilon: 0.5,
+                        out: out_of,
+                        mean: mean_of,
+                        rstd: rstd_of,
+                        past,
+                    });
+                    (out, mean, rstd)
+                });
+                assert_eq!(stored, streamed, "{rows} rows of {cols}");
+                assert!(stored.2.iter().all(|&rstd| rstd > 0.0));
+            }
+        }
+    }
 }

@@ -1,14 +1,15 @@
 //! RMSNorm (Zhang and Sennrich, 2019).
 
-use super::{rstd_of, TimesNormal, WeightedDot};
+use super::{is_past, rstd_of, TimesNormal, WeightedDot, AHEAD, NARROW};
 use crate::blocks::{add_to, rows, rows_to_sum, sum_over_rows, ELEMENTS};
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;
 use crate::grid::Tiles;
 use crate::isa::dispatch;
-use crate::lanes::{fold, lanewise, Dot, Lanewise};
-use crate::simd::{Kernel, Simd};
+use crate::lanes::{fold, lanewise, lanewise_beside, Dot, Lanewise, Nothing};
+use crate::pool::Buffer;
+use crate::simd::{stream, Kernel, Simd};
 
 /// `x·rstd·weight`
 #[derive(Clone, Copy)]
@@ -28,18 +29,41 @@ struct Forward<'a> {
     epsilon: f64,
     out: &'a mut [f32],
     rstd: &'a mut [f32],
+    past: bool,
 }
 
 impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let cols = self.weight.len();
-        let rows = self.x.chunks_exact(cols).zip(self.out.chunks_exact_mut(cols));
-        for ((x, out), kept) in rows.zip(self.rstd) {
-            let rstd = rstd_of(simd.sum(fold(simd, [x, x], Dot)) / cols as f32, self.epsilon);
-            lanewise(simd, [x, self.weight], out, Write::Overwrite, Normalise(rstd));
-            *kept = rstd;
+        let (rows, cols) = (self.rstd.len(), self.weight.len());
+        let mut room = Buffer::scratch(if self.past { cols } else { 0 });
+        let ahead = if cols <= NARROW { AHEAD } else { 0 };
+        let x = |row: usize| &self.x[row * cols..][..cols];
+        let rstd = |squares| rstd_of(simd.sum(squares) / cols as f32, self.epsilon);
+        for row in 0..rows.min(ahead) {
+            self.rstd[row] = rstd(fold(simd, [x(row); 2], Dot));
+        }
+        for (row, out) in self.out.chunks_exact_mut(cols).enumerate() {
+            let to = if self.past { &mut room[..] } else { &mut *out };
+            if ahead > 0 && row + ahead < rows {
+                let (behind, op) = (x(row + ahead), Normalise(self.rstd[row]));
+                let squares = ([behind; 2], Dot);
+                let (squares, _) =
+                    lanewise_beside(simd, [x(row), self.weight], to, op, squares, ([behind], Nothing));
+                self.rstd[row + ahead] = rstd(squares);
+            } else {
+                if ahead == 0 {
+                    self.rstd[row] = rstd(fold(simd, [x(row); 2], Dot));
+                }
+                lanewise(simd, [x(row), self.weight], to, Write::Overwrite, Normalise(self.rstd[row]));
+            }
+            if self.past {
+                stream::copy_lines(simd, &room, out);
+            }
+        }
+        if self.past {
+            stream::finish();
         }
     }
 }
@@ -56,10 +80,11 @@ pub fn rms_norm_forward(
     let cols = weight.len();
     contract::norm(x.len(), cols, out.len(), &[rstd.len()], &[])?;
     let block = rows(cols, ELEMENTS);
+    let past = is_past(out.len());
     let rstds = Tiles::of_slice(rstd, block);
     upbeat::par::chunks_mut(out, (block * cols).max(1), |i, out| {
         let x = &x[i * block * cols..][..out.len()];
-        dispatch(Forward { x, weight, epsilon, out, rstd: rstds.take(0, i).into_slice() });
+        dispatch(Forward { x, weight, epsilon, out, rstd: rstds.take(0, i).into_slice(), past });
     });
     Ok(())
 }
@@ -137,4 +162,25 @@ pub fn rms_norm_backward(
     })?;
     add_to(&sums[..cols], d_weight);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Forward;
+    use crate::isa::dispatch;
+
+    #[test]
+    fn results_past_the_caches_are_the_stored_ones() {
+        for (rows, cols) in [(1, 7), (3, 64), (6, 100), (9, 33), (2, 1030)] {
+            let x: Vec<f32> = (0..rows * cols).map(|i| (i * 7919 % 1013) as f32 / 64.0).collect();
+            let [stored, streamed] = [false, true].map(|past| {
+                let (mut out, mut rstd) = (vec![0.0; x.len()], vec![0.0; rows]);
+                let (x, weight) = (&x[..], &x[..cols]);
+                dispatch(Forward { x, weight, epsilon: 0.5, out: &mut out, rstd: &mut rstd, past });
+                (out, rstd)
+            });
+            assert_eq!(stored, streamed, "{rows} rows of {cols}");
+            assert!(stored.1.iter().all(|&rstd| rstd > 0.0));
+        }
+    }
 }
