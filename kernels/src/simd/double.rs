@@ -61,6 +61,7 @@ fn halves<S: Simd>(from: &[f32]) -> (&[f32], &[f32]) {
 
 impl<S: Simd> Simd for Double<S> {
     const LANES: usize = 2 * S::LANES;
+    const FUSED: bool = S::FUSED;
     // What AVX-512 has, so that kernels take its register tiles.
     const REGISTERS: usize = 32;
     type F = [S::F; 2];

@@ -72,6 +72,8 @@ pub trait Kernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Numbers in a vector.
     const LANES: usize;
+    /// Whether [`fma`](Self::fma) rounds once.
+    const FUSED: bool = true;
     /// Vector registers that the level has.
     const REGISTERS: usize;
     /// A vector.
@@ -133,7 +135,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a / b`
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a · b + c`; fused on every level but the scalar one and SSE4.1.
+    /// `a · b + c`; fused where [`FUSED`](Self::FUSED) says so: on every level but the scalar one and SSE4.1.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `√a`
     fn sqrt(self, a: Self::F) -> Self::F;

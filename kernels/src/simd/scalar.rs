@@ -9,6 +9,7 @@ pub struct Scalar;
 
 impl Simd for Scalar {
     const LANES: usize = 1;
+    const FUSED: bool = false;
     const REGISTERS: usize = 16;
     type F = f32;
     type M = bool;

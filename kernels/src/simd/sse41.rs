@@ -41,6 +41,7 @@ mod x86 {
 
     impl Simd for Sse41 {
         const LANES: usize = 4;
+        const FUSED: bool = false;
         const REGISTERS: usize = 16;
         type F = __m128;
         type M = __m128;
