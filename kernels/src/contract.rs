@@ -125,6 +125,11 @@ pub(crate) fn rope(x: usize, shape: &RopeShape, out: usize) -> Result<usize, Sha
     if rows > 0 && shape.seq == 0 {
         return Err(ShapeError::Multiple { what: "the number of rows", unit: 0, found: rows });
     }
+    let positions = shape.seq.min(rows);
+    if shape.first.checked_add(positions).is_none() {
+        let what = "positions from the first one on";
+        return Err(ShapeError::Limit { what, most: usize::MAX - shape.first, found: positions });
+    }
     Ok(rows)
 }
 

@@ -1,7 +1,8 @@
 //! Rotary positions (Su et al., 2021), forward and backward, with angles in f64.
 //!
-//! A block of rows computes the sine and cosine of its first position, and turns them from each position to the next
-//! by one complex product in f64: after 10⁶ positions the drift is still far below an `f32`'s rounding.
+//! Sines and cosines are computed at multiples of [`STRIDE`] and turned from each position to the next by one complex product in
+//! f64. So a row's bits depend on its position alone, wherever its block or its call begins: a position that is decoded is
+//! turned as it was in a batch.
 
 use crate::blocks::{rows, ELEMENTS};
 use crate::contract;
@@ -11,6 +12,10 @@ use crate::isa::dispatch;
 use crate::lanes::{lanewise, Lanewise};
 use crate::pool::Buffer;
 use crate::simd::{Kernel, Simd};
+
+/// Positions from one whose angles are computed to the next: so many products are hardly more than the sine they save where one position is
+/// asked for.
+const STRIDE: usize = 32;
 
 /// `a·cos + b·sin`
 #[derive(Clone, Copy)]
@@ -75,25 +80,38 @@ impl Angles {
         Self { exact: self.exact.clone(), rounded: Buffer::unspecified(2 * self.half), ..*self }
     }
 
-    /// Goes to a position.
+    /// Goes to a position, from wherever it was.
     fn set(&mut self, position: usize) {
+        self.compute(position / STRIDE * STRIDE);
+        (0..position % STRIDE).for_each(|_| self.turn());
+        self.round();
+    }
+
+    /// Goes to the next position, which is `position`.
+    fn step(&mut self, position: usize) {
+        if position.is_multiple_of(STRIDE) {
+            self.compute(position);
+        } else {
+            self.turn();
+        }
+        self.round();
+    }
+
+    fn compute(&mut self, position: usize) {
         let (frequency, angles) = self.exact.split_at_mut(3 * self.half);
         let (cos, sin) = angles.split_at_mut(self.half);
         for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
             (*sin, *cos) = (self.sign * position as f64 * frequency[i]).sin_cos();
         }
-        self.round();
     }
 
-    /// Goes to the next position.
-    fn step(&mut self) {
+    fn turn(&mut self) {
         let (steps, angles) = self.exact.split_at_mut(3 * self.half);
         let (step_cos, step_sin) = steps[self.half..].split_at(self.half);
         let (cos, sin) = angles.split_at_mut(self.half);
         for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
             (*cos, *sin) = (*cos * step_cos[i] - *sin * step_sin[i], *cos * step_sin[i] + *sin * step_cos[i]);
         }
-        self.round();
     }
 
     fn round(&mut self) {
@@ -145,7 +163,7 @@ fn turn(x: &[f32], shape: &RopeShape, sign: f64, out: &mut [f32], write: Write) 
             if r == 0 || position == 0 {
                 angles.set(shape.first + position);
             } else {
-                angles.step();
+                angles.step(shape.first + position);
             }
             let x = &x[row * width..][..width];
             dispatch(Row { x, out, write, turned: shape.rotate * shape.dim, angles: &angles });

@@ -69,6 +69,8 @@ fn refuses_wrong_shapes<E: Element<Wide = E>>() {
     multiple(E::rope_backward(&x[..10], shape, &mut y[..10], SET), 4, 10);
     let huge = RopeShape { heads: usize::MAX, rotate: 1, ..shape };
     assert!(matches!(E::rope_forward(&x, huge, &mut y), Err(ShapeError::Overflow { .. })));
+    let far = RopeShape { first: usize::MAX, ..shape };
+    assert!(matches!(E::rope_forward(&x, far, &mut y), Err(ShapeError::Limit { .. })));
     assert!(matches!(E::swiglu_forward(&x, usize::MAX, &mut y), Err(ShapeError::Overflow { .. })));
     // Tokens and targets are checked before anything is written.
     index(E::embedding_forward(&x, 3, &[3, 4, 0, 0], &mut y), 4, 4);

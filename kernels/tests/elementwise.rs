@@ -352,6 +352,22 @@ fn rope() {
 }
 
 #[test]
+fn a_position_is_turned_alone_as_in_a_batch() {
+    let shape = |seq, first| RopeShape { seq, first, heads: 3, rotate: 2, dim: 34, base: 1e4 };
+    let (seq, width) = (700, 3 * 34);
+    let x = Numbers::new(5).vector(2 * seq * width);
+    for first in [0, 1, 100_003] {
+        let (mut all, mut one) = (x.clone(), vec![f32::NAN; width]);
+        f32::rope_forward(&x, shape(seq, first), &mut all).unwrap();
+        for row in 0..2 * seq {
+            let at = row * width..(row + 1) * width;
+            f32::rope_forward(&x[at.clone()], shape(1, first + row % seq), &mut one).unwrap();
+            common::assert_same_bits(&one, &all[at], (first, row));
+        }
+    }
+}
+
+#[test]
 fn embedding() {
     for (tokens, width) in SHAPES.into_iter().filter(|&(_, width)| width > 0) {
         for vocabulary in [1, 3, 65] {
