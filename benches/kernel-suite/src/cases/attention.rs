@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use upbeat_kernels::{AttentionShape, Element};
+use upbeat_kernels::{AttentionShape, Buffer, Element};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -11,11 +11,11 @@ use crate::limits::Bound;
 /// Operands and results.
 struct Operands {
     shape: AttentionShape,
-    qkv: Vec<f32>,
-    out: Vec<f32>,
-    lse: Vec<f32>,
-    d_out: Vec<f32>,
-    d_qkv: Vec<f32>,
+    qkv: Buffer<f32>,
+    out: Buffer<f32>,
+    lse: Buffer<f32>,
+    d_out: Buffer<f32>,
+    d_qkv: Buffer<f32>,
 }
 
 impl Operands {
@@ -25,10 +25,10 @@ impl Operands {
         Self {
             shape,
             qkv: numbers(3 * values, 1),
-            out: vec![0.0; values],
-            lse: vec![0.0; positions],
+            out: Buffer::zeroed(values),
+            lse: Buffer::zeroed(positions),
             d_out: numbers(values, 2),
-            d_qkv: vec![0.0; 3 * values],
+            d_qkv: Buffer::zeroed(3 * values),
         }
     }
 

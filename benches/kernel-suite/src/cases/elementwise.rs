@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use upbeat_kernels::elementwise::{functions, Builder, Op, Program};
-use upbeat_kernels::{reduce, Element, Write};
+use upbeat_kernels::{reduce, Buffer, Element, Write};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -11,9 +11,9 @@ use crate::limits::Bound;
 
 /// `out` from `a` and `b`.
 struct Operands {
-    a: Vec<f32>,
-    b: Vec<f32>,
-    out: Vec<f32>,
+    a: Buffer<f32>,
+    b: Buffer<f32>,
+    out: Buffer<f32>,
 }
 
 /// A kernel, the formula of its elements, the operands it reads and writes, and who does it elsewhere.
@@ -78,7 +78,8 @@ fn program() -> Program {
 /// The rows of the design's table.
 pub(super) fn cases(sizes: Sizes, with: With<'_>) {
     for (len, name) in sizes.pick(vec![(1003, "1003")], vec![(1 << 20, "1M"), (1 << 24, "16M")]) {
-        let operands = Mutex::new(Operands { a: numbers(len, 1), b: numbers(len, 2), out: vec![0.0; len] });
+        let operands =
+            Mutex::new(Operands { a: numbers(len, 1), b: numbers(len, 2), out: Buffer::zeroed(len) });
         let lock = || operands.lock().expect("no kernel panics");
         let program = program();
         with(Case {
@@ -114,7 +115,8 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
             }),
             check: Box::new(|| {
                 let operands = lock();
-                let terms = operands.a.iter().zip(&operands.b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                let terms =
+                    operands.a.iter().zip(operands.b.iter()).map(|(&a, &b)| f64::from(a) * f64::from(b));
                 let found = *dot.lock().expect("no kernel panics");
                 let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
                 assert!((found - sum).abs() <= 1e-6 * size, "dot: {found} where {sum} was expected");

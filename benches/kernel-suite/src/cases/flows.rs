@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use upbeat_kernels::flow::{gray_scott, GrayScott};
-use upbeat_kernels::twin;
+use upbeat_kernels::{twin, Buffer};
 
 use super::{near, With};
 use crate::case::{Case, Goal, Sizes};
@@ -14,8 +14,9 @@ use crate::limits::Bound;
 const REACTION: GrayScott = GrayScott { du: 0.16, dv: 0.08, feed: 0.06, kill: 0.062, h: 1.0, dt: 1.0 };
 
 /// `u = 1`, `v = 0`, and a square of 16 by 16 cells `(½, ¼)` in the middle.
-fn start(n: usize) -> [Vec<f32>; 2] {
-    let (mut u, mut v) = (vec![1.0; n * n], vec![0.0; n * n]);
+fn start(n: usize) -> [Buffer<f32>; 2] {
+    let (mut u, mut v) = (Buffer::unspecified(n * n), Buffer::zeroed(n * n));
+    u.fill(1.0);
     for y in n / 2 - 8..n / 2 + 8 {
         u[y * n + n / 2 - 8..][..16].fill(0.5);
         v[y * n + n / 2 - 8..][..16].fill(0.25);
@@ -53,12 +54,12 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
                         let [exact_u, exact_v] = &mut exact;
                         twin::flow::gray_scott(&REACTION, [n, n], *done, exact_u, exact_v)
                             .expect("the grid fits");
-                        for (found, expected) in u.iter().chain(&*v).zip(exact.iter().flatten()) {
+                        for (found, expected) in u.iter().chain(v.iter()).zip(exact.iter().flatten()) {
                             near(*found, *expected, 1e-5, "a cell");
                         }
                     }
                     assert!(
-                        u.iter().chain(&*v).all(|x| (-0.01..=1.01).contains(x)),
+                        u.iter().chain(v.iter()).all(|x| (-0.01..=1.01).contains(x)),
                         "the reaction stays bounded"
                     );
                     assert!(*done == 0 || v.iter().any(|&x| x > 0.0), "the reaction goes on");

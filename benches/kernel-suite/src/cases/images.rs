@@ -6,7 +6,7 @@ use upbeat_kernels::conv::{self, Conv2d, ConvEpilogue, LearnedNorm};
 use upbeat_kernels::dropout::{self, Dropout};
 use upbeat_kernels::norm::{batch_norm_eval, BatchNorm};
 use upbeat_kernels::pooling::{max_pool_forward, Pool2d};
-use upbeat_kernels::twin;
+use upbeat_kernels::{twin, Buffer};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -53,7 +53,7 @@ fn convolution(with: With<'_>, name: &str, shape: Conv2d) {
         numbers(shape.batch * shape.channels_in * plane, 1),
         numbers(shape.channels_out * shape.channels_in / shape.groups * shape.kernel.0 * shape.kernel.1, 2),
     );
-    let out = Mutex::new(vec![0.0f32; shape.batch * shape.channels_out * plane]);
+    let out = Mutex::new(Buffer::zeroed(shape.batch * shape.channels_out * plane));
     let lock = || out.lock().expect("no convolution panics");
     with(Case {
         group: "images",
@@ -84,7 +84,7 @@ fn stream(
     run: impl Fn(&[f32], &mut [f32]) + Send + Sync,
     twin: impl Fn(&[f64], &mut [f64]) + Send + Sync,
 ) {
-    let out = Mutex::new(vec![0.0f32; len]);
+    let out = Mutex::new(Buffer::zeroed(len));
     let lock = || out.lock().expect("no kernel panics");
     with(Case {
         group: "images",
@@ -152,7 +152,7 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
             for (at, (out, x)) in out.iter_mut().zip(x).enumerate() {
                 let c = at / (side * side) % channels;
                 let [weight, bias, mean, variance] =
-                    [&weight, &bias, &mean, &variance].map(|parameter| f64::from(parameter[c]));
+                    [&weight[..], &bias, &mean, &variance].map(|parameter| f64::from(parameter[c]));
                 *out = (x - mean) / (variance + 1e-5).sqrt() * weight + bias;
             }
         },

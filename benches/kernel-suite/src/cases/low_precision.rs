@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use upbeat_kernels::gemm::quantized::{dequantize, quantize_rows, Quantized};
 use upbeat_kernels::gemm::{gemm_int8, gemm_stored, GemmInt8, GemmStored};
-use upbeat_kernels::{bf16, Epilogue, Mat, MatMut, Write};
+use upbeat_kernels::{bf16, Buffer, Epilogue, Mat, MatMut, Write};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -93,7 +93,7 @@ impl Square {
 pub(super) fn cases(sizes: Sizes, with: With<'_>) {
     for size in sizes.pick(vec![40], vec![512, 1024, 2048]) {
         let square = Square { size, a: Factor::new(size, size, 1), b: Factor::new(size, size, 2) };
-        let c = Mutex::new(vec![0.0f32; size * size]);
+        let c = Mutex::new(Buffer::zeroed(size * size));
         let lock = || c.lock().expect("no product panics");
         let mut row = |name: &str, bound, goal, run: fn(&Square, &mut [f32]), which| {
             with(Case {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use upbeat_kernels::gemm::{gemm, gemm_packed, GemmPacked, PackedB};
-use upbeat_kernels::{Activation, Epilogue, Gemm, Mat, MatMut, Write};
+use upbeat_kernels::{Activation, Buffer, Epilogue, Gemm, Mat, MatMut, Write};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Peer, Sizes};
@@ -15,9 +15,9 @@ struct Product {
     transposed: bool,
     packed: Option<PackedB>,
     activation: Activation,
-    a: Vec<f32>,
-    b: Vec<f32>,
-    bias: Vec<f32>,
+    a: Buffer<f32>,
+    b: Buffer<f32>,
+    bias: Buffer<f32>,
 }
 
 impl Product {
@@ -86,7 +86,7 @@ fn case(with: With<'_>, work: String, product: Product, bound: Bound, goal: Goal
         Bound::Arithmetic => 2.0 * (m * n * k) as f64,
         _ => 4.0 * (n * k) as f64,
     };
-    let c = Mutex::new(vec![0.0f32; m * n]);
+    let c = Mutex::new(Buffer::zeroed(m * n));
     let lock = || c.lock().expect("no product panics");
     with(Case {
         group: "gemm",
@@ -105,7 +105,7 @@ fn case(with: With<'_>, work: String, product: Product, bound: Bound, goal: Goal
 #[allow(unsafe_code)]
 fn peer(product: &Product) -> Option<Peer<'_>> {
     let (m, n, k) = product.size;
-    let mut c = vec![0.0f32; m * n];
+    let mut c = Buffer::zeroed(m * n);
     let run = move |workers: usize| {
         let (b_col, b_row) = if product.transposed { (k as isize, 1) } else { (1, n as isize) };
         let threads = match workers {

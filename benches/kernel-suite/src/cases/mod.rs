@@ -10,6 +10,8 @@ mod matrix;
 mod rows;
 mod views;
 
+use upbeat_kernels::Buffer;
+
 use crate::case::{Case, Sizes};
 
 /// Takes the cases of a group.
@@ -34,14 +36,17 @@ pub const GROUPS: [(&str, &str, Make); 8] = [
     ("views", "views that are not dense: transposed matrices", views::cases),
 ];
 
-/// Reproducible numbers in `[-1, 1)` (a linear congruential generator; Numerical Recipes' constants).
-fn numbers(len: usize, seed: u32) -> Vec<f32> {
+/// Reproducible numbers in `[-1, 1)` (a linear congruential generator; Numerical Recipes' constants). They begin at a cache line, as
+/// peers' do.
+fn numbers(len: usize, seed: u32) -> Buffer<f32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 9) as f32 / (1 << 22) as f32 - 1.0
     };
-    (0..len).map(|_| next()).collect()
+    let mut numbers = Buffer::unspecified(len);
+    numbers.fill_with(&mut next);
+    numbers
 }
 
 /// Panics unless `found` is within `bound` of `expected`.

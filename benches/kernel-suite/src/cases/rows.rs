@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use upbeat_kernels::Element;
+use upbeat_kernels::{Buffer, Element};
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -14,11 +14,11 @@ const EPSILON: f64 = 1e-5;
 /// Operands and results.
 struct Operands {
     cols: usize,
-    x: Vec<f32>,
-    weight: Vec<f32>,
-    out: Vec<f32>,
-    mean: Vec<f32>,
-    rstd: Vec<f32>,
+    x: Buffer<f32>,
+    weight: Buffer<f32>,
+    out: Buffer<f32>,
+    mean: Buffer<f32>,
+    rstd: Buffer<f32>,
 }
 
 /// A kernel, and an element of its result in f64 from the row, its weight and the place in the row.
@@ -71,9 +71,9 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
             cols,
             x: numbers(rows * cols, 1),
             weight: numbers(cols, 2),
-            out: vec![0.0; rows * cols],
-            mean: vec![0.0; rows],
-            rstd: vec![0.0; rows],
+            out: Buffer::zeroed(rows * cols),
+            mean: Buffer::zeroed(rows),
+            rstd: Buffer::zeroed(rows),
         });
         for kernel in &KERNELS {
             with(Case {

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use upbeat_kernels::view::{add, copy, View, ViewMut};
+use upbeat_kernels::Buffer;
 
 use super::{near, numbers, samples, With};
 use crate::case::{Case, Goal, Sizes};
@@ -10,17 +11,20 @@ use crate::limits::Bound;
 
 /// `[n, n]` matrices.
 struct Operands {
-    a: Vec<f32>,
-    b: Vec<f32>,
-    out: Vec<f32>,
+    a: Buffer<f32>,
+    b: Buffer<f32>,
+    out: Buffer<f32>,
 }
 
 /// Square matrices in and beyond the last cache.
 pub(super) fn cases(sizes: Sizes, with: With<'_>) {
     for n in sizes.pick(vec![67], vec![1024, 4096]) {
         for with_sum in [false, true] {
-            let operands =
-                Mutex::new(Operands { a: numbers(n * n, 1), b: numbers(n * n, 2), out: vec![0.0; n * n] });
+            let operands = Mutex::new(Operands {
+                a: numbers(n * n, 1),
+                b: numbers(n * n, 2),
+                out: Buffer::zeroed(n * n),
+            });
             let name =
                 if with_sum { "a transposed matrix plus another" } else { "copy of a transposed matrix" };
             with(Case {
