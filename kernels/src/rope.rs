@@ -1,6 +1,6 @@
 //! Rotary positions (Su et al., 2021), forward and backward, with angles in f64.
 //!
-//! Sines and cosines are computed at multiples of [`STRIDE`] and turned from each position to the next by one complex product in
+//! Sines and cosines are computed at every 32nd position and turned from each position to the next by one complex product in
 //! f64. So a row's bits depend on its position alone, wherever its block or its call begins: a position that is decoded is
 //! turned as it was in a batch.
 

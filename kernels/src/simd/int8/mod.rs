@@ -2,7 +2,7 @@
 //!
 //! Numbers travel in words of 32 bits: two of 16 bits, or four of 8 bits where the level multiplies those ([`Dots::STEP`]).
 //! One word is one column's (or row's) next numbers along `k`, so a panel of words has the layout of a panel of `f32`, and
-//! [`tile`] is the GEMM micro-kernel over them. [`rows`] multiplies a few rows with numbers as they are stored. Scales and
+//! `tile` is the GEMM micro-kernel over them. `rows` multiplies a few rows with numbers as they are stored. Scales and
 //! the order of the `f32` arithmetic are `gemm`'s business.
 //!
 //! No instruction here saturates. Products of two numbers of 8 bits are at most 2¹⁴, two of them at most 2¹⁵, which 32 bits
