@@ -53,7 +53,8 @@ impl<O: Step> Kernel for Sweep<'_, '_, O> {
             // Two vectors hand in hand: the second one's operations run while the first one's wait for each other.
             each::<_, O, 1>(Double::of(simd), self.x, self.out, self.stream);
         } else if O::COSTLY {
-            each::<_, O, 2>(simd, self.x, self.out, self.stream);
+            // One wide vector: two would need more constants in registers than there are, and the processor looks far ahead.
+            each::<_, O, 1>(simd, self.x, self.out, self.stream);
         } else {
             each::<_, O, 4>(simd, self.x, self.out, self.stream);
         }

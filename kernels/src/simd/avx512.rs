@@ -48,6 +48,20 @@ mod x86 {
         ((1u32 << n.min(16)) - 1) as __mmask16
     }
 
+    /// Each 128-bit lane of the four vectors, a matrix of 4 by 4, transposed.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn turned_lanes([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+        let (ab, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (cd, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0x44>(ab, cd),
+            _mm512_shuffle_ps::<0xee>(ab, cd),
+            _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
+    }
+
     impl Simd for Avx512 {
         const LANES: usize = 16;
         const REGISTERS: usize = 32;
@@ -179,6 +193,52 @@ mod x86 {
                 let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
                 _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
             })
+        }
+        #[inline(always)]
+        fn transpose(self, block: &mut [Self::F]) {
+            let block: &mut [Self::F; 16] = block.try_into().expect("a block has as many vectors as lanes");
+            op!({
+                for rows in block.as_chunks_mut::<4>().0 {
+                    *rows = turned_lanes(*rows);
+                }
+                // Lane `l` of vector `4g + j` now holds rows `4g..4g + 4` of column `4l + j`: lanes and groups change places.
+                for j in 0..4 {
+                    let [a, b, c, d] = [block[j], block[4 + j], block[8 + j], block[12 + j]];
+                    let (ab, ab_high) =
+                        (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                    let (cd, cd_high) =
+                        (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                    block[j] = _mm512_shuffle_f32x4::<0x88>(ab, cd);
+                    block[4 + j] = _mm512_shuffle_f32x4::<0xdd>(ab, cd);
+                    block[8 + j] = _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high);
+                    block[12 + j] = _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high);
+                }
+            });
+        }
+        #[inline(always)]
+        unsafe fn load_transposed(self, from: *const f32, stride: usize, rows: usize, block: &mut [Self::F]) {
+            assert!((1..=16).contains(&rows), "a block has at least a row and at most a lane for each");
+            let block: &mut [Self::F; 16] = block.try_into().expect("a block has as many vectors as lanes");
+            for (g, columns) in block.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                // Rows `i`, `i + 4`, `i + 8`, `i + 12` side by side: lanes are then in their place, and loads are cheaper than
+                // shuffles.
+                let four = |i: usize| {
+                    let row = |i: usize| from.wrapping_add(i.min(rows - 1) * stride + 4 * g);
+                    // SAFETY: the caller vouches for 16 numbers of this row.
+                    let a = unsafe { _mm_loadu_ps(row(i)) };
+                    // SAFETY: as above.
+                    let b = unsafe { _mm_loadu_ps(row(i + 4)) };
+                    // SAFETY: as above.
+                    let c = unsafe { _mm_loadu_ps(row(i + 8)) };
+                    // SAFETY: as above.
+                    let d = unsafe { _mm_loadu_ps(row(i + 12)) };
+                    op!({
+                        let v = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(a), b);
+                        _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(v, c), d)
+                    })
+                };
+                *columns = op!(turned_lanes([four(0), four(1), four(2), four(3)]));
+            }
         }
         #[inline(always)]
         fn max_lane(self, a: Self::F) -> f32 {

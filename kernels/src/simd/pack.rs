@@ -62,9 +62,9 @@ pub fn transpose_panel<S: Simd, const R: usize>(
         return;
     }
     assert!(from.len() >= span(width, stride, k), "a block to pack is too short");
-    // Levels of 8 lanes have shuffles for whole vectors; a panel narrower than a vector is stored as one nevertheless, and
-    // the next step's overwrites what was too much.
-    if S::LANES == 8 && width == R && (R.is_multiple_of(S::LANES) || R < S::LANES) {
+    // Levels of 8 and 16 lanes have shuffles for whole vectors; a panel narrower than a vector is stored as one nevertheless,
+    // and the next step's overwrites what was too much.
+    if S::LANES >= 8 && width == R && (R.is_multiple_of(S::LANES) || R < S::LANES) {
         // SAFETY: the block was checked to hold `R` rows of `k` numbers, and the panel `k` steps.
         let done = unsafe { turn_vectors::<S, R>(simd, from.as_ptr(), stride, k, to) };
         for p in done..k {
