@@ -94,5 +94,6 @@ input!(
     DataError,
     SamplingError,
     upbeat::BuildError,
-    upbeat_kernels::isa::IsaError
+    upbeat_kernels::isa::IsaError,
+    upbeat_kernels::simd::pairs::UnitError
 );

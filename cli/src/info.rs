@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{json, Value};
 use upbeat::topology::{machine, Machine};
+use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
 
@@ -50,7 +51,13 @@ fn tuning_reason(source: &Source) -> String {
     }
 }
 
-fn as_json(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuning, Source)) -> Value {
+fn as_json(
+    machine: &Machine,
+    workers: usize,
+    isa: Isa,
+    unit: Option<Unit>,
+    (tuning, source): &(Tuning, Source),
+) -> Value {
     let cpus: Vec<Value> = machine
         .cpus
         .iter()
@@ -71,6 +78,7 @@ fn as_json(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuni
         "numa_nodes": machine.nodes,
         "instruction_sets": sets,
         "instruction_set": {"chosen": isa.name(), "reason": isa_reason(isa)},
+        "bf16_products": unit.map_or("f32", Unit::name),
         "tuning": {
             "private_bytes": tuning.private_bytes,
             "shared_bytes": tuning.shared_bytes,
@@ -82,7 +90,13 @@ fn as_json(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuni
     })
 }
 
-fn as_text(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuning, Source)) -> String {
+fn as_text(
+    machine: &Machine,
+    workers: usize,
+    isa: Isa,
+    unit: Option<Unit>,
+    (tuning, source): &(Tuning, Source),
+) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<18} {value}");
@@ -109,6 +123,7 @@ fn as_text(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuni
         .collect();
     row("instruction sets", sets.join(", "));
     row("kernels use", format!("{}: {}", isa.name(), isa_reason(isa)));
+    row("bf16 products by", unit.map_or("f32, widened while it is packed", Unit::name).into());
     row("block sizes", format!("{}: {}", sizes(tuning), tuning_reason(source)));
     row("workers", format!("{workers}: {}", workers_reason()));
     text
@@ -117,13 +132,14 @@ fn as_text(machine: &Machine, workers: usize, isa: Isa, (tuning, source): &(Tuni
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs, output: &mut Output) -> Result<(), Failure> {
     let isa = Isa::from_env()?;
+    let unit = Unit::from_env()?;
     let tuning = Tuning::from_env()?;
     let workers = runtime(None)?.num_workers();
     let machine = machine();
     if args.json {
-        output.line(as_json(&machine, workers, isa, &tuning));
+        output.line(as_json(&machine, workers, isa, unit, &tuning));
     } else {
-        output.text(as_text(&machine, workers, isa, &tuning));
+        output.text(as_text(&machine, workers, isa, unit, &tuning));
     }
     Ok(())
 }

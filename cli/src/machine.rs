@@ -1,6 +1,7 @@
 //! What commands compute on: the runtime, and the kernels' instruction set and block sizes.
 
 use upbeat::Runtime;
+use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::Tuning;
 use upbeat_kernels::Isa;
 
@@ -22,9 +23,10 @@ pub(crate) fn runtime(workers: Option<usize>) -> Result<Runtime, Failure> {
 /// The instruction set that the kernels use, after everything that the environment tells them was found to make sense.
 ///
 /// # Errors
-/// Garbage in `UPBEAT_ISA` or `UPBEAT_TUNING`.
+/// Garbage in `UPBEAT_ISA`, `UPBEAT_BF16` or `UPBEAT_TUNING`.
 pub(crate) fn instruction_set() -> Result<Isa, Failure> {
     let isa = Isa::from_env()?;
+    Unit::from_env()?;
     Tuning::from_env()?;
     Ok(isa)
 }

@@ -85,10 +85,13 @@ fn garbage_in_the_environment() {
         refused(&output, "UPBEAT_WORKERS");
     }
     refused(&upbeat().args(small(&folder)).env("UPBEAT_ISA", "sse9").output().unwrap(), "UPBEAT_ISA=sse9");
+    refused(&upbeat().args(small(&folder)).env("UPBEAT_BF16", "bf17").output().unwrap(), "UPBEAT_BF16=bf17");
+    let scalar = upbeat().arg("info").env("UPBEAT_ISA", "scalar").env("UPBEAT_BF16", "amx").output().unwrap();
+    refused(&scalar, "UPBEAT_BF16=amx is not supported");
     #[cfg(unix)]
     {
         let garbage: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xFF\xFE");
-        for variable in ["UPBEAT_WORKERS", "UPBEAT_ISA"] {
+        for variable in ["UPBEAT_WORKERS", "UPBEAT_ISA", "UPBEAT_BF16"] {
             refused(&upbeat().arg("info").env(variable, garbage).output().unwrap(), variable);
         }
     }

@@ -7,7 +7,8 @@
 
 use crate::convert::{narrow, widen};
 use crate::element::{AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Stored, Write};
-use crate::error::{check, checked_len, ShapeError};
+use crate::error::{check, ShapeError};
+use crate::gemm::{gemm_bf16, gemm_stored, GemmStored};
 use crate::grid::Tiles;
 use crate::matrix::{Mat, MatMut};
 use crate::pool::Buffer;
@@ -73,24 +74,6 @@ fn by_elements<const N: usize>(
     by_rows(x, [1; N], out, 1, write, kernel)
 }
 
-/// The matrix in f32, of which `data` holds the elements.
-fn matrix<'a>(like: &Mat<'_, bf16>, data: &'a [f32]) -> Result<Mat<'a, f32>, ShapeError> {
-    Mat::strided(data, like.rows(), like.cols(), like.stride())
-}
-
-/// Applies `f` to each row of `c` and the row of the dense matrix `sum` that belongs to it.
-fn each_row(
-    c: &mut MatMut<'_, bf16>,
-    sum: &mut [f32],
-    f: impl Fn(&mut [bf16], &mut [f32]) -> Result<(), ShapeError>,
-) -> Result<(), ShapeError> {
-    if c.stride() == c.cols() {
-        return f(c.data_mut(), sum);
-    }
-    let cols = c.cols();
-    (0..c.rows()).try_for_each(|i| f(c.row_mut(i), &mut sum[i * cols..][..cols]))
-}
-
 impl Element for bf16 {
     type Wide = f32;
 
@@ -122,34 +105,7 @@ impl Element for bf16 {
     }
 
     fn gemm(gemm: Gemm<'_, Self>) -> Result<(), ShapeError> {
-        let Gemm { a, transpose_a, b, transpose_b, mut c, write, epilogue } = gemm;
-        let bias = epilogue.bias.map(wide);
-        let residual = epilogue.residual.as_ref().map(|r| wide(r.data()));
-        let residual = match (&epilogue.residual, &residual) {
-            (Some(r), Some(data)) => Some(matrix(r, data)?),
-            _ => None,
-        };
-        let (rows, cols) = (c.rows(), c.cols());
-        let mut sum = Buffer::scratch(checked_len("a product", &[rows, cols])?);
-        if write == Write::Add {
-            each_row(&mut c, &mut sum, |c, sum| widen(c, sum))?;
-        }
-        let (wide_a, wide_b) = (wide(a.data()), wide(b.data()));
-        f32::gemm(Gemm {
-            a: matrix(&a, &wide_a)?,
-            transpose_a,
-            b: matrix(&b, &wide_b)?,
-            transpose_b,
-            c: MatMut::new(&mut sum, rows, cols)?,
-            write,
-            epilogue: Epilogue {
-                scale: epilogue.scale.map(f32::from),
-                bias: bias.as_deref(),
-                activation: epilogue.activation,
-                residual,
-            },
-        })?;
-        each_row(&mut c, &mut sum, |c, sum| narrow(sum, c))
+        gemm_bf16(gemm)
     }
 
     fn gemm_wide(
@@ -160,9 +116,8 @@ impl Element for bf16 {
         c: MatMut<'_, f32>,
         write: Write,
     ) -> Result<(), ShapeError> {
-        let (wide_a, wide_b) = (wide(a.data()), wide(b.data()));
-        let (a, b) = (matrix(&a, &wide_a)?, matrix(&b, &wide_b)?);
-        f32::gemm(Gemm { a, transpose_a, b, transpose_b, c, write, epilogue: Epilogue::default() })
+        let (a, b, epilogue) = (a.into(), b.into(), Epilogue::default());
+        gemm_stored(GemmStored { a, transpose_a, b, transpose_b, c, write, epilogue })
     }
 
     fn attention_forward(

@@ -1,15 +1,27 @@
-//! Products of factors in bf16 and f16 have the bits of products of the widened factors, in every layout, at every level and
-//! for any number of workers. Memory ends at a guarded page.
+//! Products of factors in bf16 and f16 have the bits of products of the widened factors, or, two in bf16, those of the unit that
+//! multiplies them, in every layout, at every level and for any number of workers. Memory ends at a guarded page.
 
 mod common;
 
-use common::{assert_same_bits, at_every_level, bits, same_on_any_workers, Numbers, PageEnd};
+use common::{
+    assert_same_bits, at_every_level, bits, is_child, passes_with, same_on_any_workers, Numbers, PageEnd,
+};
 use upbeat_kernels::gemm::{gemm, gemm_stored, GemmStored, Stored};
-use upbeat_kernels::{bf16, f16, Activation, Epilogue, Gemm, Mat, MatMut, ShapeError, Write};
+use upbeat_kernels::simd::pairs::Unit;
+use upbeat_kernels::{bf16, f16, Activation, Element, Epilogue, Gemm, Isa, Mat, MatMut, ShapeError, Write};
 
 #[test]
 fn every_level() {
     at_every_level();
+}
+
+#[test]
+fn every_unit() {
+    if is_child() || Isa::active() != Isa::Avx512 {
+        return;
+    }
+    let others = Unit::ALL.into_iter().filter(|&unit| unit.is_supported() && Some(unit) != Unit::active());
+    others.map(Unit::name).chain(["f32"]).for_each(|name| passes_with("UPBEAT_BF16", name));
 }
 
 /// What a factor is stored in.
@@ -100,11 +112,109 @@ fn products_have_the_bits_of_widened_factors() {
                     let c = MatMut::new(&mut want, m, n).unwrap();
                     let (wide_a, wide_b) = (a.wide(), b.wide());
                     let product = Gemm { a: wide_a, transpose_a, b: wide_b, transpose_b, c, write, epilogue };
-                    gemm(product).unwrap();
+                    match Unit::active().filter(|_| (of_a, of_b) == (Kind::Bf16, Kind::Bf16) && k > 0) {
+                        None => gemm(product).unwrap(),
+                        Some(unit) => by_pairs(unit, product),
+                    }
                     let c = MatMut::new(&mut got, m, n).unwrap();
                     let (a, b) = (a.stored(), b.stored());
                     gemm_stored(GemmStored { a, transpose_a, b, transpose_b, c, write, epilogue }).unwrap();
                     assert_same_bits(&got, &want, ((m, n, k), of_a, of_b, transpose_a, transpose_b, write));
+                }
+            }
+        }
+    }
+}
+
+/// What the unit makes of a product of numbers in bf16, here widened. The epilogue is a bias and ReLU, or nothing.
+fn by_pairs(unit: Unit, product: Gemm<'_, f32>) {
+    let Gemm { a, transpose_a, b, transpose_b, mut c, write, epilogue } = product;
+    let at =
+        |x: &Mat<'_, f32>, i: usize, j: usize, turned: bool| if turned { x.row(j)[i] } else { x.row(i)[j] };
+    let k = if transpose_a { a.rows() } else { a.cols() };
+    for i in 0..c.rows() {
+        for j in 0..c.cols() {
+            let row: Vec<f32> = (0..k).map(|p| at(&a, i, p, transpose_a)).collect();
+            let column: Vec<f32> = (0..k).map(|p| at(&b, p, j, transpose_b)).collect();
+            let old = if write == Write::Add { c.row_mut(i)[j] } else { 0.0 };
+            let sum = match unit {
+                Unit::Amx | Unit::Twin => in_tiles(&row, &column, old),
+                Unit::Dots => alone(&row, &column, old),
+            };
+            c.row_mut(i)[j] = epilogue.bias.map_or(sum, |bias| (sum + bias[j]).max(0.0));
+        }
+    }
+}
+
+/// An element as Intel describes `TDPBF16PS`: even and odd numbers apart, 32 at a time, without subnormal numbers.
+fn in_tiles(row: &[f32], column: &[f32], old: f32) -> f32 {
+    let flushed = |x: f32| if x.is_subnormal() { 0f32.copysign(x) } else { x };
+    row.chunks(32).zip(column.chunks(32)).fold(old, |sum, (row, column)| {
+        let mut parts = [0f32; 2];
+        for (p, (x, y)) in row.iter().zip(column).enumerate() {
+            parts[p % 2] = flushed(x.mul_add(*y, parts[p % 2]));
+        }
+        flushed(sum + flushed(parts[0] + parts[1]))
+    })
+}
+
+/// An element as a product of a row and a column alone: manufacturers describe their dot products differently, so its bits are no
+/// one's, but it must be near the exact sum.
+fn alone(row: &[f32], column: &[f32], old: f32) -> f32 {
+    let [a, b] = [row, column].map(|x| x.iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>());
+    let mut c = [old];
+    gemm_stored(GemmStored {
+        a: Mat::new(&a, 1, a.len()).unwrap().into(),
+        transpose_a: false,
+        b: Mat::new(&b, 1, b.len()).unwrap().into(),
+        transpose_b: true,
+        c: MatMut::new(&mut c, 1, 1).unwrap(),
+        write: Write::Add,
+        epilogue: Epilogue::default(),
+    })
+    .unwrap();
+    let terms = row.iter().zip(column).map(|(&x, &y)| f64::from(x) * f64::from(y));
+    let (exact, size) = terms.fold((f64::from(old), 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+    let bound = (row.len() as f64 + 2.0) * 2f64.powi(-24) * (size + f64::from(old).abs());
+    assert!((f64::from(c[0]) - exact).abs() <= bound, "{} is not {exact}", c[0]);
+    c[0]
+}
+
+/// C in bf16 is C in f32, rounded; what is added to it is widened before.
+#[test]
+fn a_result_in_bf16_is_rounded_once() {
+    for (m, n, k) in [(1, 70, 40), (7, 33, 100), (40, 65, 513), (300, 40, 7), (3, 4, 0)] {
+        for (transpose_a, transpose_b, gap) in
+            [(false, true, 0), (false, false, 3), (true, false, 0), (true, true, 5)]
+        {
+            let turned = |rows, cols, turn| if turn { (cols, rows) } else { (rows, cols) };
+            let a = Factor::new(Kind::Bf16, turned(m, k, transpose_a), gap, 11);
+            let b = Factor::new(Kind::Bf16, turned(k, n, transpose_b), gap, 12);
+            let (Stored::Bf16(of_a), Stored::Bf16(of_b)) = (a.stored(), b.stored()) else { unreachable!() };
+            let bias: Vec<bf16> = Numbers::new(13).vector(n).into_iter().map(bf16::from_f32).collect();
+            let wide_bias: Vec<f32> = bias.iter().map(|x| x.to_f32()).collect();
+            let stride = n + gap;
+            let old: Vec<bf16> =
+                Numbers::new(14).vector(m * stride).into_iter().map(bf16::from_f32).collect();
+            for (write, activation, scale) in [
+                (Write::Overwrite, Activation::Silu, Some(0.5)),
+                (Write::Add, Activation::Identity, None),
+                (Write::Add, Activation::Relu, Some(2.0)),
+            ] {
+                let mut got = old.clone();
+                let scale_stored = scale.map(bf16::from_f32);
+                let c = MatMut::strided(&mut got, m, n, stride).unwrap();
+                let epilogue =
+                    Epilogue { bias: Some(&bias), scale: scale_stored, activation, residual: None };
+                bf16::gemm(Gemm { a: of_a, transpose_a, b: of_b, transpose_b, c, write, epilogue }).unwrap();
+                let mut want: Vec<f32> = old.iter().map(|x| x.to_f32()).collect();
+                let c = MatMut::strided(&mut want, m, n, stride).unwrap();
+                let epilogue = Epilogue { bias: Some(&wide_bias), scale, activation, residual: None };
+                let (a, b) = (a.stored(), b.stored());
+                gemm_stored(GemmStored { a, transpose_a, b, transpose_b, c, write, epilogue }).unwrap();
+                for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                    let context = ((m, n, k), write, activation, i);
+                    assert_eq!(got.to_bits(), bf16::from_f32(*want).to_bits(), "{context:?}");
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use upbeat::Runtime;
 use upbeat_kernels::isa::dispatch;
 use upbeat_kernels::simd::int8::{self, DotKernel, Dots};
+use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::simd::{Kernel, Simd};
 use upbeat_kernels::Buffer;
 
@@ -24,6 +25,8 @@ const NUMBERS: usize = 8 << 20;
 pub enum Bound {
     /// Multiply-adds: GFLOP/s.
     Arithmetic,
+    /// Multiply-adds of numbers in bf16: GFLOP/s. Those of f32 where no unit multiplies them.
+    Bf16,
     /// Multiply-adds of 8-bit integers: Gop/s.
     Integers,
     /// Reading and writing memory, half each: GB/s of both.
@@ -36,7 +39,7 @@ impl Bound {
     /// The unit of its rates.
     pub fn unit(self) -> &'static str {
         match self {
-            Bound::Arithmetic => "GFLOP/s",
+            Bound::Arithmetic | Bound::Bf16 => "GFLOP/s",
             Bound::Integers => "Gop/s",
             Bound::Copy | Bound::Read => "GB/s",
         }
@@ -150,6 +153,7 @@ impl Limits {
             let begun = Instant::now();
             let done = match bound {
                 Bound::Arithmetic => arithmetic(),
+                Bound::Bf16 => Unit::active().map_or_else(arithmetic, Unit::exert),
                 Bound::Integers => integers(),
                 Bound::Copy | Bound::Read => self.move_bytes(worker.index(), bound),
             };

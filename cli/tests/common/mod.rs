@@ -32,7 +32,11 @@ impl Drop for Folder {
 /// The binary, in an environment without its variables and in a folder without a checkout.
 pub(crate) fn upbeat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_upbeat"));
-    command.env_remove("UPBEAT_WORKERS").env_remove("UPBEAT_ISA").env_remove("UPBEAT_TUNING");
+    command
+        .env_remove("UPBEAT_WORKERS")
+        .env_remove("UPBEAT_ISA")
+        .env_remove("UPBEAT_BF16")
+        .env_remove("UPBEAT_TUNING");
     // What the user of this machine has tuned is not what is tested.
     command.env("XDG_CACHE_HOME", "/nonexistent").current_dir(std::env::temp_dir());
     command

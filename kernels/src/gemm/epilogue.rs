@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use crate::element::{Activation, Epilogue};
 use crate::grid::Tile;
+use crate::isa::dispatch;
 use crate::math;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 /// Whether there is anything to do.
 pub(super) fn is_trivial(epilogue: &Epilogue<'_, f32>) -> bool {
@@ -50,5 +51,25 @@ pub(super) fn apply<S: Simd>(
             }
             simd.store_partial(x, &mut to[lanes]);
         }
+    }
+}
+
+/// [`apply`] at the active level, where there is anything to do.
+pub(super) fn finish(
+    epilogue: &Epilogue<'_, f32>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    tile: &mut Tile<'_, f32>,
+) {
+    struct Finish<'a, 'b>(&'a Epilogue<'a, f32>, Range<usize>, Range<usize>, &'a mut Tile<'b, f32>);
+    impl Kernel for Finish<'_, '_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            apply(simd, self.0, self.1, self.2, self.3);
+        }
+    }
+    if !is_trivial(epilogue) {
+        dispatch(Finish(epilogue, rows, cols, tile));
     }
 }

@@ -9,9 +9,7 @@ use crate::contract;
 use crate::element::Epilogue;
 use crate::error::ShapeError;
 use crate::grid::Tile;
-use crate::isa::dispatch;
 use crate::matrix::MatMut;
-use crate::simd::{Kernel, Simd};
 
 /// Most products in a segment: `2¹⁴·LONGEST` fits 31 bits.
 const LONGEST: usize = (i32::MAX as usize) >> 14;
@@ -128,7 +126,7 @@ pub fn gemm_int8(g: GemmInt8<'_>) -> Result<(), ShapeError> {
     }
     if k == 0 {
         (0..m).for_each(|row| c.row_mut(row).fill(0.0));
-        finish(&epilogue, 0..m, 0..n, &mut Tile::whole(c));
+        epilogue::finish(&epilogue, 0..m, 0..n, &mut Tile::whole(c));
         return Ok(());
     }
     if m <= MOST_ROWS {
@@ -136,24 +134,4 @@ pub fn gemm_int8(g: GemmInt8<'_>) -> Result<(), ShapeError> {
         return Ok(());
     }
     int8_tiles::run(a, b, segments, c, &epilogue)
-}
-
-/// Applies the epilogue to C's `rows` by `cols`.
-pub(super) fn finish(
-    epilogue: &Epilogue<'_, f32>,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    tile: &mut Tile<'_, f32>,
-) {
-    struct Finish<'a, 'b>(&'a Epilogue<'a, f32>, Range<usize>, Range<usize>, &'a mut Tile<'b, f32>);
-    impl Kernel for Finish<'_, '_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
-            epilogue::apply(simd, self.0, self.1, self.2, self.3);
-        }
-    }
-    if !epilogue::is_trivial(epilogue) {
-        dispatch(Finish(epilogue, rows, cols, tile));
-    }
 }

@@ -1,6 +1,7 @@
 //! Products of few rows of 8-bit integers (decoding): B is read once, as it is stored, in tasks over columns.
 
-use super::int8::{finish, Scales, Segments};
+use super::epilogue::finish;
+use super::int8::{Scales, Segments};
 use super::quantized::Quantized;
 use crate::element::Epilogue;
 use crate::grid::{Tile, Tiles};

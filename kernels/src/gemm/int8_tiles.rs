@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::blocking::Blocking;
-use super::int8::{finish, Scales, Segments};
+use super::epilogue::finish;
+use super::int8::{Scales, Segments};
 use super::operand::{Operand, Side};
 use super::panels::pack_shared;
 use super::product::RegisterTile;

@@ -24,6 +24,8 @@ mod int8_rows;
 mod int8_tiles;
 mod operand;
 mod packed;
+mod pairs;
+mod pairs_panels;
 mod panels;
 mod product;
 pub mod quantized;
@@ -43,6 +45,7 @@ pub(crate) use product::RegisterTile;
 pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};
 pub use int8::{gemm_int8, GemmInt8};
 pub use packed::{gemm_packed, GemmPacked, PackedB};
+pub(crate) use stored::gemm_bf16;
 pub use stored::{gemm_stored, GemmStored, Stored};
 
 /// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C; see [`Gemm`].
@@ -97,6 +100,11 @@ fn multiply(
     })
 }
 
+/// Whether the parts of the right side can be added to C one after the other.
+fn is_linear(epilogue: &Epilogue<'_, f32>) -> bool {
+    epilogue.activation == Activation::Identity && epilogue.scale.is_none()
+}
+
 /// Runs a product into C, or beside it where the right side must be finished before it is added.
 fn finish(
     (m, n): (usize, usize),
@@ -105,8 +113,7 @@ fn finish(
     epilogue: &Epilogue<'_, f32>,
     run: impl FnOnce(MatMut<'_, f32>, Write),
 ) -> Result<(), ShapeError> {
-    let linear = epilogue.activation == Activation::Identity && epilogue.scale.is_none();
-    if write == Write::Overwrite || linear {
+    if write == Write::Overwrite || is_linear(epilogue) {
         run(c, write);
         return Ok(());
     }

@@ -3,12 +3,20 @@
 //! Numbers are widened while they are packed, so no factor is copied whole, and every bit of the result is that of the
 //! product of the widened factors: the order of summation and the accuracy are [`super::gemm`]'s. Large products take the time
 //! of f32's; with few rows of A, widening takes longer than reading twice the bytes would.
+//!
+//! Two factors in bf16 are multiplied as they are where the machine has a unit for that ([`crate::simd::pairs`]), in a fraction of that
+//! time. Then the order of summation and the accuracy are the unit's, and subnormal numbers count as 0.
 
 use super::operand::Operand;
+use super::pairs::{self, Target};
+use super::pairs_panels::Factor;
 use crate::contract;
-use crate::element::{Epilogue, Write};
-use crate::error::ShapeError;
+use crate::convert::{narrow, widen};
+use crate::element::{Epilogue, Gemm, Write};
+use crate::error::{checked_len, ShapeError};
 use crate::matrix::{Mat, MatMut};
+use crate::pool::Buffer;
+use crate::simd::pairs::Unit;
 use crate::{bf16, f16};
 
 /// A matrix in one of the types that numbers are stored in.
@@ -71,7 +79,8 @@ pub struct GemmStored<'a> {
 }
 
 /// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C: the bits of [`gemm`](super::gemm) with both factors
-/// converted to f32 before (a signalling NaN becomes quiet).
+/// converted to f32 before (a signalling NaN becomes quiet); or, two factors in bf16, those of the unit that multiplies them
+/// ([`Unit::active`](crate::simd::pairs::Unit::active)). Either way an element's bits depend on its row of A, its column of B and `k` alone.
 ///
 /// # Errors
 /// When the shapes of A, B, C and the epilogue do not fit; nothing has been written then.
@@ -102,6 +111,58 @@ pub fn gemm_stored(g: GemmStored<'_>) -> Result<(), ShapeError> {
     if m == 0 || n == 0 {
         return Ok(());
     }
+    if let (Stored::Bf16(a), Stored::Bf16(b), Some(unit)) = (a, b, pairs_unit(k)) {
+        let (a, b) = (Factor::new(a, m, transpose_a), Factor::new(b, n, !transpose_b));
+        return super::finish((m, n), c, write, &epilogue, |c, write| {
+            pairs::run(unit, a, b, k, Target::Wide(c), write, &epilogue);
+        });
+    }
     let a = Operand::stored(a, m, transpose_a);
     super::multiply(a, Operand::stored(b, n, !transpose_b), k, c, write, &epilogue)
+}
+
+/// What multiplies two factors in bf16, where it is not f32's multiply-add.
+fn pairs_unit(k: usize) -> Option<Unit> {
+    Unit::active().filter(|_| k > 0)
+}
+
+/// The same with C in bf16, each element rounded once at the end.
+///
+/// # Errors
+/// As [`gemm_stored`].
+pub(crate) fn gemm_bf16(g: Gemm<'_, bf16>) -> Result<(), ShapeError> {
+    let (m, k, n) = contract::gemm(&g)?;
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    let Gemm { a, transpose_a, b, transpose_b, mut c, write, epilogue } = g;
+    let bias = epilogue.bias.map(widened);
+    let residual = epilogue.residual.map(|r| (r, widened(r.data())));
+    let residual = match &residual {
+        Some((r, data)) => Some(Mat::strided(data, r.rows(), r.cols(), r.stride())?),
+        None => None,
+    };
+    let scale = epilogue.scale.map(f32::from);
+    let epilogue = Epilogue { scale, bias: bias.as_deref(), activation: epilogue.activation, residual };
+    if let Some(unit) = pairs_unit(k).filter(|_| write == Write::Overwrite || super::is_linear(&epilogue)) {
+        let (a, b) = (Factor::new(a, m, transpose_a), Factor::new(b, n, !transpose_b));
+        pairs::run(unit, a, b, k, Target::Stored(c), write, &epilogue);
+        return Ok(());
+    }
+    let mut sum = Buffer::<f32>::scratch(checked_len("a product", &[m, n])?);
+    if write == Write::Add {
+        sum.chunks_exact_mut(n).enumerate().try_for_each(|(i, sum)| widen(c.row_mut(i), sum))?;
+    }
+    let wide = MatMut::new(&mut sum, m, n)?;
+    gemm_stored(GemmStored { a: a.into(), transpose_a, b: b.into(), transpose_b, c: wide, write, epilogue })?;
+    if c.stride() == n {
+        return narrow(&sum, c.data_mut());
+    }
+    sum.chunks_exact(n).enumerate().try_for_each(|(i, sum)| narrow(sum, c.row_mut(i)))
+}
+
+fn widened(x: &[bf16]) -> Buffer<f32> {
+    let mut wide = Buffer::scratch(x.len());
+    widen(x, &mut wide).expect("the copy is as long");
+    wide
 }

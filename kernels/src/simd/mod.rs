@@ -35,6 +35,7 @@ pub mod int8;
 pub mod micro;
 mod neon;
 pub mod pack;
+pub mod pairs;
 mod scalar;
 pub mod skinny;
 pub(crate) mod skinny_bf16;

@@ -31,18 +31,23 @@ pub(crate) fn at_every_level() {
         return;
     }
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported() && *isa != Isa::active()) {
-        let output = Command::new(std::env::current_exe().expect("the test binary has a path"))
-            .env(CHILD, "1")
-            .env("UPBEAT_ISA", isa.name())
-            .output()
-            .expect("the test binary runs again");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "tests fail with UPBEAT_ISA={}:\n{text}\n{errors}", isa.name());
-        let passed = text.split("test result: ok. ").nth(1).and_then(|rest| rest.split(' ').next());
-        let passed: usize = passed.and_then(|n| n.parse().ok()).expect("a summary of the tests");
-        assert!(passed > 1, "UPBEAT_ISA={} ran no test:\n{text}", isa.name());
+        passes_with("UPBEAT_ISA", isa.name());
     }
+}
+
+/// Runs this test program again, in a process of its own, with a variable of the environment.
+pub(crate) fn passes_with(variable: &str, value: &str) {
+    let output = Command::new(std::env::current_exe().expect("the test binary has a path"))
+        .env(CHILD, "1")
+        .env(variable, value)
+        .output()
+        .expect("the test binary runs again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tests fail with {variable}={value}:\n{text}\n{errors}");
+    let passed = text.split("test result: ok. ").nth(1).and_then(|rest| rest.split(' ').next());
+    let passed: usize = passed.and_then(|n| n.parse().ok()).expect("a summary of the tests");
+    assert!(passed > 1, "{variable}={value} ran no test:\n{text}");
 }
 
 /// A slice whose end is the end of a page, with an inaccessible page behind and before: reading or writing one

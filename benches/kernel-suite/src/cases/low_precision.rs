@@ -1,4 +1,4 @@
-//! Products of numbers of few bits, f32 out: bf16, widened while it is packed, and 8-bit integers with scales.
+//! Products of numbers of few bits, f32 out: bf16 and 8-bit integers with scales.
 
 use std::sync::Mutex;
 
@@ -107,7 +107,7 @@ pub(super) fn cases(sizes: Sizes, with: With<'_>) {
                 peer: None,
             });
         };
-        row("bf16", Bound::Arithmetic, Goal::limit(0.92, 0.92).and_peer(1.05), Square::bf16, 0);
+        row("bf16", Bound::Bf16, Goal::limit(0.92, 0.92).and_peer(1.05), Square::bf16, 0);
         row("int8", Bound::Integers, Goal::limit(0.8, 0.8), Square::int8, 1);
     }
 }
