@@ -7,10 +7,10 @@
 use std::process::ExitCode;
 
 use upbeat_kernel_benches::allocations::Counting;
-use upbeat_kernel_benches::case::Sizes;
+use upbeat_kernel_benches::case::{Case, Sizes};
 use upbeat_kernel_benches::cases::GROUPS;
 use upbeat_kernel_benches::external::{External, PeerError};
-use upbeat_kernel_benches::measure::{measure, Machine};
+use upbeat_kernel_benches::measure::{measure_group, Machine};
 use upbeat_kernel_benches::report;
 
 #[global_allocator]
@@ -61,33 +61,28 @@ fn run() -> Result<ExitCode, PeerError> {
         println!("{}", report::head());
     }
     let mut peer = peer.map(|command| External::start(&command)).transpose()?;
-    let (mut outcomes, mut checked, mut failed) = (Vec::new(), 0, None);
+    let (mut outcomes, mut checked) = (Vec::new(), 0);
     for (name, _, make) in GROUPS {
         if !groups.is_empty() && !groups.iter().any(|group| group == name) {
             continue;
         }
-        make(Sizes { small }, &mut |mut case| {
-            if !works.is_empty() && !works.iter().any(|words| case.work.contains(words.as_str())) {
-                return;
-            }
-            checked += 1;
-            if small {
-                return machine.check(&mut case);
-            }
-            if failed.is_some() {
-                return;
-            }
-            match measure(&machine, &mut case, rounds, peer.as_mut()) {
-                Ok(measured) => {
-                    measured.iter().for_each(|outcome| println!("{}", report::line(outcome)));
-                    outcomes.extend(measured);
-                }
-                Err(error) => failed = Some(error),
-            }
+        let (sizes, wanted) = (Sizes { small }, |case: &Case<'_>| {
+            works.is_empty() || works.iter().any(|words| case.work.contains(words.as_str()))
         });
-    }
-    if let Some(error) = failed {
-        return Err(error);
+        if small {
+            make(sizes, &mut |mut case| {
+                if wanted(&case) {
+                    checked += 1;
+                    machine.check(&mut case);
+                }
+            });
+            continue;
+        }
+        let mut each = |outcome| {
+            println!("{}", report::line(&outcome));
+            outcomes.push(outcome);
+        };
+        measure_group(&machine, make, sizes, &wanted, rounds, peer.as_mut(), &mut each)?;
     }
     if small {
         println!("{checked} kernels computed what they should");

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::element::Write;
 use crate::error::{checked_len, ShapeError};
 use crate::isa::dispatch;
-use crate::lanes::{lanewise, Lanewise};
+use crate::lanes::{lanewise, Identity};
 use crate::pool::Buffer;
 use crate::simd::{Kernel, Simd};
 
@@ -16,6 +16,8 @@ use crate::simd::{Kernel, Simd};
 pub(crate) const ELEMENTS: usize = 1 << 15;
 /// The same where an element costs tens of instructions.
 pub(crate) const COSTLY_ELEMENTS: usize = 1 << 13;
+/// The longest row of which several lie in the first-level cache together.
+pub(crate) const NARROW: usize = 1024;
 /// Most blocks that a sum over rows is cut into: it bounds the partial sums' memory and the tree above them.
 const MOST_PARTIALS: usize = 64;
 
@@ -52,17 +54,6 @@ pub(crate) fn sum_over_rows(
         step *= 2;
     }
     Ok(sums)
-}
-
-/// The value itself.
-#[derive(Clone, Copy)]
-struct Identity;
-
-impl Lanewise<1> for Identity {
-    #[inline(always)]
-    fn apply<S: Simd>(self, _simd: S, [x]: [S::F; 1]) -> S::F {
-        x
-    }
 }
 
 struct AddTo<'a>(&'a [f32], &'a mut [f32]);

@@ -15,6 +15,17 @@ pub(crate) trait Lanewise<const N: usize>: Copy + Send + Sync {
     fn apply<S: Simd>(self, simd: S, x: [S::F; N]) -> S::F;
 }
 
+/// The value itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity;
+
+impl Lanewise<1> for Identity {
+    #[inline(always)]
+    fn apply<S: Simd>(self, _simd: S, [x]: [S::F; 1]) -> S::F {
+        x
+    }
+}
+
 /// `out[i] = op(x[0][i], …)`, or that added to `out[i]`. All slices have one length.
 #[inline(always)]
 pub(crate) fn lanewise<S: Simd, const N: usize, O: Lanewise<N>>(

@@ -9,7 +9,7 @@ use crate::contract;
 use crate::element::{RopeShape, Write};
 use crate::error::ShapeError;
 use crate::isa::dispatch;
-use crate::lanes::{lanewise, Lanewise};
+use crate::lanes::{lanewise, Identity, Lanewise};
 use crate::pool::Buffer;
 use crate::simd::{Kernel, Simd};
 
@@ -38,16 +38,6 @@ impl Lanewise<4> for TurnBack {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, [a, cos, b, sin]: [S::F; 4]) -> S::F {
         simd.sub(simd.mul(a, cos), simd.mul(b, sin))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Copied;
-
-impl Lanewise<1> for Copied {
-    #[inline(always)]
-    fn apply<S: Simd>(self, _simd: S, [x]: [S::F; 1]) -> S::F {
-        x
     }
 }
 
@@ -143,7 +133,7 @@ impl Kernel for Row<'_> {
             lanewise(simd, [low, cos, high, sin], out_low, self.write, TurnBack);
             lanewise(simd, [high, cos, low, sin], out_high, self.write, Turn);
         }
-        lanewise(simd, [kept], kept_out, self.write, Copied);
+        lanewise(simd, [kept], kept_out, self.write, Identity);
     }
 }
 
@@ -159,11 +149,11 @@ fn turn(x: &[f32], shape: &RopeShape, sign: f64, out: &mut [f32], write: Write) 
         let mut angles = angles.fork();
         for (r, out) in out.chunks_exact_mut(width).enumerate() {
             let row = b * block + r;
-            let position = row % shape.seq;
-            if r == 0 || position == 0 {
-                angles.set(shape.first + position);
+            let position = shape.first + row % shape.seq;
+            if r == 0 || position == shape.first {
+                angles.set(position);
             } else {
-                angles.step(shape.first + position);
+                angles.step(position);
             }
             let x = &x[row * width..][..width];
             dispatch(Row { x, out, write, turned: shape.rotate * shape.dim, angles: &angles });

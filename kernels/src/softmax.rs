@@ -3,17 +3,14 @@
 //! A NaN or a `∞` in a row makes the whole row NaN; a row of nothing but `-∞` gives zeros. A number more than 87.69 below its row's
 //! largest gives 0: its share is below 2⁻¹²⁶.
 
-use crate::blocks::{rows, COSTLY_ELEMENTS, ELEMENTS};
+use crate::blocks::{rows, COSTLY_ELEMENTS, ELEMENTS, NARROW};
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;
 use crate::isa::dispatch;
 use crate::lanes::{fold, lanewise, load_padded, Dot, Fold, Lanewise, Largest};
 use crate::math;
-use crate::simd::{prefetch, Double, Kernel, Simd};
-
-/// Elements of a cache line.
-const LINE: usize = 16;
+use crate::simd::{prefetch_lines, Double, Kernel, Simd};
 
 /// `out = exp(x - shift)`, and the sum of that in the tree of [`fold`]. What lies `ahead` elements behind is asked for meanwhile.
 #[inline(always)]
@@ -25,9 +22,7 @@ fn exps<S: Simd>(simd: S, x: &[f32], shift: f32, out: &mut [f32], ahead: usize) 
     let (groups, mut places) = (x.chunks_exact(group), out.chunks_exact_mut(group));
     let rest = groups.remainder();
     for (x, out) in groups.zip(&mut places) {
-        for at in (0..group).step_by(LINE) {
-            prefetch(x.as_ptr().wrapping_add(ahead + at));
-        }
+        prefetch_lines(x.as_ptr().wrapping_add(ahead), group);
         let halves = x.split_at(2 * S::LANES);
         let terms = [pair.load(halves.0), pair.load(halves.1)];
         let terms = [term(pair, terms[0], shift), term(pair, terms[1], shift)];
@@ -127,8 +122,6 @@ fn shift_of<S: Simd>(simd: S, largest: S::F) -> f32 {
     }
 }
 
-/// The longest row of which several lie in the first-level cache together.
-const NARROW: usize = 1024;
 /// Rows between the one whose result is made and the one whose largest number is sought in the same loop.
 const AHEAD: usize = 3;
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use upbeat::Runtime;
 
 use crate::allocations;
-use crate::case::{Case, Goal};
+use crate::case::{Case, Goal, Sizes};
+use crate::cases::Make;
 use crate::external::{External, PeerError};
 use crate::limits::Limits;
 
@@ -108,7 +109,7 @@ fn seconds(call: impl FnOnce()) -> f64 {
 }
 
 /// A row's name, as the table and external peers have it.
-pub fn row(case: &Case<'_>) -> String {
+fn row(case: &Case<'_>) -> String {
     format!("{}: {}", case.group, case.work)
 }
 
@@ -132,6 +133,35 @@ pub fn measure(
         with_team(one, case, rounds, external.as_deref_mut(), &row)?,
         with_team(two, case, rounds, external, &row)?,
     ])
+}
+
+/// [`measure`]s the cases of a group that are `wanted`, and hands each outcome to `each`.
+///
+/// # Errors
+/// When the external peer fails; what follows is not measured then.
+///
+/// # Panics
+/// When an answer is wrong.
+pub fn measure_group(
+    machine: &Machine,
+    make: Make,
+    sizes: Sizes,
+    wanted: &dyn Fn(&Case<'_>) -> bool,
+    rounds: u32,
+    mut external: Option<&mut External>,
+    each: &mut dyn FnMut(Outcome),
+) -> Result<(), PeerError> {
+    let mut failed = None;
+    make(sizes, &mut |mut case| {
+        if failed.is_some() || !wanted(&case) {
+            return;
+        }
+        match measure(machine, &mut case, rounds, external.as_deref_mut()) {
+            Ok(outcomes) => outcomes.into_iter().for_each(&mut *each),
+            Err(error) => failed = Some(error),
+        }
+    });
+    failed.map_or(Ok(()), Err)
 }
 
 /// On one of the runtimes.

@@ -2,8 +2,8 @@
 
 use upbeat_kernel_benches::case::Sizes;
 use upbeat_kernel_benches::cases::GROUPS;
-use upbeat_kernel_benches::external::External;
-use upbeat_kernel_benches::measure::{measure, Machine, Outcome};
+use upbeat_kernel_benches::external::{External, PeerError};
+use upbeat_kernel_benches::measure::{measure_group, Machine, Outcome};
 use upbeat_kernel_benches::report;
 
 use super::record::Record;
@@ -23,38 +23,29 @@ pub(super) fn run(args: &KernelsArgs, output: &mut Output) -> Result<(), Failure
         return Err(Failure::Input("--rounds must be between 1 and 10000".into()));
     }
     instruction_set()?;
-    let input = |error: upbeat_kernel_benches::external::PeerError| Failure::Input(error.to_string());
+    let input = |error: PeerError| Failure::Input(error.to_string());
     let mut peer = args.peer.as_deref().map(External::start).transpose().map_err(input)?;
     let machine = Machine::new()?;
     let progress = Progress::new();
     if !args.json {
         progress.text(output, &format!("{}\n", report::head()));
     }
-    let (mut outcomes, mut failed) = (Vec::new(), None);
+    let mut outcomes = Vec::new();
     for (i, (name, what, make)) in groups.iter().enumerate() {
         progress.at(i as f64 / groups.len() as f64, &format!("{name}: {what}"));
-        make(Sizes { small: args.small }, &mut |mut case| {
-            if failed.is_some() {
-                return;
-            }
-            let measured = match measure(&machine, &mut case, args.rounds, peer.as_mut()) {
-                Ok(measured) => measured,
-                Err(error) => return failed = Some(error),
+        let sizes = Sizes { small: args.small };
+        let mut each = |outcome: Outcome| {
+            let text = match args.json {
+                true => format!("{}\n", record(&outcome).to_json()),
+                false => format!("{}\n", report::line(&outcome)),
             };
-            for outcome in measured {
-                let text = match args.json {
-                    true => format!("{}\n", record(&outcome).to_json()),
-                    false => format!("{}\n", report::line(&outcome)),
-                };
-                progress.text(output, &text);
-                outcomes.push(outcome);
-            }
-        });
+            progress.text(output, &text);
+            outcomes.push(outcome);
+        };
+        measure_group(&machine, *make, sizes, &|_| true, args.rounds, peer.as_mut(), &mut each)
+            .map_err(input)?;
     }
     drop(progress);
-    if let Some(error) = failed {
-        return Err(input(error));
-    }
     if !args.json {
         output.line(report::summary(&outcomes));
         if !cfg!(feature = "peers") && args.peer.is_none() {

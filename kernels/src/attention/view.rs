@@ -7,10 +7,7 @@ use std::ops::Range;
 
 use crate::error::{check, checked_len, ShapeError};
 use crate::grid::heads::Layout;
-use crate::simd::{prefetch_later, Simd};
-
-/// Numbers in a cache line.
-const LINE: usize = 16;
+use crate::simd::{prefetch_later, Simd, LINE};
 
 /// Vectors `[batch, positions, heads, dim]` to read. The `dim` numbers of a vector lie side by side; sequences, positions
 /// and heads lie at any distance, 0 included.

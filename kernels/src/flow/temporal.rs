@@ -16,7 +16,7 @@ use crate::error::checked_len;
 use crate::grid::Tiles;
 use crate::isa::dispatch;
 use crate::pool::Buffer;
-use crate::simd::{prefetch, Kernel, Simd};
+use crate::simd::{prefetch_lines, Kernel, Simd, LINE};
 
 /// Rows that a step does at once: rows of a pair share what they load.
 const GROUP: usize = 2;
@@ -27,8 +27,6 @@ const _: () = assert!(SLOTS <= WINDOW);
 const HALO: usize = 8;
 /// Where a tile's first column lies in a row of a ring: before it are the halo, the rest of a vector of it, and its neighbour.
 const ORIGIN: usize = 32;
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 /// Steps of a pass: one step at memory speed takes as long as several in a cache.
 const DEPTH: usize = HALO;
@@ -255,9 +253,8 @@ impl<'a, E: Euler<F>, const F: usize> Band<'a, E, F> {
         for field in &self.fields {
             for row in own..own + GROUP {
                 let row = field[row * self.cols..].as_ptr().wrapping_add(columns.start);
-                for line in lines * (t - 1) / depth..lines * t / depth {
-                    prefetch(row.wrapping_add(line * LINE));
-                }
+                let (from, to) = (lines * (t - 1) / depth, lines * t / depth);
+                prefetch_lines(row.wrapping_add(from * LINE), (to - from) * LINE);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! LayerNorm (Ba, Kiros and Hinton, 2016), two passes over the row for mean and variance, so that neither cancels.
 
-use super::{is_past, rstd_of, TimesNormal, WeightedDot, AHEAD, NARROW};
-use crate::blocks::{add_to_lanes, rows, rows_to_sum, sum_over_rows, ELEMENTS};
+use super::{is_past, rstd_of, TimesNormal, WeightedDot, AHEAD};
+use crate::blocks::{add_to_lanes, rows, rows_to_sum, sum_over_rows, ELEMENTS, NARROW};
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;
@@ -90,8 +90,7 @@ impl Forward<'_> {
         }
         for row in 0..rows {
             let op = Normalise { mean: self.mean[first + row], rstd: self.rstd[first + row] };
-            let target = &mut self.out[(first + row) * cols..][..cols];
-            let out = if self.past { &mut room[..] } else { &mut *target };
+            let out = if self.past { &mut room[..] } else { &mut self.out[(first + row) * cols..][..cols] };
             if row + 2 * AHEAD < rows {
                 let second = ([x(row + AHEAD)], distances(self.mean[first + row + AHEAD]));
                 let third = ([x(row + 2 * AHEAD)], Sum);

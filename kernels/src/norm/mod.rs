@@ -19,8 +19,6 @@ use crate::elementwise::functions::is_streamed;
 use crate::lanes::{Fold, Lanewise};
 use crate::simd::Simd;
 
-/// The longest row of which several lie in the first-level cache together.
-const NARROW: usize = 1024;
 /// Rows between the one whose result is made and the one whose statistics are summed in the same loop, so that the loop over a row is one.
 const AHEAD: usize = 1;
 

@@ -1,7 +1,7 @@
 //! RMSNorm (Zhang and Sennrich, 2019).
 
-use super::{is_past, rstd_of, TimesNormal, WeightedDot, AHEAD, NARROW};
-use crate::blocks::{add_to, rows, rows_to_sum, sum_over_rows, ELEMENTS};
+use super::{is_past, rstd_of, TimesNormal, WeightedDot, AHEAD};
+use crate::blocks::{add_to, rows, rows_to_sum, sum_over_rows, ELEMENTS, NARROW};
 use crate::contract;
 use crate::element::Write;
 use crate::error::ShapeError;

@@ -58,6 +58,8 @@ pub use neon::Neon;
 pub use scalar::Scalar;
 pub use sse41::Sse41;
 
+/// Numbers of 4 bytes in a cache line.
+pub(crate) const LINE: usize = 16;
 /// The most lanes that a level has.
 pub(crate) const MOST_LANES: usize = 16;
 
@@ -203,6 +205,14 @@ pub(crate) fn prefetch<T>(at: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// [`prefetch`] for each line of `len` numbers from `at`, which is at the start of one or not.
+#[inline(always)]
+pub(crate) fn prefetch_lines(at: *const f32, len: usize) {
+    for from in (0..len).step_by(LINE) {
+        prefetch(at.wrapping_add(from));
+    }
 }
 
 /// [`prefetch`] into the second-level cache, for what is read later than the first one would keep it.

@@ -10,19 +10,17 @@ use super::apply::gather;
 use super::Layout;
 use crate::element::Write;
 use crate::isa::dispatch;
-use crate::lanes::{lanewise, Lanewise};
+use crate::lanes::{lanewise, Identity};
 use crate::pool::{as_f32, as_f32_mut, Buffer, Plain};
-use crate::simd::{prefetch, stream, transpose::transpose, Kernel, Simd};
+use crate::simd::{prefetch_lines, stream, transpose::transpose, Kernel, Simd, LINE};
 
 /// Elements of a block, and of one with several operands: they lie in the first cache, or little of them in the second.
-pub(super) const BLOCK: usize = 1 << 13;
+const BLOCK: usize = 1 << 13;
 const SHARED: usize = 1 << 12;
 /// Elements of a block's row, eight cache lines.
 const ROW: usize = 128;
 /// The shortest axis that is worth it.
 const LEAST: usize = 8;
-/// Elements of 4 bytes in a cache line.
-const LINE: usize = 16;
 /// Rows of an operand that are turned at once, or as many as a vector has lanes: the next ones' lines are asked for in between.
 const STRIP: usize = 8;
 
@@ -217,9 +215,7 @@ impl Kernel for Turn<'_> {
             let count = most.min(cols - strip);
             if !next.is_empty() {
                 for row in strip..strip + count {
-                    for at in (0..rows).step_by(LINE) {
-                        prefetch(next.as_ptr().wrapping_add(row * stride + at));
-                    }
+                    prefetch_lines(next.as_ptr().wrapping_add(row * stride), rows);
                 }
             }
             transpose(simd, (count, rows), &from[strip * stride..], stride, &mut room[strip..], cols);
@@ -243,23 +239,10 @@ impl Kernel for Gather<'_> {
         let Self { from, stride, cols, room, next } = self;
         for (row, room) in room.chunks_exact_mut(cols).enumerate() {
             if !next.is_empty() {
-                for at in (0..cols).step_by(LINE) {
-                    prefetch(next.as_ptr().wrapping_add(row * stride + at));
-                }
+                prefetch_lines(next.as_ptr().wrapping_add(row * stride), cols);
             }
-            lanewise(simd, [&from[row * stride..][..cols]], room, Write::Overwrite, Itself);
+            lanewise(simd, [&from[row * stride..][..cols]], room, Write::Overwrite, Identity);
         }
-    }
-}
-
-/// The value itself.
-#[derive(Clone, Copy)]
-struct Itself;
-
-impl Lanewise<1> for Itself {
-    #[inline(always)]
-    fn apply<S: Simd>(self, _simd: S, [x]: [S::F; 1]) -> S::F {
-        x
     }
 }
 
