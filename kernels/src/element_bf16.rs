@@ -1,8 +1,8 @@
 //! The kernels on bf16 under [`Element`]'s names: operands are widened to f32, the f32 kernels compute, and each result
-//! is rounded once. Nothing is computed here but those conversions.
+//! is rounded once. Nothing is computed here but those conversions. Matrix products are `gemm`'s, which has units for bf16.
 //!
 //! Statistics, losses and what is summed over a batch (the gradients of parameters) stay f32. Where a kernel works on
-//! rows or elements alone, a task widens as many as stay in its core's cache; matrix products and backward passes
+//! rows or elements alone, a task widens as many as stay in its core's cache; backward passes
 //! that sum over rows widen whole operands into scratch of the pool.
 
 use crate::convert::{narrow, widen};

@@ -18,7 +18,8 @@ pub enum Isa {
     Avx2,
     /// AVX-512F, 16 lanes.
     Avx512,
-    /// The 16 lanes of AVX-512 as pairs of AVX2's: tests what is written for AVX-512 on machines that lack it. Computes the same bits.
+    /// The 16 lanes of AVX-512 as pairs of AVX2's: tests what is written for AVX-512 on machines that lack it. Computes the same bits, but
+    /// for products in bf16, where it takes [AMX's arithmetic](crate::simd::pairs::Unit::Twin).
     /// Compiled in with the feature `emulated512`.
     Emulated512,
 }

@@ -3,7 +3,7 @@
 //!
 //! With few rows of A the factors change places: B's rows are read as they are stored and A becomes the panel, so that B is read
 //! once and not copied. An element's products are added in the same order either way, and over any blocks of `k`: its bits depend
-//! on its row, its column and `k` alone.
+//! on its row, its column and `k` alone, a NaN's payload excepted.
 
 use std::ops::Range;
 

@@ -179,7 +179,8 @@ pub(super) fn panel_words(k: usize) -> usize {
 /// All of a factor as panels, one behind the other, each `[words of k, BLOCK]`; packed in parallel.
 pub(super) fn panels(factor: Factor<'_>, k: usize) -> Buffer<f32> {
     let (panel, count) = (panel_words(k), factor.len.div_ceil(BLOCK));
-    let mut packed = Buffer::unspecified(panel * count);
+    let mut packed =
+        Buffer::unspecified(panel.checked_mul(count).expect("panels are hardly more than the factor"));
     let at_once = if factor.neighbours_adjacent { PANELS } else { 1 };
     upbeat::par::chunks_mut(&mut packed, (panel * at_once).max(1), |task, to| {
         dispatch(PackPanels { factor, first: task * at_once * BLOCK, k, to });

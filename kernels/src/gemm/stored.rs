@@ -5,7 +5,9 @@
 //! of f32's; with few rows of A, widening takes longer than reading twice the bytes would.
 //!
 //! Two factors in bf16 are multiplied as they are where the machine has a unit for that ([`crate::simd::pairs`]), in a fraction of that
-//! time. Then the order of summation and the accuracy are the unit's, and subnormal numbers count as 0.
+//! time, from `k = 16` on. Then the order of summation and the accuracy are the unit's, and subnormal numbers count as 0. The first such product
+//! asks Linux for AMX, after which signal stacks of threads (`sigaltstack`) must be large enough to save its registers, 11 KiB;
+//! `UPBEAT_BF16=f32` does without.
 
 use super::operand::Operand;
 use super::pairs::{self, Target};
@@ -80,7 +82,8 @@ pub struct GemmStored<'a> {
 
 /// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C: the bits of [`gemm`](super::gemm) with both factors
 /// converted to f32 before (a signalling NaN becomes quiet); or, two factors in bf16, those of the unit that multiplies them
-/// ([`Unit::active`](crate::simd::pairs::Unit::active)). Either way an element's bits depend on its row of A, its column of B and `k` alone.
+/// ([`Unit::active`](crate::simd::pairs::Unit::active)). Either way an element's bits depend on its row of A, its column of B and `k` alone (but
+/// for which of two NaNs' payloads it gets).
 ///
 /// # Errors
 /// When the shapes of A, B, C and the epilogue do not fit; nothing has been written then.
@@ -111,19 +114,27 @@ pub fn gemm_stored(g: GemmStored<'_>) -> Result<(), ShapeError> {
     if m == 0 || n == 0 {
         return Ok(());
     }
-    if let (Stored::Bf16(a), Stored::Bf16(b), Some(unit)) = (a, b, pairs_unit(k)) {
-        let (a, b) = (Factor::new(a, m, transpose_a), Factor::new(b, n, !transpose_b));
-        return super::finish((m, n), c, write, &epilogue, |c, write| {
-            pairs::run(unit, a, b, k, Target::Wide(c), write, &epilogue);
-        });
+    if let (Stored::Bf16(a), Stored::Bf16(b)) = (a, b) {
+        if let Some(unit) = pairs_unit(k) {
+            let (a, b) = (Factor::new(a, m, transpose_a), Factor::new(b, n, !transpose_b));
+            return super::finish((m, n), c, write, &epilogue, |c, write| {
+                pairs::run(unit, a, b, k, Target::Wide(c), write, &epilogue);
+            });
+        }
     }
     let a = Operand::stored(a, m, transpose_a);
     super::multiply(a, Operand::stored(b, n, !transpose_b), k, c, write, &epilogue)
 }
 
-/// What multiplies two factors in bf16, where it is not f32's multiply-add.
+/// The shortest `k` that is worth a unit's whole step.
+const SHORTEST: usize = 16;
+
+/// What multiplies two factors in bf16, where it is not f32's multiply-add: a question of `k` alone.
 fn pairs_unit(k: usize) -> Option<Unit> {
-    Unit::active().filter(|_| k > 0)
+    if k < SHORTEST {
+        return None;
+    }
+    Unit::active()
 }
 
 /// The same with C in bf16, each element rounded once at the end.

@@ -64,8 +64,9 @@ pub fn transpose_panel<S: Simd, const R: usize>(
     assert!(from.len() >= span(width, stride, k), "a block to pack is too short");
     // Levels of 8 and 16 lanes have shuffles for whole vectors; a panel narrower than a vector is stored as one nevertheless,
     // and the next step's overwrites what was too much.
-    if S::LANES >= 8 && width == R && (R.is_multiple_of(S::LANES) || R < S::LANES) {
-        // SAFETY: the block was checked to hold `R` rows of `k` numbers, and the panel `k` steps.
+    let whole = R.is_multiple_of(S::LANES) || (R < S::LANES && 2 * R >= S::LANES);
+    if S::LANES >= 8 && width == R && whole {
+        // SAFETY: the block was checked to hold `R` rows of `k` numbers, the panel `k` steps, and `R` is one of those.
         let done = unsafe { turn_vectors::<S, R>(simd, from.as_ptr(), stride, k, to) };
         for p in done..k {
             for i in 0..R {
@@ -120,7 +121,8 @@ pub fn transpose_panel<S: Simd, const R: usize>(
 /// The first steps of [`transpose_panel`], in blocks of `LANES` by `LANES`; returns how many were done.
 ///
 /// # Safety
-/// `from + i * stride` must be valid for reading `k` numbers for each `i < R`, and `to` must hold `k·R`.
+/// `from + i * stride` must be valid for reading `k` numbers for each `i < R`, `to` must hold `k·R`, and `R` must be a multiple of `LANES`
+/// or half as much or more.
 #[inline(always)]
 unsafe fn turn_vectors<S: Simd, const R: usize>(
     simd: S,
@@ -130,7 +132,7 @@ unsafe fn turn_vectors<S: Simd, const R: usize>(
     to: &mut [f32],
 ) -> usize {
     let out = to.as_mut_ptr();
-    // Where a step is narrower than the vector stored, one more step must follow.
+    // Where a step is narrower than the vector stored, by half of it at most, one more step must follow.
     let end = if R < S::LANES { k.saturating_sub(1) } else { k };
     // Two blocks of 8 numbers are a cache line: rows a power of two apart drive each other out of the cache, so a line
     // is used up while it is there.
@@ -184,8 +186,35 @@ fn transposed(a: Four, b: Four, c: Four, d: Four) -> [Four; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Scalar;
+    use crate::isa::dispatch;
+    use crate::simd::{Kernel, Scalar};
     use std::panic::catch_unwind;
+
+    /// Panels of any width, narrow ones too, whose steps are shorter than a vector.
+    #[test]
+    fn panels_end_where_they_should() {
+        struct Transpose<'a, const R: usize>(&'a [f32], usize, &'a mut [f32]);
+        impl<const R: usize> Kernel for Transpose<'_, R> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                transpose_panel::<S, R>(simd, self.0, self.1, R, self.1, self.2);
+            }
+        }
+        fn check<const R: usize>() {
+            for k in [1, 7, 16, 17, 40] {
+                let from: Vec<f32> = (0..R * k).map(|i| i as f32).collect();
+                let mut to = vec![-1.0; R * k + 32];
+                let (panel, behind) = to.split_at_mut(R * k);
+                dispatch(Transpose::<R>(&from, k, panel));
+                assert!((0..R * k).all(|at| panel[at] == from[at % R * k + at / R]), "{R} by {k}");
+                assert_eq!(behind, [-1.0; 32], "{R} by {k}");
+            }
+        }
+        for check in [check::<1>, check::<4>, check::<6>, check::<8>, check::<12>, check::<16>, check::<32>] {
+            check();
+        }
+    }
 
     /// These functions are safe to call, so sizes whose products wrap must not pass the checks before the raw copies.
     #[test]

@@ -6,9 +6,10 @@
 //! which change no bit of a sum that is not -0.
 //!
 //! # Arithmetic
-//! Products are exact in f32. An element takes its depth in ascending order, so that its bits depend on its row and its column
-//! alone: [`twin`] says how, for AMX. Subnormal numbers count as 0, operands and results alike, and NaN is quiet. With `u = 2⁻²⁴` an
-//! element over `k` numbers is off by at most `k·u·Σ|a·b| + k·2⁻¹²⁶`, as a sum of rounded products would be.
+//! Subnormal numbers count as 0, operands, intermediate sums and results alike. An element takes its depth in ascending order, by fused
+//! multiplications, so that its bits depend on its row and its column alone (but for which of two NaNs' payloads it gets): `twin` says
+//! how, for AMX. With `u = 2⁻²⁴`, an element over `k` numbers, of factors whose subnormal numbers are 0 and with `c` the old element where
+//! it counts, is off by at most `k·u·(|c| + Σ|a·b|) + 2k·2⁻¹²⁶` unless it overflows.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
@@ -72,11 +73,11 @@ struct Block {
 }
 
 impl Unit {
-    /// Runs `f`, which may multiply blocks on this thread.
-    pub(crate) fn within<R>(self, f: impl FnOnce(Blocks) -> R) -> R {
+    /// Runs `f`, which may multiply blocks on this thread, and must not come here again. The unit must have been detected.
+    pub(crate) fn within<R>(self, f: impl FnOnce(&Blocks) -> R) -> R {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         let _configured = (self == Unit::Amx).then(amx::Configured::new);
-        f(Blocks { unit: self })
+        f(&Blocks { unit: self })
     }
 
     /// Multiplies and adds as fast as the unit can, for some milliseconds at most, for the measurement of a machine's limit. Returns the operations
@@ -210,6 +211,11 @@ mod tests {
             .map(|[low, high]| f32::from_bits(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16))
             .collect();
         let mut c = vec![0.375; BLOCK * (BLOCK + 3)];
+        // Old sums that count as 0 or not, and NaN where they are not read.
+        (c[1], c[2]) = (1e-40, f32::MIN_POSITIVE);
+        if !add {
+            c[5] = f32::NAN;
+        }
         assert!(a.len() >= (BLOCK - 1) * a_stride + steps * STEP && words.len() >= steps * STEP / 2 * BLOCK);
         let (a, b, c_stride) = (a.as_ptr(), words.as_ptr(), BLOCK + 3);
         let block = Block { steps, a, a_stride, a_step: STEP, b, c: c.as_mut_ptr(), c_stride, add };
@@ -241,6 +247,13 @@ mod tests {
     }
 
     #[test]
+    fn units_exert_themselves() {
+        for unit in Unit::ALL.into_iter().filter(|unit| unit.is_supported()) {
+            assert!(unit.exert() >= (2 * BLOCK * BLOCK * STEP) as f64, "{unit:?}");
+        }
+    }
+
+    #[test]
     fn every_unit_is_as_accurate_as_it_says() {
         for unit in Unit::ALL.into_iter().filter(|unit| unit.is_supported()) {
             let steps = 3;
@@ -251,11 +264,12 @@ mod tests {
                 for j in 0..BLOCK {
                     let terms = (0..k).map(|p| {
                         let of_b = b[(p / 2 * BLOCK + j) * 2 + p % 2];
-                        f64::from(a[i * a_stride + p]) * f64::from(of_b)
+                        let flushed = |x: bf16| if x.to_f32().is_subnormal() { 0.0 } else { f64::from(x) };
+                        flushed(a[i * a_stride + p]) * flushed(of_b)
                     });
-                    let (exact, sizes) =
-                        terms.fold((0.375, 0.375), |(sum, sizes), x| (sum + x, sizes + x.abs()));
-                    let bound = k as f64 * (sizes * 2f64.powi(-24) + 2f64.powi(-126));
+                    let old = f64::from([0.375, 0.0, f32::MIN_POSITIVE][if i == 0 && j < 3 { j } else { 0 }]);
+                    let (exact, sizes) = terms.fold((old, old), |(sum, sizes), x| (sum + x, sizes + x.abs()));
+                    let bound = k as f64 * (sizes * 2f64.powi(-24) + 2.0 * 2f64.powi(-126));
                     let error = (f64::from(c[i * (BLOCK + 3) + j]) - exact).abs();
                     assert!(error <= bound, "{unit:?}: ({i}, {j}) is {error:e} off, of {bound:e}");
                 }

@@ -2,7 +2,9 @@
 //! machine has none (Intel, Software Developer's Manual, volume 2, TDPBF16PS).
 //!
 //! Over each [`STEP`] numbers of the depth two sums begin at 0, that of the even numbers and that of the odd ones, each by fused
-//! multiplications in ascending order. Their sum is added to the element.
+//! multiplications in ascending order. Their sum is added to the element. Where a result lies within half a unit of its last place below the
+//! smallest normal number, the processor may give 0 and the twin that number: it looks whether the result is normal before it rounds as a
+//! subnormal one would be.
 
 use super::{Block, BLOCK, STEP};
 use crate::bf16;
@@ -30,7 +32,7 @@ pub(super) unsafe fn multiply(block: &Block) {
         for j in 0..BLOCK {
             let to = c.wrapping_add(i * c_stride + j);
             // SAFETY: the caller vouches for `BLOCK` rows of as many sums.
-            let mut sum = if add { flushed(unsafe { to.read() }) } else { 0.0 };
+            let mut sum = if add { unsafe { to.read() } } else { 0.0 };
             for step in 0..steps {
                 let mut parts = [0f32; 2];
                 for q in 0..STEP / 2 {
@@ -43,7 +45,7 @@ pub(super) unsafe fn multiply(block: &Block) {
                         *part = flushed(wide(x.to_bits()).mul_add(wide(y), *part));
                     }
                 }
-                sum = flushed(sum + flushed(parts[0] + parts[1]));
+                sum = flushed(flushed(sum) + flushed(parts[0] + parts[1]));
             }
             // SAFETY: as above.
             unsafe { to.write(sum) };

@@ -52,7 +52,8 @@ impl Unit {
         }
     }
 
-    /// Whether this machine and its operating system have it. For AMX this asks Linux for the process' permission to use it.
+    /// Whether this machine and its operating system have it. For AMX this asks Linux for the process' permission to use it; once that is
+    /// given, the system refuses stacks for signals (`sigaltstack`) that are too small to save AMX's registers, about 11 KiB.
     pub fn is_supported(self) -> bool {
         match self {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
