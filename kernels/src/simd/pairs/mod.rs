@@ -1,8 +1,8 @@
 //! Products of numbers in bf16, two along the depth at a time, summed in f32 by instructions made for that.
 //!
-//! A [`Unit`] multiplies a block of [`BLOCK`] rows with a panel of as many columns. Rows lie as they are stored, their depth side by
-//! side; a panel is `[depth / 2, BLOCK]` words of 32 bits, each a column's next two numbers (the earlier one in the lower
-//! half), and so has the layout of a panel of `f32`. Depths are multiples of [`STEP`]: what is missing is filled with zeros,
+//! A [`Unit`] multiplies a block of 32 rows with a panel of as many columns. Rows lie as they are stored, their depth side by
+//! side; a panel is `[depth / 2, 32]` words of 32 bits, each a column's next two numbers (the earlier one in the lower
+//! half), and so has the layout of a panel of `f32`. Depths are multiples of 32: what is missing is filled with zeros,
 //! which change no bit of a sum that is not -0.
 //!
 //! # Arithmetic
