@@ -8,7 +8,7 @@
 use crate::blocks::ELEMENTS;
 use crate::error::{check, ShapeError};
 use crate::isa::dispatch;
-use crate::pool::Plain;
+use crate::pool::{Buffer, Plain};
 use crate::simd::{Kernel, Simd};
 use crate::{bf16, f16};
 
@@ -162,4 +162,11 @@ pub fn widen<T: Storage>(x: &[T], out: &mut [f32]) -> Result<(), ShapeError> {
         dispatch(Widen(&x[block * ELEMENTS..][..out.len()], out));
     });
     Ok(())
+}
+
+/// The numbers in f32, a copy.
+pub(crate) fn wide(x: &[bf16]) -> Buffer<f32> {
+    let mut wide = Buffer::scratch(x.len());
+    widen(x, &mut wide).expect("the copy is as long");
+    wide
 }

@@ -5,7 +5,7 @@
 //! rows or elements alone, a task widens as many as stay in its core's cache; backward passes
 //! that sum over rows widen whole operands into scratch of the pool.
 
-use crate::convert::{narrow, widen};
+use crate::convert::{narrow, wide, widen};
 use crate::element::{AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Stored, Write};
 use crate::error::{check, ShapeError};
 use crate::gemm::{gemm_bf16, gemm_stored, GemmStored};
@@ -16,13 +16,6 @@ use crate::{bf16, contract, embedding};
 
 /// Results that a task of [`by_rows`] computes: widened with their operands they fit a second-level cache.
 const CHUNK: usize = 1 << 13;
-
-/// The numbers in f32.
-fn wide(x: &[bf16]) -> Buffer<f32> {
-    let mut wide = Buffer::scratch(x.len());
-    widen(x, &mut wide).expect("the copy is as long");
-    wide
-}
 
 /// Lets `kernel` write, or add to, `out` in f32; it is rounded once, after that. An error leaves `out` as it was.
 fn rounding(

@@ -153,7 +153,6 @@ pub(super) fn run(
     write: Write,
     epilogue: &Epilogue<'_, f32>,
 ) {
-    let epilogue = Some(epilogue).filter(|epilogue| !epilogue::is_trivial(epilogue));
     let job = Job { unit, k, add: write == Write::Add, epilogue };
     if a.len <= BLOCK && !b.neighbours_adjacent {
         job.few_rows(a, b, c);
@@ -168,7 +167,7 @@ struct Job<'a> {
     unit: Unit,
     k: usize,
     add: bool,
-    epilogue: Option<&'a Epilogue<'a, f32>>,
+    epilogue: &'a Epilogue<'a, f32>,
 }
 
 impl Job<'_> {
@@ -218,10 +217,10 @@ impl Job<'_> {
                             &mut part,
                             add,
                         );
-                        if let Some(epilogue) = self.epilogue.filter(|_| last) {
+                        if last {
                             let rows = rows.start + i.start..rows.start + i.end;
                             let cols = first_col + j.start..first_col + j.end;
-                            epilogue::finish(epilogue, rows, cols, &mut part);
+                            epilogue::finish(self.epilogue, rows, cols, &mut part);
                         }
                     }
                 }
@@ -237,7 +236,7 @@ impl Job<'_> {
         upbeat::par::for_each(0..b.len.div_ceil(cols), |task| {
             let columns = task * cols..((task + 1) * cols).min(b.len);
             grid.fill(0, task, self.add, |tile| {
-                let mut room = Buffer::<f32>::scratch(0);
+                let mut room = Buffer::<f32>::scratch(panel_words(DEPTH));
                 // C's transposed block: a row for each of B's.
                 let mut sums = [0.0; BLOCK * BLOCK];
                 for part in parts(columns.len(), BLOCK) {
@@ -253,12 +252,9 @@ impl Job<'_> {
                     let whole = self.k / STEP * STEP;
                     for depth in [0..whole, whole..self.k] {
                         for depth in depth.clone().step_by(DEPTH).map(|p| p..(p + DEPTH).min(depth.end)) {
-                            let factor = b.direct(&rows, &depth).unwrap_or_else(|| {
-                                if room.is_empty() {
-                                    room = Buffer::scratch(panel_words(DEPTH));
-                                }
-                                packed_rows(b, rows.clone(), depth.clone(), &mut room)
-                            });
+                            let factor = b
+                                .direct(&rows, &depth)
+                                .unwrap_or_else(|| packed_rows(b, rows.clone(), depth.clone(), &mut room));
                             let panel = &panel[panel_words(depth.start)..][..panel_words(depth.len())];
                             let matrix = MatMut::new(&mut sums, BLOCK, BLOCK).expect("a whole block");
                             let add = self.add || depth.start > 0;
@@ -274,9 +270,7 @@ impl Job<'_> {
                         }
                     }
                 }
-                if let Some(epilogue) = self.epilogue {
-                    epilogue::finish(epilogue, 0..a.len, columns, tile);
-                }
+                epilogue::finish(self.epilogue, 0..a.len, columns, tile);
             });
         });
     }

@@ -8,7 +8,7 @@ use crate::bf16;
 use crate::isa::dispatch;
 use crate::matrix::Mat;
 use crate::pool::Buffer;
-use crate::simd::pairs::{Rows, BLOCK, STEP};
+use crate::simd::pairs::{word, Rows, BLOCK, STEP};
 use crate::simd::transpose::transpose;
 use crate::simd::{Kernel, Simd};
 
@@ -105,15 +105,13 @@ impl<'a> Factor<'a> {
 /// `to[j]` holds `low[j]` and `high[j]`, 0 for those that are missing.
 #[inline(always)]
 fn interleave(low: &[bf16], high: &[bf16], to: &mut [f32]) {
-    let word =
-        |low: bf16, high: bf16| f32::from_bits(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16);
     let both = low.len().min(high.len()).min(to.len());
     for ((to, &low), &high) in to[..both].iter_mut().zip(low).zip(high) {
-        *to = word(low, high);
+        *to = word([low, high]);
     }
     for (j, to) in to.iter_mut().enumerate().skip(both) {
         let number = |row: &[bf16]| row.get(j).copied().unwrap_or(bf16::ZERO);
-        *to = word(number(low), number(high));
+        *to = word([number(low), number(high)]);
     }
 }
 
@@ -121,8 +119,6 @@ fn interleave(low: &[bf16], high: &[bf16], to: &mut [f32]) {
 #[inline(always)]
 fn side_by_side(row: &[bf16], to: &mut [f32]) {
     let (pairs, rest) = row.as_chunks::<2>();
-    let word =
-        |[low, high]: [bf16; 2]| f32::from_bits(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16);
     let count = pairs.len().min(to.len());
     for (to, &pair) in to[..count].iter_mut().zip(pairs) {
         *to = word(pair);

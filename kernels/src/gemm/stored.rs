@@ -13,7 +13,7 @@ use super::operand::Operand;
 use super::pairs::{self, Target};
 use super::pairs_panels::Factor;
 use crate::contract;
-use crate::convert::{narrow, widen};
+use crate::convert::{narrow, wide, widen};
 use crate::element::{Epilogue, Gemm, Write};
 use crate::error::{checked_len, ShapeError};
 use crate::matrix::{Mat, MatMut};
@@ -147,8 +147,8 @@ pub(crate) fn gemm_bf16(g: Gemm<'_, bf16>) -> Result<(), ShapeError> {
         return Ok(());
     }
     let Gemm { a, transpose_a, b, transpose_b, mut c, write, epilogue } = g;
-    let bias = epilogue.bias.map(widened);
-    let residual = epilogue.residual.map(|r| (r, widened(r.data())));
+    let bias = epilogue.bias.map(wide);
+    let residual = epilogue.residual.map(|r| (r, wide(r.data())));
     let residual = match &residual {
         Some((r, data)) => Some(Mat::strided(data, r.rows(), r.cols(), r.stride())?),
         None => None,
@@ -164,16 +164,18 @@ pub(crate) fn gemm_bf16(g: Gemm<'_, bf16>) -> Result<(), ShapeError> {
     if write == Write::Add {
         sum.chunks_exact_mut(n).enumerate().try_for_each(|(i, sum)| widen(c.row_mut(i), sum))?;
     }
-    let wide = MatMut::new(&mut sum, m, n)?;
-    gemm_stored(GemmStored { a: a.into(), transpose_a, b: b.into(), transpose_b, c: wide, write, epilogue })?;
+    let wide_c = MatMut::new(&mut sum, m, n)?;
+    gemm_stored(GemmStored {
+        a: a.into(),
+        transpose_a,
+        b: b.into(),
+        transpose_b,
+        c: wide_c,
+        write,
+        epilogue,
+    })?;
     if c.stride() == n {
         return narrow(&sum, c.data_mut());
     }
     sum.chunks_exact(n).enumerate().try_for_each(|(i, sum)| narrow(sum, c.row_mut(i)))
-}
-
-fn widened(x: &[bf16]) -> Buffer<f32> {
-    let mut wide = Buffer::scratch(x.len());
-    widen(x, &mut wide).expect("the copy is as long");
-    wide
 }

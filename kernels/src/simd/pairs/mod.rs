@@ -30,6 +30,12 @@ pub(crate) const BLOCK: usize = 32;
 /// What depths are multiples of.
 pub(crate) const STEP: usize = 32;
 
+/// A word of two numbers along the depth, as an `f32` that nobody computes with.
+#[inline(always)]
+pub(crate) fn word([low, high]: [bf16; 2]) -> f32 {
+    f32::from_bits(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16)
+}
+
 /// Whole blocks of rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
@@ -204,12 +210,7 @@ mod tests {
     }
 
     fn product(unit: Unit, steps: usize, a: &[bf16], a_stride: usize, b: &[bf16], add: bool) -> Vec<f32> {
-        let words: Vec<f32> = b
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|[low, high]| f32::from_bits(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16))
-            .collect();
+        let words: Vec<f32> = b.as_chunks::<2>().0.iter().map(|&pair| word(pair)).collect();
         let mut c = vec![0.375; BLOCK * (BLOCK + 3)];
         // Old sums that count as 0 or not, and NaN where they are not read.
         (c[1], c[2]) = (1e-40, f32::MIN_POSITIVE);
