@@ -133,6 +133,12 @@ pub(crate) fn rope(x: usize, shape: &RopeShape, out: usize) -> Result<usize, Sha
     Ok(rows)
 }
 
+/// Rows of `heads · dim`, each at a position of its own.
+pub(crate) fn rope_at(x: usize, positions: usize, shape: &RopeShape, out: usize) -> Result<(), ShapeError> {
+    let rows = rope(x, &RopeShape { seq: positions, first: 0, ..*shape }, out)?;
+    check("the number of positions", rows, positions)
+}
+
 /// Table rows picked by tokens; returns the vocabulary.
 pub(crate) fn embedding(table: usize, width: usize, ids: &[u32], out: usize) -> Result<usize, ShapeError> {
     let vocabulary = units("the length of the table", table, width)?;

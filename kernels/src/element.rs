@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use crate::element_decode::DecodeElement;
 use crate::error::ShapeError;
 use crate::matrix::{Mat, MatMut};
 use crate::pool::{Buffer, Plain};
@@ -142,7 +143,7 @@ pub enum Stored<'a, T: Plain> {
 pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
     /// What is not rounded to this type: statistics of rows, and parameters with their gradients and moments. f32 for
     /// bf16, otherwise the type itself.
-    type Wide: Element<Wide = Self::Wide>;
+    type Wide: Element<Wide = Self::Wide> + DecodeElement;
 
     /// The type's name, as in `"f32"`.
     const NAME: &'static str;

@@ -19,6 +19,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod element;
 mod element_bf16;
+mod element_decode;
 mod element_f32;
 pub mod elementwise;
 pub mod embedding;
@@ -46,6 +47,7 @@ pub mod twin;
 pub mod view;
 
 pub use element::{Activation, AdamW, AttentionShape, Element, Epilogue, Gemm, RopeShape, Write};
+pub use element_decode::DecodeElement;
 pub use error::ShapeError;
 pub use half::{bf16, f16};
 pub use isa::Isa;

@@ -162,6 +162,24 @@ fn turn(x: &[f32], shape: &RopeShape, sign: f64, out: &mut [f32], write: Write) 
     Ok(())
 }
 
+/// See [`DecodeElement::rope_at`](crate::DecodeElement::rope_at).
+pub fn rope_at(x: &[f32], positions: &[usize], shape: RopeShape, out: &mut [f32]) -> Result<(), ShapeError> {
+    contract::rope_at(x.len(), positions.len(), &shape, out.len())?;
+    if x.is_empty() {
+        return Ok(());
+    }
+    let width = shape.heads * shape.dim;
+    let angles = Angles::new(&shape, 1.0);
+    // A row at a time: each one's angles are computed anew, which takes longer than turning it.
+    upbeat::par::chunks_mut(out, width, |row, out| {
+        let mut angles = angles.fork();
+        angles.set(positions[row]);
+        let x = &x[row * width..][..width];
+        dispatch(Row { x, out, write: Write::Overwrite, turned: shape.rotate * shape.dim, angles: &angles });
+    });
+    Ok(())
+}
+
 /// See [`Element::rope_forward`](crate::Element::rope_forward).
 pub fn rope_forward(x: &[f32], shape: RopeShape, out: &mut [f32]) -> Result<(), ShapeError> {
     turn(x, &shape, 1.0, out, Write::Overwrite)

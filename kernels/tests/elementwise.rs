@@ -6,8 +6,8 @@
 
 mod common;
 
-use common::{Numbers, PageEnd};
-use upbeat_kernels::{AdamW, Element, RopeShape, Write};
+use common::{wide, Numbers, PageEnd};
+use upbeat_kernels::{AdamW, DecodeElement, Element, RopeShape, Write};
 
 const WRITES: [Write; 2] = [Write::Overwrite, Write::Add];
 /// Lengths around every level's lanes and unrolling, and one of several blocks.
@@ -364,6 +364,32 @@ fn a_position_is_turned_alone_as_in_a_batch() {
             f32::rope_forward(&x[at.clone()], shape(1, first + row % seq), &mut one).unwrap();
             common::assert_same_bits(&one, &all[at], (first, row));
         }
+    }
+}
+
+#[test]
+fn rows_at_positions_of_their_own_are_turned_as_in_a_batch() {
+    let shape = |seq, first| RopeShape { seq, first, heads: 3, rotate: 2, dim: 34, base: 1e4 };
+    let (positions, width) = ([0, 700, 31, 32, 33, 33, 100_003, 1], 3 * 34);
+    let x = Numbers::new(6).vector(positions.len() * width);
+    let (nan, exact) = (vec![f32::NAN; x.len()], wide(&x));
+    let (mut found, mut twin, mut one) = (nan.clone(), vec![f64::NAN; x.len()], vec![f32::NAN; width]);
+    f32::rope_at(&x, &positions, shape(0, 0), &mut found).unwrap();
+    f64::rope_at(&exact, &positions, shape(0, 0), &mut twin).unwrap();
+    for (row, position) in positions.into_iter().enumerate() {
+        let at = row * width..(row + 1) * width;
+        f32::rope_forward(&x[at.clone()], shape(1, position), &mut one).unwrap();
+        common::assert_same_bits(&one, &found[at.clone()], (row, position));
+        let mut alone = vec![f64::NAN; width];
+        f64::rope_forward(&exact[at.clone()], shape(1, position), &mut alone).unwrap();
+        assert_eq!(alone, twin[at], "row {row} at {position}");
+    }
+    f32::rope_at(&[], &[], shape(0, 0), &mut []).unwrap();
+    for positions in [&positions[1..], &[]] {
+        let mut out = nan.clone();
+        assert!(f32::rope_at(&x, positions, shape(1, 0), &mut out).is_err());
+        assert!(f64::rope_at(&exact, positions, shape(1, 0), &mut twin).is_err());
+        assert!(out.iter().all(|x| x.is_nan()), "nothing is written");
     }
 }
 

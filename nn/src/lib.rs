@@ -15,6 +15,7 @@ mod parameter;
 pub mod random;
 pub mod sampling;
 pub mod schedule;
+pub mod serving;
 pub mod tape;
 pub mod tensor;
 pub mod train;

@@ -1,4 +1,5 @@
-//! A warm training step asks the system for no memory: not in kernels, not in the tape, not in the optimizer.
+//! A warm training step asks the system for no memory: not in kernels, not in the tape, not in the optimizer. Neither does a
+//! warm step of decoding in batches.
 //!
 //! Counted with one worker, where what a step needs is the same each time; how much scratch is in use at once with
 //! more workers is a matter of timing.
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use upbeat::Runtime;
 use upbeat_kernels::{bf16, Element};
+use upbeat_nn::serving::{BatchDecoder, KeyValuePages, Sequence};
 use upbeat_nn::{AdamWConfig, AdamWOptimizer, Config, Gradients, Transformer};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -70,11 +72,40 @@ fn warm_allocations<E: Element>(config: Config) -> u64 {
     })
 }
 
+/// Allocations of a round of steps like an earlier one: prompts in parts beside single tokens, and sequences that go on.
+fn warm_decoding_allocations<E: Element>(config: Config) -> u64 {
+    const SEQUENCES: usize = 5;
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.install(|_| {
+        let model = Transformer::<E>::new(config, 2).unwrap();
+        let pages = KeyValuePages::new(model.config(), SEQUENCES * 8, 8).unwrap();
+        let mut decoder = BatchDecoder::new(&model, pages);
+        let mut counts = [0; 2];
+        for count in &mut counts {
+            let mut sequences: [Sequence; SEQUENCES] = std::array::from_fn(|_| decoder.sequence());
+            let before = ALLOCATIONS.load(Relaxed);
+            for step in 0..20 {
+                let [a, b, c, d, e] = &mut sequences;
+                let prompt = if step < 2 { &[3, 1, 4, 1, 5][..] } else { &[9] };
+                let mut feeds = [(a, prompt), (b, &[2][..]), (c, &[6]), (d, prompt), (e, &[5])];
+                let logits = decoder.step(&mut feeds).unwrap();
+                assert!((0..SEQUENCES).all(|i| logits.of(i).is_ok()));
+            }
+            *count = ALLOCATIONS.load(Relaxed) - before;
+        }
+        assert!(counts[0] > 0, "the first round does allocate, and is counted");
+        counts[1]
+    })
+}
+
+/// One test, as what others allocate at the same time would be counted too.
 #[test]
 fn a_warm_step_does_not_allocate() {
     let gpt = Config { context: 64, width: 64, layers: 2, heads: 4, hidden: 256, ..Config::gpt_char() };
     for config in [Config::modern(65, 64, 64, 2, 4), gpt] {
         assert_eq!(warm_allocations::<f32>(config.clone()), 0);
-        assert_eq!(warm_allocations::<bf16>(config), 0);
+        assert_eq!(warm_allocations::<bf16>(config.clone()), 0);
+        assert_eq!(warm_decoding_allocations::<f32>(config.clone()), 0);
+        assert_eq!(warm_decoding_allocations::<bf16>(config), 0);
     }
 }

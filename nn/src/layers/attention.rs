@@ -1,11 +1,12 @@
 //! Causal self-attention: packed projections, optional rotary positions, attention, and the projection back, which
 //! adds the residual.
 
-use upbeat_kernels::{Activation, AttentionShape, Buffer, Element, RopeShape, ShapeError};
+use upbeat_kernels::{Activation, AttentionShape, Buffer, DecodeElement, Element, RopeShape, ShapeError};
 
 use super::Linear;
 use crate::model::{Config, Positions};
 use crate::parameter::{Parameter, ParameterList};
+use crate::serving::{LayerPages, PagedRows};
 use crate::tape::{Tape, Var};
 
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +119,44 @@ impl Attention {
         let mut mixed = Buffer::unspecified(width);
         let (keys, values) = (&cache.keys[..end], &cache.values[..end]);
         E::attention_decode(self.heads, self.dim, query, keys, values, &mut mixed)?;
+        self.out.apply(parameters, &mixed, Activation::Identity, Some(residual), out)
+    }
+
+    /// `out = residual + attention(x)` of rows of many sequences, whose keys and values join their pages. `x`, the residual and `out`
+    /// are `[rows, width]`; scratch is taken from the pool. Each row's bits are those that [`apply`](Self::apply) gives it.
+    pub(crate) fn apply_paged<E: Element + DecodeElement>(
+        &self,
+        parameters: &[Parameter<E>],
+        mut pages: LayerPages<'_, E>,
+        rows: &PagedRows,
+        x: &[E],
+        residual: &[E],
+        out: &mut [E],
+    ) -> Result<(), ShapeError> {
+        let (width, count) = (self.heads * self.dim, rows.positions.len());
+        let mut qkv = Buffer::unspecified(count * 3 * width);
+        self.qkv.apply(parameters, x, Activation::Identity, None, &mut qkv)?;
+        if let Some(shape) = self.rope(count, 0) {
+            let mut turned = Buffer::unspecified(count * 3 * width);
+            E::rope_at(&qkv, &rows.positions, shape, &mut turned)?;
+            qkv = turned;
+        }
+        let mut queries = Buffer::unspecified(count * width);
+        for ((packed, query), &place) in
+            qkv.chunks_exact(3 * width).zip(queries.chunks_exact_mut(width)).zip(&rows.places)
+        {
+            let (from, rest) = packed.split_at(width);
+            let (key, value) = rest.split_at(width);
+            query.copy_from_slice(from);
+            pages.write(place, key, value);
+        }
+        let mut mixed = Buffer::unspecified(count * width);
+        E::attention_decode_paged(
+            &pages.cache(self.heads, self.dim, rows)?,
+            self.heads,
+            &queries,
+            &mut mixed,
+        )?;
         self.out.apply(parameters, &mixed, Activation::Identity, Some(residual), out)
     }
 

@@ -46,7 +46,7 @@ impl FeedForward {
         Ok(out)
     }
 
-    /// The same of one row, scratch taken from the pool.
+    /// The same without a tape, scratch taken from the pool.
     pub(crate) fn apply<E: Element>(
         &self,
         parameters: &[Parameter<E>],
@@ -54,10 +54,11 @@ impl FeedForward {
         residual: &[E],
         out: &mut [E],
     ) -> Result<(), ShapeError> {
-        let mut hidden = Buffer::unspecified(self.hidden);
+        let rows = self.up.rows(x);
+        let mut hidden = Buffer::unspecified(rows * self.hidden);
         match self.kind {
             model::FeedForward::SwiGlu => {
-                let mut gate_up = Buffer::unspecified(2 * self.hidden);
+                let mut gate_up = Buffer::unspecified(rows * 2 * self.hidden);
                 self.up.apply(parameters, x, Activation::Identity, None, &mut gate_up)?;
                 E::swiglu_forward(&gate_up, self.hidden, &mut hidden)?;
             }

@@ -42,7 +42,13 @@ impl Linear {
         tape.linear(x, weight, None, residual)
     }
 
-    /// `act(x·Wᵀ) + residual` of one row: `x: [inputs]`, the residual and `out: [outputs]`.
+    /// Rows of `x: [rows, inputs]`.
+    pub(crate) fn rows<E>(&self, x: &[E]) -> usize {
+        x.len() / self.inputs
+    }
+
+    /// `act(x·Wᵀ) + residual` of rows: `x: [rows, inputs]`, the residual and `out: [rows, outputs]`. A row's bits do not depend on
+    /// the other rows.
     pub(crate) fn apply<E: Element>(
         &self,
         parameters: &[Parameter<E>],
@@ -51,17 +57,18 @@ impl Linear {
         residual: Option<&[E]>,
         out: &mut [E],
     ) -> Result<(), ShapeError> {
+        let rows = self.rows(x);
         E::gemm(Gemm {
-            a: Mat::new(x, 1, self.inputs)?,
+            a: Mat::new(x, rows, self.inputs)?,
             transpose_a: false,
             b: Mat::new(&parameters[self.weight.0].values, self.outputs, self.inputs)?,
             transpose_b: true,
-            c: MatMut::new(out, 1, self.outputs)?,
+            c: MatMut::new(out, rows, self.outputs)?,
             write: Write::Overwrite,
             epilogue: Epilogue {
                 bias: None,
                 activation,
-                residual: residual.map(|r| Mat::new(r, 1, self.outputs)).transpose()?,
+                residual: residual.map(|r| Mat::new(r, rows, self.outputs)).transpose()?,
                 ..Epilogue::default()
             },
         })

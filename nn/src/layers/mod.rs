@@ -1,5 +1,5 @@
 //! The parts that a transformer is made of. A layer owns no numbers: it names its parameters in the model's list,
-//! records itself on a tape (`forward`) and computes single rows for decoding (`apply`).
+//! records itself on a tape (`forward`) and computes rows without one for decoding (`apply`).
 
 mod attention;
 mod embedding;

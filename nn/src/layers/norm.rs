@@ -1,6 +1,6 @@
 //! The normalisation before each part of a block: RMSNorm, or LayerNorm without bias.
 
-use upbeat_kernels::{Element, ShapeError};
+use upbeat_kernels::{Buffer, Element, ShapeError};
 
 use crate::model;
 use crate::parameter::{Parameter, ParameterId, ParameterList};
@@ -38,7 +38,7 @@ impl Norm {
         }
     }
 
-    /// The norm of one row.
+    /// The norm of each row; statistics are taken from the pool.
     pub(crate) fn apply<E: Element>(
         &self,
         parameters: &[Parameter<E>],
@@ -46,10 +46,12 @@ impl Norm {
         out: &mut [E],
     ) -> Result<(), ShapeError> {
         let weight = &parameters[self.weight.0].values;
-        let (mut mean, mut rstd) = ([E::Wide::default()], [E::Wide::default()]);
+        let rows = x.len() / weight.len();
+        let mut rstd = Buffer::unspecified(rows);
         match self.kind {
             model::Norm::Rms => E::rms_norm_forward(x, weight, self.epsilon, out, &mut rstd),
             model::Norm::Layer => {
+                let mut mean = Buffer::unspecified(rows);
                 E::layer_norm_forward(x, weight, None, self.epsilon, out, &mut mean, &mut rstd)
             }
         }

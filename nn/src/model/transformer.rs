@@ -15,11 +15,11 @@ use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
 /// One layer: attention and feed-forward, each behind a norm and added to the residual stream.
-pub(super) struct Block {
-    pub(super) attention_norm: Norm,
-    pub(super) attention: Attention,
-    pub(super) feed_forward_norm: Norm,
-    pub(super) feed_forward: FeedForward,
+pub(crate) struct Block {
+    pub(crate) attention_norm: Norm,
+    pub(crate) attention: Attention,
+    pub(crate) feed_forward_norm: Norm,
+    pub(crate) feed_forward: FeedForward,
 }
 
 /// A transformer that computes in the precision `E`. Its parameters are kept in [`Element::Wide`]: in `E` itself, or in f32
@@ -27,11 +27,11 @@ pub(super) struct Block {
 pub struct Transformer<E: Element> {
     config: Config,
     parameters: Vec<Parameter<E::Wide>>,
-    pub(super) embedding: Embedding,
-    pub(super) positions: Option<Embedding>,
-    pub(super) blocks: Vec<Block>,
-    pub(super) norm: Norm,
-    pub(super) head: Linear,
+    pub(crate) embedding: Embedding,
+    pub(crate) positions: Option<Embedding>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Norm,
+    pub(crate) head: Linear,
 }
 
 impl<E: Element> Transformer<E> {
