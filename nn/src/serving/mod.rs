@@ -1,9 +1,19 @@
 //! Serving a model: many requests at once, as few large batches.
+//!
+//! A [`Server`] takes requests on and answers each with its tokens as they are drawn; its engine forms a step of all that are there.
+//! Below it a [`BatchDecoder`] makes one step for any set of sequences, whose keys and values lie in the pages of one pool
+//! ([`KeyValuePages`]). [`pressure`] says how short memory is, by which the server scales its caps.
 
 mod batch_decoder;
+mod engine;
 mod pages;
+pub mod pressure;
+mod request;
+mod server;
 
 pub use batch_decoder::{BatchDecoder, Feed, FeedError, Logits};
 pub use pages::{KeyValuePages, PagesError, Sequence};
+pub use request::{Reply, Request, RequestError};
+pub use server::{Server, ServerError, ServerOptions, ServerStats};
 
 pub(crate) use pages::{LayerPages, PagedRows};
