@@ -215,6 +215,8 @@ pub(crate) enum Bench {
     Scaling(ScalingArgs),
     /// Training steps of the character-level GPT: 6 layers, width 384, 6 heads, context 256, vocabulary 65
     TrainGpt(TrainGptArgs),
+    /// Many requests to one model: continuous batching beside one task a request, tokens checked to be the same
+    Serve(ServeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -291,6 +293,46 @@ pub(crate) struct TrainGptArgs {
     /// Compare the losses of 20 steps at batch 1 with an f64 run instead of timing; takes minutes
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Clients that each have one request open at a time
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) requests: usize,
+    /// Requests that each client makes, one after the other
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) each: usize,
+    /// Tokens that a request draws on average; they range from half as many to half as many more
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    pub(crate) tokens: usize,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) prompt: usize,
+    /// Width of the model, a multiple of 64
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) width: usize,
+    /// Transformer blocks [default: 12, or more until the weights are 4 times the last-level cache, as far as memory allows]
+    #[arg(long, value_name = "N")]
+    pub(crate) layers: Option<usize>,
+    /// Tokens that there are
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub(crate) vocabulary: usize,
+    /// Rows of a step that parts of prompts may fill
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) rows: usize,
+    /// Rounds in which each way has its turn
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// A tiny model and few tokens: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -11,6 +11,7 @@ use upbeat_nn::data::DataError;
 use upbeat_nn::generation::GenerationError;
 use upbeat_nn::model::{ConfigError, ModelError};
 use upbeat_nn::sampling::SamplingError;
+use upbeat_nn::serving::{RequestError, ServerError};
 use upbeat_nn::train::TrainError;
 
 /// An end that is not success.
@@ -73,6 +74,12 @@ impl From<GenerationError> for Failure {
     }
 }
 
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self::Work(error.to_string())
+    }
+}
+
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         Self::Work(error.to_string())
@@ -93,6 +100,7 @@ input!(
     ConfigError,
     DataError,
     SamplingError,
+    ServerError,
     upbeat::BuildError,
     upbeat_kernels::isa::IsaError,
     upbeat_kernels::simd::pairs::UnitError

@@ -5,6 +5,7 @@ mod kernels;
 mod record;
 mod scaling;
 mod scheduler;
+mod serve;
 mod train_gpt;
 
 use crate::args::{Bench, BenchArgs};
@@ -12,13 +13,14 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 4] = [
+const BENCHES: [(&str, &str); 5] = [
     ("kernels", "products, attention, element-wise kernels, norms, images and flows beside the machine's limits, and the crate gemm with --features peers"),
     (
         "scheduler",
         "joins, loops, regions and idle workers, beside rayon and chili if built with --features peers",
     ),
     ("scaling", "strong, weak and memory scaling over numbers of workers; writes tables and a picture"),
+    ("serve", "many requests to one model: continuous batching beside one task a request and one request alone"),
     ("train-gpt", "training steps of the character-level GPT: 6 layers, width 384, context 256"),
 ];
 
@@ -29,6 +31,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
         Some(Bench::Scheduler(args)) => scheduler::run(args, output),
         Some(Bench::Scaling(args)) => scaling::run(args, output),
         Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),
+        Some(Bench::Serve(args)) => serve::run(args, output),
         None => {
             for (name, what) in BENCHES {
                 output.line(format_args!("{name:<12} {what}"));

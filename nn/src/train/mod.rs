@@ -215,6 +215,11 @@ impl<E: Element> Trainer<E> {
         &self.model
     }
 
+    /// Ends the training: the model and its tokenizer, to serve or to sample.
+    pub fn into_model(self) -> (Transformer<E>, Tokenizer) {
+        (self.model, self.tokenizer)
+    }
+
     /// The vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
