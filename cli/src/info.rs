@@ -7,6 +7,7 @@ use upbeat::topology::{machine, Machine};
 use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
+use upbeat_nn::serving::pressure::{Gauge, Reading};
 
 use crate::args::InfoArgs;
 use crate::failure::Failure;
@@ -57,6 +58,7 @@ fn as_json(
     isa: Isa,
     unit: Option<Unit>,
     (tuning, source): &(Tuning, Source),
+    memory: &Reading,
 ) -> Value {
     let cpus: Vec<Value> = machine
         .cpus
@@ -87,6 +89,13 @@ fn as_json(
             "reason": tuning_reason(source),
         },
         "workers": {"chosen": workers, "reason": workers_reason()},
+        "memory": {
+            "level": memory.level().name(),
+            "some_stalled_percent": memory.stalled.map(|(some, _)| some),
+            "all_stalled_percent": memory.stalled.map(|(_, all)| all),
+            "used_bytes": memory.memory.map(|(used, _)| used),
+            "limit_bytes": memory.memory.map(|(_, limit)| limit),
+        },
     })
 }
 
@@ -96,6 +105,7 @@ fn as_text(
     isa: Isa,
     unit: Option<Unit>,
     (tuning, source): &(Tuning, Source),
+    memory: &Reading,
 ) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
@@ -126,6 +136,7 @@ fn as_text(
     row("bf16 products by", unit.map_or("f32, widened while it is packed", Unit::name).into());
     row("block sizes", format!("{}: {}", sizes(tuning), tuning_reason(source)));
     row("workers", format!("{workers}: {}", workers_reason()));
+    row("memory", memory.to_string());
     text
 }
 
@@ -136,10 +147,11 @@ pub(crate) fn run(args: &InfoArgs, output: &mut Output) -> Result<(), Failure> {
     let tuning = Tuning::from_env()?;
     let workers = runtime(None)?.num_workers();
     let machine = machine();
+    let memory = Gauge::default().read();
     if args.json {
-        output.line(as_json(&machine, workers, isa, unit, &tuning));
+        output.line(as_json(&machine, workers, isa, unit, &tuning, &memory));
     } else {
-        output.text(as_text(&machine, workers, isa, unit, &tuning));
+        output.text(as_text(&machine, workers, isa, unit, &tuning, &memory));
     }
     Ok(())
 }

@@ -143,3 +143,42 @@ fn scaling_refuses_what_cannot_be_measured_or_written() {
     let file = folder.path("text.rs");
     refused(&["bench", "scaling", "--workers", "1", "--small", "--out", &file], "cannot be written");
 }
+
+#[test]
+fn serving_gives_every_request_its_own_tokens_and_its_lines_can_be_read() {
+    let small = ["bench", "serve", "--small", "--requests", "5", "--rounds", "2", "--workers", "2"];
+    let records = records(&run(&[&small[..], &["--json"]].concat()));
+    for record in &records {
+        complete(record, "serve");
+        assert!(record["value"].as_f64().unwrap() > 0.0, "{record}");
+    }
+    let goals: Vec<_> = records.iter().filter(|record| record["goal"].is_f64()).collect();
+    assert_eq!(goals.len(), 2, "tokens a second and the time a token");
+    for record in goals {
+        let ratio = record["value"].as_f64().unwrap() / record["peer_value"].as_f64().unwrap();
+        assert!(
+            (record["ratio"].as_f64().unwrap() - ratio).abs() < 1e-6 && record["met"].is_boolean(),
+            "{record}"
+        );
+    }
+    for way in ["one request alone", "one task a request", "continuous batching"] {
+        let of = records.iter().filter(|record| record["work"].as_str().unwrap().starts_with(way));
+        assert!(of.count() >= 10, "{way}: a rate and three shares of three times");
+    }
+    let output = run(&small);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("every request drew the same tokens in each way"), "{text}");
+    assert_eq!(text.matches("(goal at ").count(), 2, "{text}");
+}
+
+#[test]
+fn serving_refuses_what_cannot_be_measured() {
+    for option in ["--requests", "--each", "--tokens", "--prompt", "--rows", "--rounds"] {
+        refused(&["bench", "serve", "--small", option, "0"], &format!("{option} must be between 1 and 4096"));
+    }
+    refused(&["bench", "serve", "--width", "100"], "multiple of 64");
+    refused(&["bench", "serve", "--vocabulary", "0"], "vocabulary must not be zero");
+    refused(&["bench", "serve", "--layers", "0"], "layers must not be zero");
+    refused(&["bench", "serve", "--small", "--workers", "0"], "workers must not be zero");
+}
