@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{json, Value};
-use upbeat::topology::{machine, Machine};
+use upbeat::topology::{machine, CacheKind, Machine};
 use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
@@ -35,11 +35,6 @@ fn isa_reason(chosen: Isa) -> &'static str {
     }
 }
 
-/// How many different values there are.
-fn distinct(values: impl Iterator<Item = usize>) -> usize {
-    values.collect::<std::collections::BTreeSet<_>>().len()
-}
-
 /// Where the kernels' block sizes come from.
 fn tuning_reason(source: &Source) -> String {
     match source {
@@ -66,18 +61,20 @@ fn as_json(
         .map(|c| json!({"cpu": c.id, "core": c.core, "last_level_cache": c.cache, "node": c.node}))
         .collect();
     let caches: Vec<Value> = machine
-        .caches
-        .iter()
-        .map(|(level, kind, bytes)| json!({"level": level, "kind": kind, "bytes": bytes}))
+        .cpus
+        .first()
+        .into_iter()
+        .flat_map(|cpu| machine.caches_of(cpu.id))
+        .map(|cache| json!({"level": cache.level, "kind": format!("{:?}", cache.kind), "bytes": cache.bytes}))
         .collect();
     let sets: Vec<Value> =
         Isa::ALL.into_iter().map(|i| json!({"name": i.name(), "supported": i.is_supported()})).collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "cpus": cpus,
-        "cores": distinct(machine.cpus.iter().map(|c| c.core)),
+        "cores": machine.cores(),
         "caches": caches,
-        "numa_nodes": machine.nodes,
+        "numa_nodes": machine.nodes.len(),
         "instruction_sets": sets,
         "instruction_set": {"chosen": isa.name(), "reason": isa_reason(isa)},
         "bf16_products": unit.map_or("f32", Unit::name),
@@ -99,6 +96,15 @@ fn as_json(
     })
 }
 
+/// A cache's or a memory's size for a person.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0x4000_0000.. => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+        0x10_0000.. => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        _ => format!("{:.0} KiB", bytes as f64 / 1024.0),
+    }
+}
+
 fn as_text(
     machine: &Machine,
     workers: usize,
@@ -112,21 +118,17 @@ fn as_text(
         let _ = writeln!(text, "{name:<18} {value}");
     };
     row("upbeat", env!("CARGO_PKG_VERSION").into());
-    let cores = distinct(machine.cpus.iter().map(|c| c.core));
+    let cores = machine.cores();
     row("processors", format!("{} that this process may use, on {cores} cores", machine.cpus.len()));
-    for (level, kind, bytes) in &machine.caches {
-        let size = if *bytes >= 1 << 20 {
-            format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20))
-        } else {
-            format!("{:.0} KiB", *bytes as f64 / 1024.0)
+    for cache in machine.cpus.first().into_iter().flat_map(|cpu| machine.caches_of(cpu.id)) {
+        let kind = match cache.kind {
+            CacheKind::Unified => "",
+            CacheKind::Data => "d",
+            CacheKind::Instruction => "i",
         };
-        let name = match kind.as_str() {
-            "Unified" => format!("cache level {level}"),
-            kind => format!("cache level {level} {}", kind.to_lowercase().chars().next().unwrap_or(' ')),
-        };
-        row(name.trim_end(), size);
+        row(format!("cache level {} {kind}", cache.level).trim_end(), size(cache.bytes));
     }
-    row("NUMA nodes", machine.nodes.to_string());
+    row("NUMA nodes", machine.nodes.len().to_string());
     let sets: Vec<String> = Isa::ALL
         .into_iter()
         .map(|i| format!("{} {}", i.name(), if i.is_supported() { "yes" } else { "no" }))

@@ -257,7 +257,7 @@ impl Builder {
             let pin = pins.then(|| registry.topology.cpu(index).id);
             let body = move || {
                 if let Some(cpu) = pin {
-                    affinity::pin(cpu);
+                    affinity::pin(&[cpu]);
                 }
                 let outcome = on_start.map_or(Ok(()), |hook| catch(|| hook(index)));
                 let failed = outcome.is_err();

@@ -257,7 +257,7 @@ mod tests {
             // A thread of its own, whose mask ends with it. The runtime comes first: it deals out the CPUs of who builds it.
             let test = move || {
                 let runtime = Runtime::builder().workers(5).pin(Pin::Cores).build().unwrap();
-                assert!(affinity::pin(cpu));
+                assert!(affinity::pin(&[cpu]));
                 for _ in 0..100 {
                     let (ran_on, index) = runtime.install(|worker| (thread::current().id(), worker.index()));
                     let is_guest = ran_on == thread::current().id();

@@ -1,92 +1,213 @@
-//! The machine as Linux describes it under `/sys`; where a file is missing or garbled, a flat guess takes its place.
+//! A machine as Linux describes it under `/sys/devices/system`. Where a file is missing or garbled, a flat guess takes its place, and the
+//! machine's notes say so.
+//!
+//! Trees of real machines' shapes are read in `tests/topology`; the tests here are of trees that are broken.
 
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{affinity, Cpu};
+use super::machine::{Cache, CacheKind, Cpu, Machine, Node, FAR, NEAR};
 
-/// The machine, as far as the operating system tells.
-#[derive(Clone, Debug, Default)]
-pub struct Machine {
-    /// The CPUs this process may use, by number.
-    pub cpus: Vec<Cpu>,
-    /// Caches of the first of them: level, `Data`, `Instruction` or `Unified`, and bytes.
-    pub caches: Vec<(u32, String, u64)>,
-    /// NUMA nodes that have one of those CPUs.
-    pub nodes: usize,
-}
-
-/// Reads the machine.
-pub fn machine() -> Machine {
-    read(Path::new("/sys/devices/system"), &affinity::allowed())
-}
-
-/// Reads the machine under `root`, for the CPUs in `allowed`, or all that are online when that is empty.
-fn read(root: &Path, allowed: &[usize]) -> Machine {
-    let online = list(&text(&root.join("cpu/online")).unwrap_or_default());
-    let mut ids = if allowed.is_empty() { online } else { allowed.to_vec() };
-    if ids.is_empty() {
-        ids = (0..std::thread::available_parallelism().map_or(1, usize::from)).collect();
-    }
-    let nodes = nodes(root);
-    let mut cpus = Vec::with_capacity(ids.len());
+/// See [`Machine::read`].
+pub(super) fn read(root: &Path, allowed: &[usize]) -> Machine {
+    let mut notes = Notes::default();
+    let ids = ids(root, allowed, &mut notes);
+    let mut nodes = nodes(root, &mut notes);
+    // The first node that has a CPU has it.
+    let fallback =
+        nodes.iter().find(|node| !node.cpus.is_empty()).or(nodes.first()).map_or(0, |node| node.id);
+    let mut caches: Vec<Known> = Vec::new();
+    let mut cpus: Vec<Cpu> = Vec::with_capacity(ids.len());
     for id in ids {
+        if cpus.iter().any(|cpu| cpu.id == id) {
+            continue;
+        }
         let dir = root.join(format!("cpu/cpu{id}"));
+        let siblings = text(&dir.join("topology/thread_siblings_list")).map(|text| list(&text));
+        let siblings = siblings.filter(|siblings| siblings.contains(&id)).unwrap_or_else(|| {
+            notes.of("which core it belongs to is not told; taken as a core of its own", id);
+            vec![id]
+        });
+        let package = number(&dir.join("topology/physical_package_id")).unwrap_or_else(|| {
+            notes.of("which package it belongs to is not told; taken as part of package 0", id);
+            0
+        });
+        let node = nodes.iter().find(|node| node.cpus.contains(&id)).map_or_else(
+            || {
+                notes.of(&format!("on no node; taken as part of node {fallback}"), id);
+                fallback
+            },
+            |node| node.id,
+        );
+        let cache = last_cache(&dir, id, &mut caches).unwrap_or_else(|| {
+            notes.of("which caches it shares is not told; taken as sharing one with all such", id);
+            0
+        });
         // The first CPU that shares a thing names it.
-        let first = |file: &str| text(&dir.join(file)).and_then(|t| list(&t).first().copied());
-        let node = nodes.iter().find(|(_, members)| members.contains(&id)).map_or(0, |(node, _)| *node);
-        let cache = caches(&dir).iter().map(|(level, ..)| *level).max().and_then(|last| {
-            (0..10)
-                .find(|i| number(&dir.join(format!("cache/index{i}/level"))) == Some(last))
-                .and_then(|i| first(&format!("cache/index{i}/shared_cpu_list")))
-        });
-        cpus.push(Cpu {
-            id,
-            core: first("topology/thread_siblings_list").unwrap_or(id),
-            cache: cache.unwrap_or(0),
-            node,
-        });
+        let thread = siblings.iter().position(|&sibling| sibling == id).unwrap_or(0);
+        cpus.push(Cpu { id, core: siblings[0], thread, cache, node, package });
     }
-    let caches = cpus.first().map(|cpu| caches(&root.join(format!("cpu/cpu{}", cpu.id)))).unwrap_or_default();
-    let mut used: Vec<_> = cpus.iter().map(|cpu| cpu.node).collect();
-    used.sort_unstable();
-    used.dedup();
-    Machine { nodes: used.len(), cpus, caches }
+    if nodes.is_empty() {
+        notes.all.push("no memory nodes are told; all is taken as one".into());
+        nodes.push(Node { id: 0, cpus: Vec::new(), bytes: None, distances: vec![NEAR] });
+    }
+    for node in &mut nodes {
+        node.cpus = cpus.iter().filter(|cpu| cpu.node == node.id).map(|cpu| cpu.id).collect();
+        node.cpus.sort_unstable();
+    }
+    let is_used = |id: &usize| cpus.iter().any(|cpu| cpu.id == *id);
+    let mut caches: Vec<Cache> = caches.into_iter().map(|known| known.cache).collect();
+    caches.iter_mut().for_each(|cache| cache.cpus.retain(is_used));
+    caches.sort_by_key(|cache| {
+        (cache.level, cache.kind == CacheKind::Instruction, cache.cpus.first().copied())
+    });
+    Machine { cpus, nodes, caches, notes: notes.said(), is_here: false }
 }
 
-/// NUMA nodes and the CPUs of each. Nodes without CPUs have nothing for workers and are left out.
-fn nodes(root: &Path) -> Vec<(usize, Vec<usize>)> {
-    let Ok(entries) = fs::read_dir(root.join("node")) else { return Vec::new() };
-    let mut nodes: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let node = entry.file_name().to_str()?.strip_prefix("node")?.parse().ok()?;
-            let members = list(&text(&entry.path().join("cpulist"))?);
-            (!members.is_empty()).then_some((node, members))
-        })
-        .collect();
-    nodes.sort_unstable();
-    nodes
+/// The CPUs to read.
+fn ids(root: &Path, allowed: &[usize], notes: &mut Notes) -> Vec<usize> {
+    if !allowed.is_empty() {
+        return allowed.to_vec();
+    }
+    let online = list(&text(&root.join("cpu/online")).unwrap_or_default());
+    if !online.is_empty() {
+        return online;
+    }
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    notes.all.push(format!("which CPUs are online is not told; {count} are assumed"));
+    (0..count).collect()
 }
 
-fn caches(cpu: &Path) -> Vec<(u32, String, u64)> {
-    (0..10)
-        .filter_map(|i| {
-            let dir = cpu.join(format!("cache/index{i}"));
-            let size = text(&dir.join("size"))?;
-            let (digits, unit) =
-                size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
-            let unit = match unit {
-                "K" => 1 << 10,
-                "M" => 1 << 20,
-                "G" => 1 << 30,
-                _ => 1,
-            };
-            let bytes = digits.parse::<u64>().ok()?.checked_mul(unit)?;
-            Some((number(&dir.join("level"))?, text(&dir.join("type"))?, bytes))
-        })
-        .collect()
+/// NUMA nodes, by number, with all CPUs of each.
+fn nodes(root: &Path, notes: &mut Notes) -> Vec<Node> {
+    let mut nodes: Vec<(Node, Option<Vec<u32>>)> = Vec::new();
+    let entries = fs::read_dir(root.join("node")).into_iter().flatten().flatten();
+    let mut folders: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    folders.sort_unstable();
+    for folder in folders {
+        let Some(id) = folder.strip_prefix("node").and_then(|number| number.parse().ok()) else { continue };
+        let dir = root.join("node").join(&folder);
+        let cpus = text(&dir.join("cpulist")).map(|text| list(&text));
+        if cpus.is_none() {
+            notes.all.push(format!("which CPUs node {id} has is not told; taken as none"));
+        }
+        let cpus = cpus.unwrap_or_default();
+        if let Some((known, _)) = nodes.iter_mut().find(|(node, _)| node.id == id) {
+            notes.all.push(format!("node {id} is there twice; taken as one with the CPUs of both"));
+            known.cpus.extend(cpus);
+            known.bytes = known.bytes.or(memory(&dir, id));
+            continue;
+        }
+        let bytes = memory(&dir, id);
+        let row = text(&dir.join("distance"));
+        let row = row.and_then(|row| row.split_whitespace().map(|word| word.parse().ok()).collect());
+        nodes.push((Node { id, cpus, bytes, distances: Vec::new() }, row));
+    }
+    nodes.sort_unstable_by_key(|(node, _)| node.id);
+    for (node, _) in nodes.iter().filter(|(node, _)| node.bytes.is_none()) {
+        notes.all.push(format!("how much memory node {} has is not told", node.id));
+    }
+    let count = nodes.len();
+    let is_row = |own: usize, row: &Vec<u32>| {
+        // A distance to another node may be said to be no farther than its own, but not nearer.
+        row.len() == count && row[own] == NEAR && row.iter().all(|&distance| distance >= NEAR)
+    };
+    let with_row = |(index, (mut node, row)): (usize, (Node, Option<Vec<u32>>))| {
+        node.distances = row.filter(|row| is_row(index, row)).unwrap_or_else(|| {
+            let (id, far) = (node.id, FAR);
+            if count > 1 {
+                notes
+                    .all
+                    .push(format!("how far the others are from node {id} is not told; {far} is assumed"));
+            }
+            (0..count).map(|other| if other == index { NEAR } else { FAR }).collect()
+        });
+        node
+    };
+    nodes.into_iter().enumerate().map(with_row).collect()
+}
+
+/// What `node/nodeN/meminfo` says of the node's memory.
+fn memory(dir: &Path, id: usize) -> Option<u64> {
+    let prefix = format!("Node {id} MemTotal:");
+    let text = text(&dir.join("meminfo"))?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(&prefix))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
+}
+
+/// A cache, and by what it is known again: the folder's number and who shares it.
+struct Known {
+    index: usize,
+    shared: Vec<usize>,
+    cache: Cache,
+}
+
+/// Notes the caches of a CPU that are not known yet; who names its last one.
+fn last_cache(cpu: &Path, id: usize, known: &mut Vec<Known>) -> Option<usize> {
+    let mut last: Option<(u32, Option<usize>)> = None;
+    for index in 0..10 {
+        let dir = cpu.join(format!("cache/index{index}"));
+        if !dir.exists() {
+            break;
+        }
+        let told = text(&dir.join("shared_cpu_list")).map(|text| list(&text));
+        let shared = told.filter(|shared| shared.contains(&id));
+        let found = known.iter().find(|known| known.index == index && Some(&known.shared) == shared.as_ref());
+        let level = match found {
+            Some(known) => known.cache.level,
+            None => {
+                let Some(cache) = cache(&dir, shared.clone().unwrap_or(vec![id])) else { continue };
+                let level = cache.level;
+                known.push(Known { index, shared: shared.clone().unwrap_or_default(), cache });
+                level
+            }
+        };
+        if last.is_none_or(|(highest, _)| level > highest) {
+            last = Some((level, shared.and_then(|shared| shared.first().copied())));
+        }
+    }
+    last?.1
+}
+
+fn cache(dir: &Path, cpus: Vec<usize>) -> Option<Cache> {
+    let size = text(&dir.join("size"))?;
+    let (digits, unit) = size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
+    let unit = match unit {
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => 1,
+    };
+    let kind = match text(&dir.join("type"))?.as_str() {
+        "Data" => CacheKind::Data,
+        "Instruction" => CacheKind::Instruction,
+        "Unified" => CacheKind::Unified,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(unit)?;
+    Some(Cache { level: number(&dir.join("level"))?, kind, bytes, cpus })
+}
+
+/// What was missing: the same of many CPUs is one sentence.
+#[derive(Default)]
+struct Notes {
+    all: Vec<String>,
+    cpus: Vec<(String, Vec<usize>)>,
+}
+
+impl Notes {
+    fn of(&mut self, what: &str, cpu: usize) {
+        match self.cpus.iter_mut().find(|(known, _)| known == what) {
+            Some((_, cpus)) => cpus.push(cpu),
+            None => self.cpus.push((what.into(), vec![cpu])),
+        }
+    }
+
+    fn said(self) -> Vec<String> {
+        let of_cpus = self.cpus.into_iter().map(|(what, cpus)| format!("CPU {}: {what}", ranges(&cpus)));
+        self.all.into_iter().chain(of_cpus).collect()
+    }
 }
 
 fn text(path: &Path) -> Option<String> {
@@ -109,6 +230,19 @@ fn list(text: &str) -> Vec<usize> {
     all
 }
 
+/// Numbers in the form that [`list`] reads.
+pub(super) fn ranges(numbers: &[usize]) -> String {
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for &number in numbers {
+        match parts.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => parts.push((number, number)),
+        }
+    }
+    let part =
+        |(from, to): (usize, usize)| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    parts.into_iter().map(part).collect::<Vec<_>>().join(",")
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +264,17 @@ mod tests {
             missing.cpus.iter().map(|c| (c.id, c.core, c.node)).collect::<Vec<_>>(),
             [(0, 0, 0), (5, 5, 0)]
         );
-        assert_eq!(missing.nodes, 1);
+        assert_eq!(missing.nodes.len(), 1);
+        assert_eq!(
+            missing.notes,
+            [
+                "no memory nodes are told; all is taken as one",
+                "CPU 0,5: which core it belongs to is not told; taken as a core of its own",
+                "CPU 0,5: which package it belongs to is not told; taken as part of package 0",
+                "CPU 0,5: on no node; taken as part of node 0",
+                "CPU 0,5: which caches it shares is not told; taken as sharing one with all such",
+            ]
+        );
 
         let root = std::env::temp_dir().join(format!("upbeat-sysfs-{}", std::process::id()));
         fs::create_dir_all(root.join("cpu/cpu0/cache/index0")).unwrap();
@@ -143,7 +287,8 @@ mod tests {
         let garbled = read(&root, &[]);
         fs::remove_dir_all(&root).unwrap();
         assert!(!garbled.cpus.is_empty() && garbled.caches.is_empty());
-        assert_eq!(garbled.cpus[0].node, 7, "a node without CPUs is skipped");
+        assert_eq!(garbled.cpus[0].node, 7, "a node without CPUs has none of them");
+        assert!(garbled.notes[0].starts_with("which CPUs are online is not told"), "{:?}", garbled.notes);
     }
 
     /// A folder of the test's own with these files, removed at the end.
@@ -168,7 +313,7 @@ mod tests {
     }
 
     /// Fault 49: nodes without memory, nodes without CPUs, a CPU in two nodes, two folders for one node, distances that are
-    /// asymmetric or missing (nothing is computed from them), and a first CPU that is offline.
+    /// garbled or missing, and a first CPU that is offline.
     #[test]
     fn odd_numa_nodes_are_taken_as_they_are() {
         let tree = Tree::new(
@@ -191,7 +336,25 @@ mod tests {
         let machine = read(&tree.0, &[]);
         let nodes: Vec<_> = machine.cpus.iter().map(|cpu| (cpu.id, cpu.node)).collect();
         assert_eq!(nodes, [(1, 0), (2, 0), (3, 1), (4, 1), (5, 0)], "the first node that has a CPU has it");
-        assert_eq!(machine.nodes, 2);
+        let memory: Vec<_> =
+            machine.nodes.iter().map(|node| (node.id, node.cpus.clone(), node.bytes)).collect();
+        let expected = [
+            (0, vec![1, 2, 5], None),
+            (1, vec![3, 4], Some(0)),
+            (2, vec![], None),
+            (3, vec![], Some(1 << 20)),
+        ];
+        assert_eq!(memory, expected);
+        assert_eq!(machine.nodes[1].distances, [20, 10, 20, 20], "no row makes sense");
+        assert!(machine
+            .notes
+            .contains(&"node 1 is there twice; taken as one with the CPUs of both".to_owned()));
+        let is_said = |note: &str| machine.notes.iter().any(|said| said.contains(note));
+        assert!(
+            is_said("far the others are from node 1") && is_said("which CPUs node 3 has"),
+            "{:?}",
+            machine.notes
+        );
 
         // Whatever the machine says, how far two workers are is symmetric, and a worker is nearest to itself.
         let topology = Topology::dealt(&machine, 13);
@@ -225,7 +388,8 @@ mod tests {
             );
             let machine = read(&tree.0, &[0, 1, 7]);
             assert!(machine.cpus.iter().map(|cpu| cpu.id).eq([0, 1, 7]), "{machine:?}");
-            assert!((1..=2).contains(&machine.nodes), "{machine:?}");
+            assert_eq!(machine.nodes.len(), 2, "{machine:?}");
+            assert!(machine.cpus.iter().all(|cpu| cpu.node < 2), "{machine:?}");
             assert!(!read(&tree.0, &[]).cpus.is_empty());
         }
     }

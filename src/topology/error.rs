@@ -1,0 +1,69 @@
+//! What a description of a machine can have wrong.
+
+use std::fmt;
+
+/// Why a machine that was described cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopologyError {
+    /// The description has no words.
+    Empty,
+    /// A word is not a level, a colon and a number.
+    Word {
+        /// The word.
+        word: String,
+    },
+    /// A word names no level.
+    Level {
+        /// The word.
+        word: String,
+    },
+    /// A number is zero, too large or none at all.
+    Count {
+        /// The word.
+        word: String,
+    },
+    /// A level comes twice, or inside of one that it contains.
+    Order {
+        /// The word.
+        word: String,
+        /// The level before it.
+        after: &'static str,
+    },
+    /// The machine would have more than [`MAX_CPUS`] CPUs.
+    TooLarge {
+        /// The word at which it does.
+        word: String,
+    },
+    /// The machine has no CPU to run anything on.
+    NoCpus,
+}
+
+/// The most CPUs that a synthetic machine may have.
+pub const MAX_CPUS: usize = 1 << 14;
+
+impl fmt::Display for TopologyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str(
+                "a machine is described by words such as \"node:4 core:16 pu:2\", and there are none",
+            ),
+            Self::Word { word } => {
+                write!(f, "{word:?} is not a level, a colon and a number, as core:16 is")
+            }
+            Self::Level { word } => {
+                write!(f, "{word:?} names none of the levels package, node, cache, core and pu")
+            }
+            Self::Count { word } => write!(f, "{word:?} does not say a number from 1 to {MAX_CPUS}"),
+            Self::Order { word, after } => {
+                write!(f, "{word:?} cannot follow {after}: the order is package, node, cache, core, pu, each at most once")
+            }
+            Self::TooLarge { word } => {
+                write!(f, "with {word:?} the machine has more than {MAX_CPUS} CPUs, which is the most")
+            }
+            Self::NoCpus => f.write_str("the machine has no CPU left to run on; keep at least one"),
+        }
+    }
+}
+
+impl std::error::Error for TopologyError {}
