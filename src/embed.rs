@@ -78,7 +78,7 @@ impl Pool {
             tenant: Some(Tenant { newest_first: config.newest_first, data: config.tenant }),
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));
-        let seats = Seats::new(registry.clone(), queues, false, false);
+        let seats = Seats::new(registry.clone(), queues, false, None);
         for index in 0..config.workers {
             if index == 0 && config.use_current_thread {
                 if !take_seat(&seats, index) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::topology::TopologyError;
+
 /// Why [`Builder::build`](crate::Builder::build) failed. Nothing is left behind: workers that had started were joined.
 #[non_exhaustive]
 pub enum BuildError {
@@ -22,6 +24,14 @@ pub enum BuildError {
     Mode {
         /// What it holds.
         value: String,
+    },
+    /// The machine cannot be: `UPBEAT_TOPOLOGY` does not describe one, or one without CPUs was given to
+    /// [`Builder::topology`](crate::Builder::topology).
+    Topology {
+        /// What the variable holds, if it is to blame.
+        value: Option<String>,
+        /// What is wrong with it.
+        source: TopologyError,
     },
     /// More workers than [`MAX_WORKERS`](crate::MAX_WORKERS) were asked for.
     TooManyWorkers {
@@ -59,6 +69,8 @@ impl fmt::Display for BuildError {
             Self::Mode { value } => {
                 write!(f, "UPBEAT_MODE={value:?} is none of never-promote, always-promote and seed=NUMBER")
             }
+            Self::Topology { value: Some(value), source } => write!(f, "UPBEAT_TOPOLOGY={value:?}: {source}"),
+            Self::Topology { value: None, source } => write!(f, "the runtime cannot run there: {source}"),
             Self::TooManyWorkers { asked } => {
                 write!(f, "{asked} workers were asked for; the most is {}", crate::MAX_WORKERS)
             }
@@ -85,6 +97,7 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Spawn { source, .. } => Some(source),
+            Self::Topology { source, .. } => Some(source),
             _ => None,
         }
     }

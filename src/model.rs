@@ -19,7 +19,7 @@ use crate::runtime::seat::Seats;
 use crate::steal::Random;
 use crate::task::frame::Worker;
 use crate::task::unwind::catch;
-use crate::topology::Topology;
+use crate::topology::{Cpu, Topology};
 use crate::Mode;
 
 /// A runtime whose threads the model makes.
@@ -37,6 +37,12 @@ impl Pool {
     /// As above; callers from outside may take the seats of workers that sleep.
     pub fn with_guests(workers: usize) -> Self {
         Self::made(Self::parts(workers), true)
+    }
+
+    /// As [`new`](Self::new), with a memory node for each worker.
+    pub fn on_nodes(workers: usize) -> Self {
+        let cpu = |id| Cpu { id, core: id, node: id, ..Cpu::default() };
+        Self::with(Parts { topology: Topology::of((0..workers).map(cpu).collect()), ..Self::parts(workers) })
     }
 
     fn parts(workers: usize) -> Parts {
@@ -58,7 +64,7 @@ impl Pool {
 
     fn made(parts: Parts, enrols: bool) -> Self {
         let (registry, queues) = Registry::new(parts);
-        let seats = Seats::new(registry.clone(), queues, enrols, false);
+        let seats = Seats::new(registry.clone(), queues, enrols, None);
         Self { registry, seats }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     pub(crate) steals: [AtomicU64; Distance::ALL.len()],
     pub(crate) failed_steals: AtomicU64,
     pub(crate) parks: AtomicU64,
+    pub(crate) on_node: AtomicU64,
+    pub(crate) off_node: AtomicU64,
     /// Ticks, as are all times here.
     pub(crate) busy: AtomicU64,
     /// When the current busy stretch began, 0 while idle.
@@ -30,6 +32,8 @@ impl Counters {
             steals: std::array::from_fn(|_| AtomicU64::new(0)),
             failed_steals: AtomicU64::new(0),
             parks: AtomicU64::new(0),
+            on_node: AtomicU64::new(0),
+            off_node: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
         }
@@ -44,6 +48,8 @@ impl Counters {
             steals: std::array::from_fn(|i| self.steals[i].load(Ordering::Relaxed)),
             failed_steals: self.failed_steals.load(Ordering::Relaxed),
             parks: self.parks.load(Ordering::Relaxed),
+            on_node: self.on_node.load(Ordering::Relaxed),
+            off_node: self.off_node.load(Ordering::Relaxed),
             busy: Duration::from_nanos(reader.length(self.busy.load(Ordering::Relaxed) + running)),
         }
     }
@@ -67,6 +73,11 @@ pub struct WorkerMetrics {
     pub failed_steals: u64,
     /// Times it went to sleep.
     pub parks: u64,
+    /// Tasks with a wish for this worker's memory node ([`Spawn::on_node`](crate::Spawn::on_node)) that it took. None on a machine with one
+    /// node, where there is nothing to choose.
+    pub on_node: u64,
+    /// Tasks with a wish for another node that it took, because they had waited there.
+    pub off_node: u64,
     /// Time in which it ran tasks. Waiting does not count, for whatever it is: a thief, a scope, a
     /// [`JoinHandle`](crate::JoinHandle), [`block_on`](crate::block_on).
     pub busy: Duration,
@@ -93,6 +104,8 @@ impl Metrics {
             }
             total.failed_steals += worker.failed_steals;
             total.parks += worker.parks;
+            total.on_node += worker.on_node;
+            total.off_node += worker.off_node;
             total.busy += worker.busy;
         }
         total
@@ -106,6 +119,8 @@ impl Metrics {
             steals: std::array::from_fn(|i| now.steals[i] - then.steals[i]),
             failed_steals: now.failed_steals - then.failed_steals,
             parks: now.parks - then.parks,
+            on_node: now.on_node - then.on_node,
+            off_node: now.off_node - then.off_node,
             busy: now.busy.saturating_sub(then.busy),
         });
         Metrics { workers: workers.collect(), uptime: self.uptime.saturating_sub(earlier.uptime) }

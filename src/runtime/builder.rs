@@ -1,11 +1,13 @@
 //! Configuring and starting a runtime.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::fork;
 use super::handle::Runtime;
 use super::mode::Mode;
+use super::pinning::{self, Pin};
 use super::registry::{PanicHandler, Parts, Registry};
 use super::search::serve;
 use super::seat::Seats;
@@ -14,25 +16,12 @@ use crate::steal::{StealPolicy, Stealing};
 use crate::sync::{lock, thread, wait, Condvar, Mutex};
 use crate::task::inherit::Inheritance;
 use crate::task::unwind::{abort, catch, discard};
-use crate::topology::{affinity, machine, Topology};
+use crate::topology::{affinity, machine, Machine, Topology, TopologyError};
 
 /// The most workers a runtime may have.
 pub const MAX_WORKERS: usize = 1 << 10;
 const STACK_SIZE: usize = 8 << 20;
 const STACK_SIZES: std::ops::RangeInclusive<usize> = 64 << 10..=64 << 30;
-
-/// Whether workers stay on one CPU each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Pin {
-    /// The operating system moves them as it likes. The default: two programs that both pinned their first worker to the
-    /// first CPU would share it.
-    #[default]
-    None,
-    /// Worker `i` stays on the `i`-th CPU that this process may use. Best effort: a refusal leaves the worker unpinned. A caller that
-    /// [takes a worker's place](Builder::enrol_callers) takes that of a worker of the CPU it runs on.
-    Cores,
-}
 
 type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 
@@ -57,6 +46,7 @@ pub struct Builder {
     heartbeat: Duration,
     stealing: Box<dyn StealPolicy>,
     pin: Pin,
+    machine: Option<Machine>,
     seed: u64,
     mode: Option<Mode>,
     stack_size: Option<usize>,
@@ -75,6 +65,7 @@ impl Default for Builder {
             heartbeat: Duration::from_micros(100),
             stealing: Box::new(Stealing::default()),
             pin: Pin::default(),
+            machine: None,
             seed: 0x5eed,
             mode: None,
             stack_size: None,
@@ -110,9 +101,30 @@ impl Builder {
         self
     }
 
-    /// Whether workers stay on one CPU each; [`Pin::None`] by default.
+    /// Whether workers stay where they are dealt to; [`Pin::Auto`] by default.
     pub fn pin(mut self, pin: Pin) -> Self {
         self.pin = pin;
+        self
+    }
+
+    /// The machine that the workers are dealt over; by default the one that `UPBEAT_TOPOLOGY` describes
+    /// ([`Machine::synthetic`]), and without that [`machine`], the one that this runs on.
+    ///
+    /// That one with fewer CPUs ([`Machine::retain`]) is for running on a part of it. Any other is for looking at what is decided there:
+    /// who is asked for work, and where tasks with a wish go. Unless their number is given, it gets a worker a CPU, at most
+    /// [`MAX_WORKERS`]; none is pinned.
+    ///
+    /// ```
+    /// use upbeat::topology::Machine;
+    /// use upbeat::Runtime;
+    ///
+    /// let machine = Machine::synthetic("node:4 core:2")?;
+    /// let runtime = Runtime::builder().topology(machine).workers(8).build()?;
+    /// assert_eq!(runtime.topology().workers_of(3), [6, 7]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn topology(mut self, machine: Machine) -> Self {
+        self.machine = Some(machine);
         self
     }
 
@@ -205,8 +217,17 @@ impl Builder {
     /// # Errors
     /// See [`BuildError`]. When one thread cannot be started, those before it are stopped and joined first.
     pub fn build(self) -> Result<Runtime, BuildError> {
+        let machine = match self.machine {
+            // The machine of a model has no CPUs to tell apart.
+            _ if cfg!(upbeat_loom) => Machine::default(),
+            None => described(std::env::var_os("UPBEAT_TOPOLOGY"))?.unwrap_or_else(machine),
+            Some(machine) if machine.cpus.is_empty() => {
+                return Err(BuildError::Topology { value: None, source: TopologyError::NoCpus })
+            }
+            Some(machine) => machine,
+        };
         let workers = match self.workers {
-            0 => default_workers(std::env::var_os("UPBEAT_WORKERS"))?,
+            0 => default_workers(std::env::var_os("UPBEAT_WORKERS"), &machine)?,
             workers => workers,
         };
         let mode = match self.mode {
@@ -229,11 +250,8 @@ impl Builder {
             return Err(BuildError::ThreadName { index });
         }
         fork::watch();
-        // The machine of a model has no CPUs to tell apart.
-        let topology = match cfg!(upbeat_loom) {
-            true => Topology::flat(workers),
-            false => Topology::dealt(&machine(), workers),
-        };
+        let topology = Topology::dealt(&machine, workers);
+        let masks = pinning::masks(self.pin, &machine, &topology);
         let (registry, queues) = Registry::new(Parts {
             topology,
             policy: self.stealing,
@@ -246,18 +264,18 @@ impl Builder {
         });
         let is_plain = self.stack_size.is_none() && self.on_start.is_none() && self.on_exit.is_none();
         let enrols = self.enrol_callers.unwrap_or(is_plain);
-        let pins = self.pin == Pin::Cores && !cfg!(upbeat_loom);
-        let seats = Seats::new(registry.clone(), queues, enrols, pins);
+        let seats = Seats::new(registry.clone(), queues, enrols, masks.as_deref());
+        let mut masks = masks.into_iter().flatten();
         let mut runtime = Runtime::new_with(seats.clone());
         let starts = Arc::new(Starts::default());
         for (index, name) in names.into_iter().enumerate() {
             let seats = seats.clone();
             let starts = starts.clone();
             let (on_start, on_exit) = (self.on_start.clone(), self.on_exit.clone());
-            let pin = pins.then(|| registry.topology.cpu(index).id);
+            let mask = masks.next();
             let body = move || {
-                if let Some(cpu) = pin {
-                    affinity::pin(&[cpu]);
+                if let Some(mask) = mask {
+                    affinity::pin(&mask);
                 }
                 let outcome = on_start.map_or(Ok(()), |hook| catch(|| hook(index)));
                 let failed = outcome.is_err();
@@ -324,10 +342,30 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-/// `UPBEAT_WORKERS` if it is set and not empty; else the affinity mask and the cgroup quota (the standard library reads both).
-fn default_workers(variable: Option<std::ffi::OsString>) -> Result<usize, BuildError> {
+/// The machine that `UPBEAT_TOPOLOGY` describes, if it is set and not empty.
+fn described(variable: Option<OsString>) -> Result<Option<Machine>, BuildError> {
+    let Some(value) = variable.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let value = value.to_string_lossy().into_owned();
+    match Machine::synthetic(&value) {
+        Ok(machine) => Ok(Some(machine)),
+        Err(source) => Err(BuildError::Topology { value: Some(value), source }),
+    }
+}
+
+/// `UPBEAT_WORKERS` if it is set and not empty; else the machine's CPUs, on this machine within the affinity mask and the cgroup quota (the
+/// standard library reads both).
+fn default_workers(variable: Option<OsString>, machine: &Machine) -> Result<usize, BuildError> {
     match variable.filter(|value| !value.is_empty()) {
-        None => Ok(thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS)),
+        None => {
+            let here = || thread::available_parallelism().map_or(1, usize::from);
+            let cpus = machine.cpus.len();
+            Ok(match (machine.is_here(), cpus) {
+                (_, 0) => here(),
+                (true, _) => here().min(cpus),
+                (false, _) => cpus,
+            }
+            .min(MAX_WORKERS))
+        }
         Some(value) => match value.to_str().and_then(|text| text.trim().parse().ok()) {
             Some(workers @ 1..=MAX_WORKERS) => Ok(workers),
             _ => Err(BuildError::Environment { value: value.to_string_lossy().into_owned() }),
@@ -343,12 +381,34 @@ mod tests {
     #[test]
     fn garbage_in_the_environment_is_named() {
         for garbage in ["-1", "9e99", "0", "two", "99999999999999999999", "1025"] {
-            match default_workers(Some(garbage.into())) {
+            match default_workers(Some(garbage.into()), &machine()) {
                 Err(BuildError::Environment { value }) => assert_eq!(value, garbage),
                 other => panic!("{garbage}: {other:?}"),
             }
         }
-        assert_eq!(default_workers(Some(" 3 ".into())).unwrap(), 3);
-        assert!(default_workers(Some("".into())).unwrap() >= 1);
+        assert_eq!(default_workers(Some(" 3 ".into()), &machine()).unwrap(), 3);
+        assert!(default_workers(Some("".into()), &machine()).unwrap() >= 1);
+    }
+
+    /// Fault 50, of the other variable.
+    #[test]
+    fn garbage_that_describes_a_machine_is_named() {
+        for garbage in ["4", "core:0", "node:2 core", "core:99999", " "] {
+            match described(Some(garbage.into())) {
+                Err(BuildError::Topology { value: Some(value), .. }) => assert_eq!(value, garbage),
+                other => panic!("{garbage}: {other:?}"),
+            }
+        }
+        assert_eq!(described(None).unwrap(), None);
+        assert_eq!(described(Some("".into())).unwrap(), None);
+    }
+
+    #[test]
+    fn a_described_machine_gets_a_worker_a_cpu_and_this_one_no_more_than_it_may_use() {
+        let workers = |machine: &Machine| default_workers(None, machine).unwrap();
+        assert_eq!(workers(&Machine::synthetic("node:2 core:3 pu:2").unwrap()), 12);
+        assert_eq!(workers(&Machine::synthetic("core:2000").unwrap()), MAX_WORKERS);
+        assert!(workers(&Machine::synthetic("core:2000").unwrap().made_ours()) <= workers(&machine()));
+        assert_eq!(workers(&Machine::synthetic("core:1").unwrap().made_ours()), 1);
     }
 }

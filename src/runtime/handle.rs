@@ -20,6 +20,7 @@ use crate::task::priority::Spawn;
 use crate::task::scope::{self, Scope};
 use crate::task::spawn::JoinHandle;
 use crate::task::{block_on, spawn};
+use crate::topology::memory::Memory;
 use crate::topology::Topology;
 
 /// A set of worker threads and what they share. Dropping it runs what was spawned and joins every thread. A worker that finds nothing to do
@@ -255,6 +256,11 @@ impl Runtime {
     /// Where its workers are.
     pub fn topology(&self) -> &Topology {
         &self.registry().topology
+    }
+
+    /// The memory of its machine: on which node data is, and putting it on one.
+    pub fn memory(&self) -> &Memory {
+        &self.registry().memory
     }
 
     /// What it has done so far.

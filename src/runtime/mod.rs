@@ -1,5 +1,6 @@
 //! Runtimes: building them, who holds a worker's seat, and the loop each worker runs.
 
+pub(crate) mod bound;
 #[allow(unsafe_code)]
 pub(crate) mod broadcast;
 mod builder;
@@ -20,6 +21,7 @@ mod nest;
 pub(crate) mod once;
 pub(crate) mod opened;
 pub(crate) mod pending;
+mod pinning;
 pub(crate) mod registry;
 mod report;
 mod roster;
@@ -38,10 +40,11 @@ mod wait;
 #[allow(unsafe_code)]
 pub(crate) mod worker;
 
-pub use builder::{Builder, Pin, MAX_WORKERS};
+pub use builder::{Builder, MAX_WORKERS};
 #[cfg(not(upbeat_loom))]
 pub(crate) use global::global;
 pub use handle::Runtime;
 #[cfg(upbeat_loom)]
 pub(crate) use in_model::global;
 pub use mode::Mode;
+pub use pinning::Pin;

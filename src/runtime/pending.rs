@@ -86,7 +86,9 @@ impl Registry {
     /// Drops tickets that were queued too late for any worker: of futures that are over.
     #[cold]
     pub(crate) fn drop_late_tickets(&self) {
-        while let Some(ticket) = self.urgent.steal().or_else(|| self.injector.steal()) {
+        let steal =
+            || self.urgent.steal().or_else(|| self.injector.steal()).or_else(|| self.bound.steal_any());
+        while let Some(ticket) = steal() {
             drop(ticket);
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bound::Bound;
 use super::current::with_current;
 use super::fork;
 use super::mode::Mode;
@@ -26,6 +27,7 @@ use crate::task::inherit::{Entered, Inheritance};
 use crate::task::isolate::{self, Region};
 use crate::task::unwind::{abort, catch, message, warn, Payload};
 use crate::task::Task;
+use crate::topology::memory::Memory;
 use crate::topology::Topology;
 
 /// Handles panics that no one waits for.
@@ -75,12 +77,15 @@ pub(crate) struct Registry {
     pub(crate) injector: Injector<Task>,
     /// What goes first: tasks of high priority, whoever spawned them, and those that workers of other runtimes wait for.
     pub(crate) urgent: Injector<Task>,
+    /// Tasks that are bound for a memory node.
+    pub(super) bound: Bound,
     pub(crate) roster: Roster,
     sleep: Sleep,
     policy: Box<dyn StealPolicy>,
     /// Whether the policy's first wrong order was reported.
     has_warned: statistic::AtomicBool,
     pub(crate) topology: Topology,
+    pub(crate) memory: Memory,
     pub(crate) heartbeat: Duration,
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
@@ -132,14 +137,17 @@ impl Registry {
             events: Events::new(),
         });
         let clock = Clock::new();
+        let sleep = Sleep::new(workers);
         let registry = Self {
             peers: peers.collect(),
             injector: Injector::new(),
             urgent: Injector::new(),
+            bound: Bound::new(&parts.topology, &sleep),
             roster: Roster::new(workers),
-            sleep: Sleep::new(workers),
+            sleep,
             policy: parts.policy,
             has_warned: statistic::AtomicBool::new(false),
+            memory: Memory::of(&parts.topology),
             topology: parts.topology,
             heartbeat: parts.heartbeat,
             seed: parts.seed,
@@ -193,7 +201,7 @@ impl Registry {
             Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => worker.thread().queue(task),
             _ => self.injector.push(task),
         });
-        self.sleep.wake_one();
+        self.wake_near_current();
     }
 
     /// Makes a task public that goes before all others.
@@ -233,7 +241,7 @@ impl Registry {
 
     /// The same of the queues that belong to nobody.
     pub(super) fn has_common_tasks(&self) -> bool {
-        !self.injector.is_empty() || !self.urgent.is_empty()
+        !self.injector.is_empty() || !self.urgent.is_empty() || self.bound.has_tasks()
     }
 
     /// Whether a worker other than `but` runs a task, and has done so for `ticks`.

@@ -35,6 +35,8 @@ pub(crate) struct Thief {
     /// The same of their queues.
     thrifts: Vec<Thrift>,
     looks: Vec<Look>,
+    /// Since when each home's queue had a task at every look, ticks; 0 when it had none. As many as are needed.
+    bound: Vec<u64>,
 }
 
 impl Thief {
@@ -53,6 +55,18 @@ impl Thief {
         &mut self.looks[index]
     }
 
+    /// Notes whether the queue of `home` has a task `now`; since when it had one at every look.
+    pub(super) fn see_bound(&mut self, home: usize, now: Option<u64>) -> u64 {
+        self.bound.resize(self.bound.len().max(home + 1), 0);
+        let since = &mut self.bound[home];
+        *since = match now {
+            None => 0,
+            Some(now) if *since == 0 => now.max(1),
+            Some(_) => *since,
+        };
+        *since
+    }
+
     pub(super) fn generator(&mut self) -> &mut Generator {
         &mut self.generator
     }
@@ -64,6 +78,7 @@ impl Thief {
             sights: vec![Sight::default(); workers],
             thrifts: vec![Thrift::default(); workers],
             looks: vec![Look::default(); workers],
+            bound: Vec::new(),
         }
     }
 }
@@ -129,8 +144,11 @@ impl WorkerThread {
         let others = || {
             let peers = &registry.peers;
             let mut others = (1..peers.len()).map(|step| (self.index + step) % peers.len());
+            // Now and then in an order that knows no distance, so that nobody's queue is forgotten.
+            let is_near = !registry.bound.is_trivial() && !self.searches.get().is_multiple_of(SCOPES_EVERY);
             match registry.tenant() {
                 Some(_) => others.find_map(|victim| self.steal_job(victim)),
+                None if is_near => self.steal_queued_nearby(),
                 None => others.find_map(|victim| peers[victim].queue.steal()),
             }
         };
@@ -141,8 +159,23 @@ impl WorkerThread {
         let urgent = registry.urgent.steal();
         // Now and then scopes come before the queues: a future that wakes itself keeps a queue from being ever empty.
         let early = if searches.is_multiple_of(SCOPES_EVERY) { urgent.or_else(scope) } else { urgent };
-        let own = early.or_else(|| self.pop_own()).or_else(|| inbox.steal());
-        own.or_else(|| registry.injector.steal()).or_else(others).or_else(scope)
+        let own =
+            early.or_else(|| self.pop_own()).or_else(|| inbox.steal()).or_else(|| self.find_bound_here());
+        let common = own.or_else(|| registry.injector.steal()).or_else(others);
+        common.or_else(|| self.find_bound_elsewhere()).or_else(scope)
+    }
+
+    /// A task from another worker's queue, the nearest first.
+    fn steal_queued_nearby(&self) -> Option<Task> {
+        let registry = &*self.registry;
+        let mut found = None;
+        registry.topology.outward(self.index, |members, _| {
+            // Each thief begins at another one of them.
+            let (before, after) = members.split_at(self.index % members.len().max(1));
+            let mut turn = after.iter().chain(before);
+            found = found.take().or_else(|| turn.find_map(|&victim| registry.peers[victim].queue.steal()));
+        });
+        found
     }
 
     /// Something to run from anywhere, for a worker with an empty stack.
@@ -316,7 +349,7 @@ mod tests {
             inheritance: None,
             tenant: None,
         });
-        let seats = Seats::new(registry.clone(), queues, false, false);
+        let seats = Seats::new(registry.clone(), queues, false, None);
         std::thread::scope(|threads| {
             for index in 0..2 {
                 let seats = &seats;

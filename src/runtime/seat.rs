@@ -26,8 +26,8 @@ pub(crate) struct Seats {
     workers: Box<[Seat]>,
     /// Whether callers from outside may take a seat.
     enrols: bool,
-    /// Where workers are pinned, the seats of each CPU by its number. A caller takes a seat of the CPU that it runs on: in another
-    /// one it would keep that CPU from its worker, and leave the other CPU idle.
+    /// Where workers are pinned, the seats of each CPU by its number. A caller takes a seat of the CPU, or the node, that it runs on: in
+    /// another one it would keep that CPU from its worker, and leave the other CPU idle.
     of_cpu: Option<Box<[Vec<usize>]>>,
 }
 
@@ -40,11 +40,12 @@ unsafe impl Sync for Seat {}
 unsafe impl Send for Seat {}
 
 impl Seats {
+    /// The seats of `registry`. With `masks` each worker stays on the CPUs of its own.
     pub(crate) fn new(
         registry: Arc<Registry>,
         queues: Vec<Local<Task>>,
         enrols: bool,
-        are_pinned: bool,
+        masks: Option<&[Vec<usize>]>,
     ) -> Arc<Self> {
         let seat = |(index, queue)| Seat(UnsafeCell::new(WorkerThread::new(registry.clone(), index, queue)));
         let workers: Box<[Seat]> = queues.into_iter().enumerate().map(seat).collect();
@@ -52,10 +53,11 @@ impl Seats {
             // SAFETY: nobody else knows of the seats yet.
             unsafe { &*workers[index].0.get() }.own_ring();
         }
-        let of_cpu = are_pinned.then(|| {
+        let of_cpu = masks.map(|masks| {
             let mut of_cpu = Vec::new();
-            for index in 0..workers.len() {
-                let cpu = registry.topology.cpu(index).id;
+            for (index, &cpu) in
+                masks.iter().enumerate().flat_map(|(index, mask)| mask.iter().map(move |cpu| (index, cpu)))
+            {
                 of_cpu.resize_with(of_cpu.len().max(cpu + 1), Vec::new);
                 of_cpu[cpu].push(index);
             }

@@ -160,7 +160,7 @@ impl WorkerThread {
                     >= self.registry.clock.ticks(self.registry.heartbeat)
                 {
                     self.last_wake.set(now);
-                    sleep.wake_one();
+                    self.registry.wake_near(self.index);
                 }
             }
         }

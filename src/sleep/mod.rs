@@ -44,6 +44,13 @@ struct Sleeper {
     guest: Mutex<Option<Thread>>,
 }
 
+/// Some of the workers, such as those of one memory node: the bits of their seats.
+#[derive(Debug)]
+pub struct Group(Vec<u64>);
+
+/// Which bit of a word wakers take.
+const HIGHEST: fn(u64) -> u32 = |free| u64::BITS - 1 - free.leading_zeros();
+
 /// Why [`Sleep::rest`] returned; the seat is held in each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
@@ -115,7 +122,12 @@ impl Sleep {
     pub fn claim_for_guest(&self, seats: Option<&[usize]>) -> Option<usize> {
         let index = match seats {
             Some(seats) => seats.iter().copied().find(|&index| self.try_claim(index)),
-            None => self.claim_any(u64::trailing_zeros, |index| self.try_claim(index), 0..self.free.len()),
+            None => self.claim_any(
+                u64::trailing_zeros,
+                |index| self.try_claim(index),
+                0..self.free.len(),
+                |_| u64::MAX,
+            ),
         }?;
         if self.watcher.load(Ordering::Relaxed) == index + 1 {
             self.stop_watching(index);
@@ -130,15 +142,16 @@ impl Sleep {
         choose: impl Fn(u64) -> u32,
         claim: impl Fn(usize) -> bool,
         mut words: impl Iterator<Item = usize>,
+        among: impl Fn(usize) -> u64,
     ) -> Option<usize> {
         words.find_map(|word| {
-            let mut free = self.free[word].load(Ordering::Relaxed);
+            let mut free = self.free[word].load(Ordering::Relaxed) & among(word);
             while free != 0 {
                 let index = word * WORD + choose(free) as usize;
                 if claim(index) {
                     return Some(index);
                 }
-                free = self.free[word].load(Ordering::Relaxed);
+                free = self.free[word].load(Ordering::Relaxed) & among(word);
             }
             None
         })
@@ -163,14 +176,27 @@ impl Sleep {
     pub fn wake_one(&self) -> bool {
         // Pairs with the fence in `release`: the sleeper sees our work, or we see its free seat.
         full_fence!("sleep_publish_fence");
-        let highest = |free: u64| u64::BITS - 1 - free.leading_zeros();
-        match self.claim_any(highest, |index| self.try_claim_for_thread(index), (0..self.free.len()).rev()) {
-            Some(index) => {
-                self.grant(index);
-                true
-            }
-            None => false,
-        }
+        let claim = |index| self.try_claim_for_thread(index);
+        let claimed = self.claim_any(HIGHEST, claim, (0..self.free.len()).rev(), |_| u64::MAX);
+        claimed.map(|index| self.grant(index)).is_some()
+    }
+
+    /// As [`wake_one`](Self::wake_one), but one of `group` if any of it sleeps.
+    pub fn wake_one_of(&self, group: &Group) -> bool {
+        // As in `wake_one`.
+        full_fence!("sleep_publish_fence");
+        let claim = |index| self.try_claim_for_thread(index);
+        let words = || (0..self.free.len()).rev();
+        let of_group = self.claim_any(HIGHEST, claim, words(), |word| group.0[word]);
+        let claimed = of_group.or_else(|| self.claim_any(HIGHEST, claim, words(), |_| u64::MAX));
+        claimed.map(|index| self.grant(index)).is_some()
+    }
+
+    /// The workers `members`, as [`wake_one_of`](Self::wake_one_of) takes them.
+    pub fn group(&self, members: &[usize]) -> Group {
+        let mut words = vec![0; self.free.len()];
+        members.iter().for_each(|index| words[index / WORD] |= 1 << (index % WORD));
+        Group(words)
     }
 
     /// As `wake_one`, for a task that this worker will run itself at the latest, and without a fence: wakes nobody when no free seat was seen.

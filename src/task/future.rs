@@ -14,7 +14,7 @@ use super::cancel::{self, CancelToken};
 use super::inherit::Captured;
 use super::isolate::{self, Region};
 use super::outcome::Completion;
-use super::priority::Priority;
+use super::priority::Destination;
 use super::spawn::{Awaited, JoinHandle, Spawned};
 use super::turn::{After, Reason, Turn, Withdrawn};
 use super::unwind::catch;
@@ -58,8 +58,8 @@ struct FutureTask<F: Future> {
     turn: Turn,
     place: Place<F>,
     completion: Completion<F::Output>,
-    /// Goes before others, and is withdrawn by a token.
-    priority: Priority,
+    /// Goes before others, or to a node, each time that it is woken; and is withdrawn by a token.
+    destination: Destination,
     token: Option<CancelToken>,
     /// Where it was spawned: whoever wakes it, it runs there.
     region: Option<Arc<Region>>,
@@ -142,7 +142,7 @@ where
     /// Puts the ticket into a queue; called by who was told to, once for each time that the future begins to be `WOKEN`.
     fn queue(self: &Arc<Self>) {
         let registry = self.completion.registry();
-        self.priority.submit(registry, self.region.clone(), Task::Spawned(self.clone()));
+        self.destination.submit(registry, self.region.clone(), Task::Spawned(self.clone()));
         // A ticket that comes after the last worker left would keep the registry, which holds the queue, for ever.
         if self.entry.get().is_some_and(|&entry| registry.pending.is_closed(entry)) {
             registry.drop_late_tickets();
@@ -198,7 +198,7 @@ impl<F: Future> Drop for FutureTask<F> {
 /// Spawns `future` on the runtime of `registry`.
 pub(crate) fn spawn<F>(
     registry: &Arc<Registry>,
-    priority: Priority,
+    destination: Destination,
     token: Option<CancelToken>,
     future: F,
 ) -> JoinHandle<F::Output>
@@ -210,7 +210,7 @@ where
         turn: Turn::queued(),
         place: Place(UnsafeCell::new(Some(future))),
         completion: Completion::new(registry, type_name::<F>()),
-        priority,
+        destination,
         token,
         region: isolate::current(),
         context: registry.capture(),

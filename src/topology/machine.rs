@@ -151,6 +151,13 @@ impl Machine {
         self.is_here
     }
 
+    /// The same machine, as if this ran on it: for tests of what would be decided there.
+    #[cfg(all(test, not(upbeat_loom)))]
+    pub(crate) fn made_ours(mut self) -> Self {
+        self.is_here = true;
+        self
+    }
+
     /// How far node `to` is from node `from`, by their numbers: what the machine says, else 10 for the same and 20 for another one.
     pub fn node_distance(&self, from: usize, to: usize) -> u32 {
         let told = || {

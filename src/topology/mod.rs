@@ -7,6 +7,8 @@
 pub(crate) mod affinity;
 mod error;
 mod machine;
+#[allow(unsafe_code)]
+pub mod memory;
 mod placement;
 mod synthetic;
 mod sysfs;

@@ -231,8 +231,13 @@ impl Topology {
     }
 
     /// The other homes, nearest first.
-    pub(crate) fn homes_from(&self, home: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn homes_from(&self, home: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.homes[home].outward.iter().flat_map(|(_, homes)| homes.iter().copied())
+    }
+
+    /// The numbers of all nodes of the machine, those with workers first.
+    pub(super) fn all_nodes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.nodes.iter().map(|(id, _)| *id)
     }
 
     /// Whether its CPUs are those of the machine that this runs on.
