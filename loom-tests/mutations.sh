@@ -69,8 +69,7 @@ handle_wakes            future    who_awaits_a_handle_outside_is_woken
 share_front_is_atomic   share     each_index_goes_to_one_of_two
 share_half_is_atomic    share     each_index_goes_to_one_of_two
 terminate_set           shutdown  what_another_thread_spawned_before_runs_too
-bound_second_look       bound     nobody_sleeps_through_a_task_that_is_bound_for_a_node
-sleep_publish_fence     bound     nobody_sleeps_through_a_task_that_is_bound_for_a_node
+sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published_for_a_group
 retire_passes_on        resize    a_task_for_which_a_retiring_worker_was_woken_runs
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped

@@ -25,6 +25,7 @@
 //! | a loop | [`par`] |
 //! | to stop what is no longer wanted; to put something first | [`CancelToken`]; [`spawn_with`] |
 //! | to hold a lock across a join | [`isolate`] |
+//! | tasks where their data is, on a machine with several memory nodes | [`Spawn::near`], [`Runtime::memory`], [`topology`] |
 //! | your own set of threads | [`Runtime`] |
 //! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`]; `{runtime:?}` says what each worker does now |
 //! | to find a race or a dependence on the order | [`Mode`]; `upbeat::loom` under `--cfg upbeat_loom` (`docs/loom.md`) |

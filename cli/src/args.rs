@@ -13,7 +13,7 @@ pub(crate) struct Command {
 }
 
 const AFTER_HELP: &str = "\
-Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
+Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_TOPOLOGY describes a machine to try, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
 avx512, emulated512), UPBEAT_BF16 what multiplies matrices in bf16 (amx, dots, f32), UPBEAT_TUNING the file of block sizes (or off).
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 
@@ -181,6 +181,18 @@ pub(crate) struct InfoArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Draw the machine instead: packages, memory nodes, caches, cores and CPUs, and how far nodes are from each other
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) topology: bool,
+    /// Draw a machine that is described, such as "package:2 node:2 core:8 pu:2"
+    #[arg(long, value_name = "TEXT", requires = "topology", conflicts_with = "sysfs")]
+    pub(crate) describe: Option<String>,
+    /// Draw the machine of which this is a copy of /sys/devices/system
+    #[arg(long, value_name = "FOLDER", requires = "topology")]
+    pub(crate) sysfs: Option<PathBuf>,
+    /// Draw it as a picture, too
+    #[arg(long, value_name = "FILE", requires = "topology")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

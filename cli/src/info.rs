@@ -13,12 +13,15 @@ use crate::args::InfoArgs;
 use crate::failure::Failure;
 use crate::machine::runtime;
 use crate::output::Output;
+use crate::topology;
 use crate::tune::sizes;
 
 /// Why the number of workers is what it is.
 fn workers_reason() -> &'static str {
     if std::env::var_os("UPBEAT_WORKERS").is_some_and(|v| !v.is_empty()) {
         "UPBEAT_WORKERS asks for it"
+    } else if std::env::var_os("UPBEAT_TOPOLOGY").is_some_and(|v| !v.is_empty()) {
+        "the machine that UPBEAT_TOPOLOGY describes has as many CPUs"
     } else {
         "the affinity mask and the cgroup's CPU quota allow as many"
     }
@@ -58,7 +61,7 @@ fn as_json(
     let cpus: Vec<Value> = machine
         .cpus
         .iter()
-        .map(|c| json!({"cpu": c.id, "core": c.core, "last_level_cache": c.cache, "node": c.node}))
+        .map(|c| json!({"cpu": c.id, "core": c.core, "thread": c.thread, "last_level_cache": c.cache, "node": c.node, "package": c.package}))
         .collect();
     let caches: Vec<Value> = machine
         .cpus
@@ -67,6 +70,11 @@ fn as_json(
         .flat_map(|cpu| machine.caches_of(cpu.id))
         .map(|cache| json!({"level": cache.level, "kind": format!("{:?}", cache.kind), "bytes": cache.bytes}))
         .collect();
+    let nodes: Vec<Value> = machine
+        .nodes
+        .iter()
+        .map(|n| json!({"node": n.id, "cpus": n.cpus, "bytes": n.bytes, "distances": n.distances}))
+        .collect();
     let sets: Vec<Value> =
         Isa::ALL.into_iter().map(|i| json!({"name": i.name(), "supported": i.is_supported()})).collect();
     json!({
@@ -74,7 +82,10 @@ fn as_json(
         "cpus": cpus,
         "cores": machine.cores(),
         "caches": caches,
+        "packages": machine.packages(),
         "numa_nodes": machine.nodes.len(),
+        "nodes": nodes,
+        "notes": machine.notes,
         "instruction_sets": sets,
         "instruction_set": {"chosen": isa.name(), "reason": isa_reason(isa)},
         "bf16_products": unit.map_or("f32", Unit::name),
@@ -144,6 +155,9 @@ fn as_text(
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs, output: &mut Output) -> Result<(), Failure> {
+    if args.topology {
+        return topology::run(args, output);
+    }
     let isa = Isa::from_env()?;
     let unit = Unit::from_env()?;
     let tuning = Tuning::from_env()?;

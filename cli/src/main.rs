@@ -11,6 +11,7 @@ mod machine;
 mod output;
 mod progress;
 mod report;
+mod topology;
 mod train;
 mod tune;
 

@@ -65,6 +65,22 @@ fn nobody_sleeps_through_work_that_was_published() {
     });
 }
 
+// Fault 28. A group without the sleeper is as good as none.
+#[test]
+fn nobody_sleeps_through_work_that_was_published_for_a_group() {
+    for members in [&[0][..], &[]] {
+        check(3, move || {
+            let place = Place::new(1);
+            let group = place.sleep.group(members);
+            let sleeper = worker(&place, 0, 1);
+            place.work.fetch_add(1, Relaxed);
+            place.sleep.wake_one_of(&group);
+            sleeper.join().unwrap();
+            assert_eq!(place.done.get(), 1);
+        });
+    }
+}
+
 // Fault 28.
 #[test]
 fn two_tasks_and_two_sleepers_leave_nothing_undone() {

@@ -13,7 +13,7 @@ use super::registry::Registry;
 use super::worker::WorkerThread;
 use crate::observe::counters::count;
 use crate::sleep::{Group, Sleep};
-use crate::sync::{left_out, ticks, Injector, HAS_TIME};
+use crate::sync::{ticks, Injector, HAS_TIME};
 use crate::task::frame::Worker;
 use crate::task::isolate::{self, Region};
 use crate::task::Task;
@@ -52,7 +52,7 @@ impl Bound {
 
     #[inline]
     pub(super) fn has_tasks(&self) -> bool {
-        self.0.iter().any(|home| !home.queue.is_empty()) && !left_out!("bound_second_look")
+        self.0.iter().any(|home| !home.queue.is_empty())
     }
 
     /// Any task, for who empties all queues.

@@ -34,6 +34,7 @@ pub(crate) fn upbeat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_upbeat"));
     command
         .env_remove("UPBEAT_WORKERS")
+        .env_remove("UPBEAT_TOPOLOGY")
         .env_remove("UPBEAT_ISA")
         .env_remove("UPBEAT_BF16")
         .env_remove("UPBEAT_TUNING");
