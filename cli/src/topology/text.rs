@@ -39,11 +39,11 @@ pub(super) fn draw(machine: &Machine, name: &str) -> String {
     if machine.nodes.len() > 1 {
         text += "\ndistances (10 is the node itself, 20 twice as long)\n";
         let _ = write!(text, "{:>8}", "from");
-        machine.nodes.iter().for_each(|to| drop(write!(text, "{:>5}", to.id)));
+        machine.nodes.iter().for_each(|to| text += &format!("{:>5}", to.id));
         text.push('\n');
         for from in &machine.nodes {
             let _ = write!(text, "{:>8}", from.id);
-            from.distances.iter().for_each(|distance| drop(write!(text, "{distance:>5}")));
+            from.distances.iter().for_each(|distance| text += &format!("{distance:>5}"));
             text.push('\n');
         }
     }
