@@ -16,7 +16,10 @@ impl Tree {
     pub(crate) fn of(name: &str, test: &str) -> Self {
         let text = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/topology/machines/{name}.txt"));
         let text = fs::read_to_string(&text).unwrap_or_else(|e| panic!("{}: {e}", text.display()));
-        let root = std::env::temp_dir().join(format!("upbeat-machine-{name}-{test}-{}", std::process::id()));
+        // In memory where the system has a folder for that: some thousand tiny files take seconds on a busy disk.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let root = folder.join(format!("upbeat-machine-{name}-{test}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         for (path, content) in files(&text) {
             let path = root.join(path);
