@@ -15,7 +15,8 @@ pub struct Nearest;
 
 impl StealPolicy for Nearest {
     fn victims(&self, thief: usize, topology: &Topology, generator: &mut Generator, order: &mut Vec<usize>) {
-        if generator.below(RANDOM_EVERY) == 0 {
+        // Of two workers there is one to ask, and the walk would take three times as long as to name it.
+        if topology.workers() <= 2 || generator.below(RANDOM_EVERY) == 0 {
             return Random.victims(thief, topology, generator, order);
         }
         let mut begun = 0;
