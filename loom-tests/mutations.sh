@@ -71,6 +71,12 @@ share_half_is_atomic    share     each_index_goes_to_one_of_two
 terminate_set           shutdown  what_another_thread_spawned_before_runs_too
 sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published_for_a_group
 retire_passes_on        resize    a_task_for_which_a_retiring_worker_was_woken_runs
+batch_generation        batch     batches_of_one_are_used_again
+batch_recycle           batch     batches_of_one_are_used_again
+batch_reserve           batch     batches_of_one_are_used_again
+batch_strays            batch     two_producers_fill_batches
+batch_commit            batch     two_producers_fill_batches
+batch_close             batch     two_producers_fill_batches
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_set              cancel    who_sees_the_token_cancelled_sees_what_came_before

@@ -24,6 +24,7 @@
 //! | a future, or a result to `.await` | [`spawn_future`], [`block_on`], [`JoinHandle`] |
 //! | a loop | [`par`] |
 //! | to stop what is no longer wanted; to put something first | [`CancelToken`]; [`spawn_with`] |
+//! | many small items run as few large batches | [`batch`] |
 //! | to hold a lock across a join | [`isolate`] |
 //! | tasks where their data is, on a machine with several memory nodes | [`Spawn::near`], [`Runtime::memory`], [`topology`] |
 //! | your own set of threads | [`Runtime`] |
@@ -34,6 +35,7 @@
 //! the first use with [`UPBEAT_WORKERS`](Builder::workers) workers.
 
 // `pub` in these two is for the models alone, which reach them through `model` under `--cfg upbeat_loom`.
+pub mod batch;
 #[allow(unreachable_pub)]
 mod deque;
 #[doc(hidden)]

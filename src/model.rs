@@ -4,6 +4,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::batch::{Added, Former};
 pub use crate::deque::{OwnerEnd, Ring, Taken};
 pub use crate::par::share::Share;
 pub use crate::runtime::once::Once;

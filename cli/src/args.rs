@@ -229,6 +229,8 @@ pub(crate) enum Bench {
     TrainGpt(TrainGptArgs),
     /// Many requests to one model: continuous batching beside one task a request, tokens checked to be the same
     Serve(ServeArgs),
+    /// Forming batches: times an item and tails, beside a locked queue and, built with peers, tokio's channel and crossbeam's queue
+    Batch(BatchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -305,6 +307,16 @@ pub(crate) struct TrainGptArgs {
     /// Compare the losses of 20 steps at batch 1 with an f64 run instead of timing; takes minutes
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Few items: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
 }
 
 #[derive(Debug, Args)]

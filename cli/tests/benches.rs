@@ -57,6 +57,19 @@ fn every_row_of_the_scheduler_is_measured_and_its_lines_can_be_read() {
 }
 
 #[test]
+fn every_row_of_batches_is_measured_and_its_lines_can_be_read() {
+    let output = run(&["bench", "batch", "--small", "--json"]);
+    let records = records(&output);
+    assert!(records.len() > 10, "{} rows", records.len());
+    for record in &records {
+        complete(record, "batch");
+        assert!(record["value"].as_f64().unwrap() > 0.0 && record["goal"].is_f64(), "{record}");
+    }
+    let text = run(&["bench", "batch", "--small"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("goals met"));
+}
+
+#[test]
 fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
     let output = run(&["bench", "kernels", "--small", "--rounds", "1", "--json"]);
     let records = records(&output);

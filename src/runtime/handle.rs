@@ -70,7 +70,7 @@ impl Runtime {
         self.registry().mode
     }
 
-    fn registry(&self) -> &Arc<Registry> {
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
         self.seats.registry()
     }
 

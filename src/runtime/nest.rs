@@ -54,10 +54,20 @@ impl WorkerThread {
     /// Runs one public task in the middle of another one, if any waits and there is room for it.
     pub(crate) fn run_one_nested(&self) -> bool {
         let Some(task) = self.find_task_to_nest() else { return false };
+        self.run_on_top(task);
+        true
+    }
+
+    /// Whether there is room for one more task in the middle of this one.
+    pub(crate) fn may_nest(&self) -> bool {
+        stack::has_reserve() && self.nested.get() < MOST
+    }
+
+    /// Runs `task` in the middle of another one, for which there is room.
+    pub(crate) fn run_on_top(&self, task: Task) {
         self.nested.set(self.nested.get() + 1);
         self.run_nested(task);
         self.nested.set(self.nested.get() - 1);
-        true
     }
 
     fn find_task_to_nest(&self) -> Option<Task> {
@@ -69,7 +79,7 @@ impl WorkerThread {
             return if is_bounded { self.registry.find_isolated_task() } else { None };
         }
         if is_bounded {
-            return self.find_task();
+            return self.find_task().or_else(|| self.find_open_batch(true));
         }
         // A worker of another runtime that waits for this one may be what this stack waits for.
         // So may a broadcast, which nobody else can run.

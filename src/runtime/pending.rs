@@ -97,6 +97,7 @@ impl Registry {
 impl WorkerThread {
     /// The last worker to leave: withdraws the futures that still wait, and runs what their destructors spawn.
     pub(super) fn close(&self) {
+        self.registry.batches.close();
         let waiting = self.registry.pending.close();
         if left_out!("shutdown_withdraws") {
             return;

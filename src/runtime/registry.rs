@@ -13,6 +13,7 @@ use super::report::Note;
 use super::roster::Roster;
 use super::tenant::Tenant;
 use super::thread_body::Attendance;
+use crate::batch::roll::Roll;
 use crate::deque::Ring;
 use crate::heartbeat::rate::Rule;
 use crate::heartbeat::sites::Sites;
@@ -103,6 +104,7 @@ pub(crate) struct Registry {
     pub(crate) clock: Clock,
     pub(crate) rule: Rule,
     pub(crate) sites: Sites,
+    pub(crate) batches: Roll,
 }
 
 /// What a registry is made of besides its workers.
@@ -161,6 +163,7 @@ impl Registry {
             generation: fork::generation(),
             rule: Rule::new(&clock, parts.heartbeat),
             sites: Sites::new(&clock),
+            batches: Roll::new(),
             clock,
         };
         (Arc::new(registry), queues)

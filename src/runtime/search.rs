@@ -135,10 +135,13 @@ impl WorkerThread {
 
     /// Whether a queue has a task for this worker.
     fn has_tasks(&self) -> bool {
-        !self.registry.peers[self.index].inbox.is_empty() || self.registry.has_public_tasks()
+        !self.registry.peers[self.index].inbox.is_empty()
+            || self.registry.has_public_tasks()
+            || self.has_batches()
     }
 
-    /// A task from the public queues: those that go first, our own, what was sent to us, the injector, the others'; else a scope.
+    /// A task from the public queues: those that go first, our own, what was sent to us, the injector, full batches, the others'; else a
+    /// scope.
     pub(super) fn find_task(&self) -> Option<Task> {
         let registry = &self.registry;
         let others = || {
@@ -156,13 +159,13 @@ impl WorkerThread {
         let scope = || self.find_scope().map(Task::Scoped);
         let searches = self.searches.get().wrapping_add(1);
         self.searches.set(searches);
-        let urgent = registry.urgent.steal();
+        let urgent = registry.urgent.steal().or_else(|| self.find_late_batch());
         // Now and then scopes come before the queues: a future that wakes itself keeps a queue from being ever empty.
         let early = if searches.is_multiple_of(SCOPES_EVERY) { urgent.or_else(scope) } else { urgent };
         let own =
             early.or_else(|| self.pop_own()).or_else(|| inbox.steal()).or_else(|| self.find_bound_here());
-        let common = own.or_else(|| registry.injector.steal()).or_else(others);
-        common.or_else(|| self.find_bound_elsewhere()).or_else(scope)
+        let common = own.or_else(|| registry.injector.steal()).or_else(|| self.find_ready_batch());
+        common.or_else(others).or_else(|| self.find_bound_elsewhere()).or_else(scope)
     }
 
     /// A task from another worker's queue, the nearest first.
@@ -183,7 +186,8 @@ impl WorkerThread {
         if !self.is_serving() {
             return self.find_sent();
         }
-        self.find_task().map(Work::Task).or_else(|| self.steal_join())
+        let task = self.find_task().map(Work::Task).or_else(|| self.steal_join());
+        task.or_else(|| self.find_open_batch(false).map(Work::Task))
     }
 
     /// The oldest join task of the first victim that has shown one for long enough; others are asked, as often as the beat allows.

@@ -260,6 +260,31 @@ impl<T> Injector<T> {
     }
 }
 
+/// A queue of fixed length.
+pub(crate) struct Bounded<T> {
+    queue: Injector<T>,
+    capacity: usize,
+}
+
+impl<T> Bounded<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { queue: Injector::new(), capacity }
+    }
+    pub(crate) fn push(&self, value: T) -> bool {
+        let has_room = lock(&self.queue.tasks).len() < self.capacity;
+        if has_room {
+            self.queue.push(value);
+        }
+        has_room
+    }
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.queue.steal()
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
 impl<T> Local<T> {
     pub(crate) fn new(newest_first: bool) -> Self {
         Self { queue: Arc::new(Injector::new()), newest_first }

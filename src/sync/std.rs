@@ -9,6 +9,7 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 pub(crate) use std::thread_local;
 
 use crossbeam_deque as deque;
+use crossbeam_queue::ArrayQueue;
 use std::time::{Duration, Instant};
 
 /// Slots of a worker's ring; a power of two.
@@ -130,6 +131,27 @@ pub(crate) struct Local<T>(deque::Worker<T>);
 pub(crate) struct Stealer<T>(deque::Stealer<T>);
 /// A queue that any thread pushes to and takes from.
 pub(crate) struct Injector<T>(deque::Injector<T>);
+
+/// A queue of fixed length, which allocates nothing once it is made.
+pub(crate) struct Bounded<T>(ArrayQueue<T>);
+
+impl<T> Bounded<T> {
+    /// # Panics
+    /// When `capacity` is 0.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self(ArrayQueue::new(capacity))
+    }
+    /// False when it is full.
+    pub(crate) fn push(&self, value: T) -> bool {
+        self.0.push(value).is_ok()
+    }
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.0.pop()
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// Repeats a steal that lost a race until it has an answer.
 fn settle<T>(mut steal: impl FnMut() -> deque::Steal<T>) -> Option<T> {

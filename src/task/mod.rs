@@ -32,6 +32,7 @@ mod worker;
 
 use std::sync::Arc;
 
+use crate::batch::core::Source;
 use crate::runtime::worker::WorkerThread;
 
 /// What a worker does once the task that it runs is done.
@@ -55,6 +56,8 @@ pub(crate) enum Task {
     Scoped(Arc<scope::Shared>),
     /// One task that was created in isolation waits in the queue of its region.
     Isolated(isolate::Ticket),
+    /// A batcher that has a batch to run, claimed by who found it.
+    Batch(Arc<dyn Source>),
 }
 
 impl Task {
@@ -66,6 +69,8 @@ impl Task {
             Self::Spawned(task) => task.is_spent(),
             Self::Scoped(scope) => scope.is_idle(),
             Self::Isolated(ticket) => ticket.retire(),
+            // It is never queued.
+            Self::Batch(_) => false,
         }
     }
 
@@ -78,6 +83,7 @@ impl Task {
             Self::Scoped(scope) if then == Then::Rest => thread.run_scoped(&scope),
             Self::Scoped(scope) => scope.run_one(thread),
             Self::Isolated(ticket) => ticket.run(thread, then),
+            Self::Batch(batcher) => batcher.run(thread, then),
         }
     }
 }

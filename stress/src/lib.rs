@@ -4,6 +4,7 @@
 //! The models in `loom-tests` prove the protocols within their bounds; this looks for what lies outside: compilers, real memory,
 //! preemption. Random programs of joins, scopes, spawned tasks and loops are in `tests/stress.rs` of the root package.
 
+mod batches;
 mod outside;
 pub mod phases;
 

@@ -6,6 +6,7 @@
 
 #[allow(unsafe_code)]
 pub mod affinity;
+pub mod batches;
 pub mod contenders;
 pub mod outcome;
 pub mod picture;

@@ -1,6 +1,7 @@
 //! `upbeat bench NAME`: measures on this machine what the project promises. Answers are checked before a time is
 //! printed.
 
+mod batch;
 mod kernels;
 mod record;
 mod scaling;
@@ -13,7 +14,8 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 6] = [
+    ("batch", "forming batches: times an item and tails, beside other queues"),
     ("kernels", "products, attention, element-wise kernels, norms, images and flows beside the machine's limits, and the crate gemm with --features peers"),
     (
         "scheduler",
@@ -31,6 +33,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
         Some(Bench::Scheduler(args)) => scheduler::run(args, output),
         Some(Bench::Scaling(args)) => scaling::run(args, output),
         Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),
+        Some(Bench::Batch(args)) => batch::run(args, output),
         Some(Bench::Serve(args)) => serve::run(args, output),
         None => {
             for (name, what) in BENCHES {

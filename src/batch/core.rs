@@ -1,0 +1,467 @@
+//! What the handles of one batcher share: when its batches leave, and what running one means.
+//!
+//! A batch leaves when it is full, when its deadline is over, or when a worker has nothing else to do and nobody who runs could add to it
+//! (or has not for as long as it may linger). At most so many run at a time; what arrives meanwhile gathers in the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{BatchError, Refusal, Refused};
+use super::former::{Added, Former, Line};
+use super::replies::{Replies, NOBODY};
+use super::{cap, BatchOptions};
+use crate::runtime::registry::Registry;
+use crate::runtime::worker::WorkerThread;
+use crate::sync::{
+    barrier_after_rmw, fence, lock, statistic, ticks, wait, AtomicBool, AtomicU64, AtomicUsize, Condvar,
+    Mutex, Ordering,
+};
+use crate::task::unwind::{catch, discard, message};
+use crate::task::{Task, Then};
+
+/// A batcher as the workers see it.
+pub(crate) trait Source: Send + Sync {
+    /// Whether a batch is full or was sealed.
+    fn has_ready(&self) -> bool;
+
+    /// Whether the batch that is not full may leave at `now`, ticks, to a worker that has nothing else to do; others run and
+    /// `may_add` to it.
+    fn may_leave(&self, now: u64, may_add: bool) -> bool;
+
+    /// Whether it may leave now or in a moment, so that this worker should not sleep.
+    fn will_leave(&self, now: u64, may_add: bool) -> bool;
+
+    /// When the first of its items is wanted, ticks.
+    fn deadline(&self) -> u64;
+
+    /// Whether one more batch may run.
+    fn has_room_to_run(&self) -> bool;
+
+    /// Takes the right to run one more batch, which [`run`](Self::run) gives back.
+    fn try_claim(&self) -> bool;
+
+    /// Runs a batch: one that is ready, else the one that is open.
+    fn run(self: Arc<Self>, thread: &WorkerThread, then: Then);
+
+    /// The runtime ends: nothing is run any more, who waits is told.
+    fn close(&self);
+}
+
+/// What one run of the executor works on; kept for the next one.
+struct Space<T, R> {
+    items: Vec<T>,
+    replies: Vec<u32>,
+    results: Vec<R>,
+}
+
+impl<T, R> Default for Space<T, R> {
+    fn default() -> Self {
+        Self { items: Vec::new(), replies: Vec::new(), results: Vec::new() }
+    }
+}
+
+/// Runs the items of a batch and pushes a result for each.
+type Executor<T, R> = Box<dyn Fn(&mut Vec<T>, &mut Vec<R>) + Send + Sync>;
+
+pub(super) struct Core<T, R> {
+    former: Former<T>,
+    pub(super) replies: Replies<R>,
+    registry: Arc<Registry>,
+    executor: Executor<T, R>,
+    spaces: Mutex<Vec<Space<T, R>>>,
+    most_running: usize,
+    /// How long a batch that is not full waits while others run, ticks.
+    linger: u64,
+    target: Option<Duration>,
+    workers: Line<Workers>,
+    producers: Line<Producers>,
+    /// The batcher's last handle is gone: once it is empty, it leaves the roll.
+    retired: AtomicBool,
+    closed: AtomicBool,
+    /// Who waits for a free batch.
+    waiting: AtomicUsize,
+    room: (Mutex<()>, Condvar),
+}
+
+/// What workers write.
+#[derive(Default)]
+struct Workers {
+    /// Batches that run, or are about to.
+    running: AtomicUsize,
+    /// When a batch was last run, ticks.
+    ran_at: statistic::AtomicU64,
+    batches: statistic::AtomicU64,
+    items: statistic::AtomicU64,
+    full: statistic::AtomicU64,
+}
+
+/// What producers write, now and then.
+struct Producers {
+    /// When the current batch got its first item, ticks. An old value lets a batch leave early, no more.
+    opened_at: statistic::AtomicU64,
+    /// When the first item is wanted, ticks.
+    deadline: AtomicU64,
+    refused: statistic::AtomicU64,
+}
+
+impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
+    pub(super) fn new(
+        registry: &Arc<Registry>,
+        options: &BatchOptions,
+        executor: Executor<T, R>,
+    ) -> Arc<Self> {
+        // One is current, and one is about to be.
+        let former = Former::new(options.cap, options.backlog + 2);
+        if options.latency.is_some() {
+            // A batch that is too long harms those that are in it; a short one costs little.
+            former.set_cap(options.cap.div_ceil(4));
+        }
+        let core = Arc::new(Self {
+            former,
+            replies: Replies::new(),
+            registry: registry.clone(),
+            executor,
+            spaces: Mutex::new(Vec::new()),
+            most_running: options.running.unwrap_or(registry.peers.len()),
+            linger: registry.clock.ticks(options.linger.unwrap_or(registry.heartbeat)),
+            target: options.latency,
+            workers: Line(Workers::default()),
+            producers: Line(Producers {
+                opened_at: statistic::AtomicU64::new(0),
+                deadline: AtomicU64::new(u64::MAX),
+                refused: statistic::AtomicU64::new(0),
+            }),
+            retired: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            room: (Mutex::new(()), Condvar::new()),
+        });
+        if !registry.batches.insert(core.clone()) {
+            core.closed.store(true, Ordering::Release);
+        }
+        core
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(super) fn metrics(&self) -> super::BatchMetrics {
+        let read = |counter: &statistic::AtomicU64| counter.load(Ordering::Relaxed);
+        super::BatchMetrics {
+            batches: read(&self.workers.0.batches),
+            items: read(&self.workers.0.items),
+            full: read(&self.workers.0.full),
+            refused: read(&self.producers.0.refused),
+            cap: self.former.cap(),
+        }
+    }
+
+    /// Adds an item whose result goes to cell `reply`.
+    #[inline]
+    pub(super) fn add(&self, item: T, reply: u32, deadline: Option<Duration>) -> Result<(), Refused<T>> {
+        self.registry.require_workers();
+        if self.is_closed() {
+            return Err(Refused { item, reason: Refusal::ShutDown });
+        }
+        match self.former.add(item, reply) {
+            Ok(added) => {
+                if let Some(within) = deadline {
+                    self.expect_within(within);
+                }
+                self.after(added);
+                Ok(())
+            }
+            Err(item) => {
+                self.producers.0.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Refused { item, reason: Refusal::Full })
+            }
+        }
+    }
+
+    /// Adds items that nobody waits for, as many as there is room for; whether that was all.
+    pub(super) fn add_many(&self, items: &mut std::vec::Drain<'_, T>) -> bool {
+        self.registry.require_workers();
+        if !self.is_closed() {
+            self.after(self.former.add_many(items, NOBODY));
+        }
+        items.len() == 0
+    }
+
+    /// Says what was added to whom it concerns.
+    #[inline]
+    fn after(&self, added: Added) {
+        if added.is_first {
+            self.producers.0.opened_at.store(ticks(), Ordering::Relaxed);
+        }
+        if added.is_first || added.made_ready {
+            // One look at each batch is enough: who adds more finds somebody who has it in mind. It makes a fence first.
+            self.registry.sleep().wake_one();
+        } else {
+            barrier_after_rmw();
+        }
+        // Relaxed, behind the fence: either we see that the runtime has ended, or who ended it sees our item.
+        if self.closed.load(Ordering::Relaxed) {
+            self.withdraw();
+        }
+    }
+
+    #[cold]
+    fn expect_within(&self, within: Duration) {
+        let deadline = ticks().saturating_add(self.registry.clock.ticks(within));
+        self.producers.0.deadline.fetch_min(deadline, Ordering::Relaxed);
+        self.registry.batches.expect_by(deadline);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Lets the batch that is open leave as soon as a worker is free.
+    pub(super) fn flush(&self) {
+        if self.former.seal() {
+            self.registry.sleep().wake_one();
+        }
+    }
+
+    /// Blocks until there may be a free batch. A worker runs a batch meanwhile, or another task.
+    pub(super) fn wait_for_room(self: &Arc<Self>, thread: Option<&WorkerThread>) {
+        let Some(thread) = thread else {
+            let mut guard = lock(&self.room.0);
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            // Pairs with the one in `run`: who frees a batch sees us wait, or we see the free batch.
+            fence(Ordering::SeqCst);
+            while !self.former.has_room() && !self.is_closed() {
+                guard = wait(&self.room.1, guard, None);
+            }
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        if !self.help(thread) && !thread.run_one_nested() {
+            crate::sync::thread::yield_now();
+        }
+    }
+
+    /// Runs a batch on top of what this worker waits in, if one may leave.
+    pub(super) fn help(self: &Arc<Self>, thread: &WorkerThread) -> bool {
+        let may_add = self.registry.is_anybody_busy_for(0, thread.index());
+        if !(self.former.has_ready() || self.will_leave(ticks(), may_add))
+            || !thread.may_nest()
+            || !self.try_claim()
+        {
+            return false;
+        }
+        thread.run_on_top(Task::Batch(self.clone()));
+        true
+    }
+
+    /// The last handle is gone.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.flush();
+        self.leave_if_empty();
+    }
+
+    fn leave_if_empty(&self) {
+        // Nobody adds any more, so what is empty stays empty.
+        if self.retired.load(Ordering::Acquire) && !self.former.has_ready() && !self.former.has_open_items() {
+            self.registry.batches.remove((&raw const *self).cast());
+        }
+    }
+
+    /// Takes a batch into `space`; whether there was one.
+    fn take(&self, space: &mut Space<T, R>) -> bool {
+        // Before the seal: the deadline of an item that comes after it stays.
+        let Space { items, replies, .. } = space;
+        let was_ready = self.former.take(items, replies) > 0;
+        if !was_ready {
+            if self.deadline() != u64::MAX {
+                self.producers.0.deadline.swap(u64::MAX, Ordering::Relaxed);
+            }
+            self.former.seal();
+            if self.former.take(items, replies) == 0 {
+                return false;
+            }
+        }
+        // Pairs with the one in `wait_for_room`.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            drop(lock(&self.room.0));
+            self.room.1.notify_all();
+        }
+        // From behind: what takes the place of one that is dropped was looked at.
+        for at in (0..replies.len()).rev() {
+            if replies[at] != NOBODY && self.replies.is_abandoned(replies[at]) {
+                replies.remove(at);
+                discard(items.remove(at));
+            }
+        }
+        true
+    }
+
+    /// Runs the executor on what was taken and hands out the results.
+    fn execute(&self, space: &mut Space<T, R>, thread: &WorkerThread) {
+        let count = space.items.len();
+        if count == 0 {
+            return;
+        }
+        let cap = self.former.cap();
+        let counters = &self.workers.0;
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        counters.items.fetch_add(count as u64, Ordering::Relaxed);
+        if count >= cap {
+            counters.full.fetch_add(1, Ordering::Relaxed);
+        }
+        let begun = self.target.map(|_| ticks());
+        let Space { items, results, .. } = &mut *space;
+        let outcome = catch(|| thread.enter(|_| (self.executor)(items, results)));
+        if let (Some(target), Some(begun)) = (self.target, begun) {
+            let reader = self.registry.clock.reader();
+            let took = Duration::from_nanos(reader.length(ticks().saturating_sub(begun)));
+            self.former.set_cap(cap::next(cap, self.former.slots(), count, took, target));
+        }
+        let outcome = outcome.map_err(|payload| {
+            let error = BatchError::Panicked { message: message(&*payload).into() };
+            if space.replies.iter().all(|&reply| reply == NOBODY) {
+                self.registry.unhandled_panic(std::any::type_name::<T>(), payload);
+            } else {
+                discard(payload);
+            }
+            error
+        });
+        self.hand_out(space, outcome);
+    }
+
+    /// Gives each item's handle its result, or the error.
+    fn hand_out(&self, space: &mut Space<T, R>, outcome: Result<(), BatchError>) {
+        let Space { items, replies, results, .. } = space;
+        let wanted = replies.len();
+        if replies.iter().all(|&reply| reply == NOBODY) {
+            // Of items that nobody waits for no results are asked.
+            replies.clear();
+            drain_each(results);
+            return drain_each(items);
+        }
+        let outcome = outcome.and_then(|()| match results.len() == wanted {
+            true => Ok(()),
+            false => Err(BatchError::Results { items: wanted, results: results.len() }),
+        });
+        if outcome.is_err() {
+            drain_each(results);
+        }
+        let mut results = results.drain(..);
+        for reply in replies.drain(..) {
+            let result = match &outcome {
+                Ok(()) => results.next().ok_or(BatchError::Results { items: wanted, results: 0 }),
+                Err(error) => Err(error.clone()),
+            };
+            if reply == NOBODY {
+                discard(result);
+                continue;
+            }
+            let (waker, unclaimed) = self.replies.complete(reply, result);
+            discard(unclaimed);
+            if let Some(Err(payload)) = waker.map(|waker| catch(|| waker.wake())) {
+                // Another executor's code: its panic is nobody's who waits here.
+                self.registry.unhandled_panic("a waker", payload);
+            }
+        }
+        drop(results);
+        drain_each(items);
+    }
+
+    /// Tells who waits that the runtime has ended.
+    #[cold]
+    fn withdraw(&self) {
+        self.former.seal();
+        let (mut items, mut replies) = (Vec::new(), Vec::new());
+        while self.former.take(&mut items, &mut replies) > 0 {
+            drain_each(&mut items);
+            for reply in replies.drain(..) {
+                if reply == NOBODY || self.replies.is_abandoned(reply) {
+                    continue;
+                }
+                let (waker, unclaimed) = self.replies.complete(reply, Err(BatchError::ShutDown));
+                discard(unclaimed);
+                discard(waker.map(|waker| catch(|| waker.wake())));
+            }
+        }
+        drop(lock(&self.room.0));
+        self.room.1.notify_all();
+    }
+}
+
+/// Drops each by itself: a destructor that panics keeps no other from being dropped.
+fn drain_each<T>(values: &mut Vec<T>) {
+    if !std::mem::needs_drop::<T>() {
+        return values.clear();
+    }
+    for value in values.drain(..) {
+        discard(value);
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Source for Core<T, R> {
+    fn has_ready(&self) -> bool {
+        self.former.has_ready()
+    }
+
+    fn may_leave(&self, now: u64, may_add: bool) -> bool {
+        let age = now.saturating_sub(self.producers.0.opened_at.load(Ordering::Relaxed));
+        let visible = self.registry.rule.visible;
+        // Items come in a stream: to take each few of them costs them and us more than they gain. As with joins, nothing is taken that has
+        // not been there for a moment, unless nothing was taken for a moment. Asked first, for a look at the batch itself slows down who
+        // adds to it.
+        let is_streaming =
+            age < visible && now.saturating_sub(self.workers.0.ran_at.load(Ordering::Relaxed)) < visible;
+        (!(is_streaming || may_add && age < self.linger) || now >= self.deadline())
+            && self.former.has_open_items()
+    }
+
+    fn will_leave(&self, now: u64, may_add: bool) -> bool {
+        let age = || now.saturating_sub(self.producers.0.opened_at.load(Ordering::Relaxed));
+        self.former.has_open_items() && (!may_add || age() >= self.linger || now >= self.deadline())
+    }
+
+    fn deadline(&self) -> u64 {
+        self.producers.0.deadline.load(Ordering::Relaxed)
+    }
+
+    fn has_room_to_run(&self) -> bool {
+        self.workers.0.running.load(Ordering::Relaxed) < self.most_running
+    }
+
+    fn try_claim(&self) -> bool {
+        let one_more = |running| (running < self.most_running).then_some(running + 1);
+        self.workers.0.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn run(self: Arc<Self>, thread: &WorkerThread, then: Then) {
+        let mut space = lock(&self.spaces).pop().unwrap_or_default();
+        if self.take(&mut space) {
+            self.execute(&mut space, thread);
+        }
+        lock(&self.spaces).push(space);
+        self.workers.0.ran_at.store(ticks(), Ordering::Relaxed);
+        self.workers.0.running.fetch_sub(1, Ordering::Relaxed);
+        // Pairs with the one of who goes to sleep: it sees that one more may run, or we see what it has left.
+        barrier_after_rmw();
+        let deadline = self.deadline();
+        if deadline != u64::MAX {
+            self.registry.batches.expect_by(deadline);
+        }
+        // Those who were woken for it found that as many ran as may, and this worker may have to go on with something else.
+        if self.former.has_ready() || then == Then::GoOn && self.former.has_open_items() {
+            self.registry.sleep().wake_one();
+        }
+        thread.ending(then);
+        self.leave_if_empty();
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        // Pairs with the one in `after`.
+        fence(Ordering::SeqCst);
+        self.withdraw();
+    }
+}

@@ -1,0 +1,25 @@
+//! Many small items as few large batches, formed without locks.
+//!
+//! A [`Batcher`] takes items from any number of tasks and threads and hands them to its executor in batches; [`Batchers`] keep one for each
+//! key. The protocol is in `README.md` and `former.rs`, when batches leave in `core.rs`. Proof: `loom-tests/tests/batch.rs`,
+//! `tests/batch.rs`, and the phases of `stress/`.
+
+mod batcher;
+mod cap;
+pub(crate) mod core;
+mod error;
+#[allow(unsafe_code, unreachable_pub)]
+mod former;
+#[allow(unsafe_code)]
+mod keyed;
+mod replies;
+pub(crate) mod roll;
+mod stack;
+mod word;
+
+pub use batcher::{BatchMetrics, BatchOptions, Batcher, Producer, Reply};
+pub use error::{BatchError, BatchOptionsError, Refusal, Refused};
+#[cfg(upbeat_loom)]
+#[doc(hidden)]
+pub use former::{Added, Former};
+pub use keyed::Batchers;

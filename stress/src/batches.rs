@@ -1,0 +1,79 @@
+//! Batches under stress: threads outside and tasks add items one by one and in bulk, wait for some and forget others, while workers run
+//! batches of changing caps. Every item that was kept is run once, by count and sum, and every result is its item's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use upbeat::batch::{BatchOptions, Batcher};
+use upbeat::{Generator, Mode};
+
+use crate::phases::{cores, runtime};
+use crate::Counts;
+
+/// Items of one producer in a round.
+const ITEMS: u64 = 20_000;
+
+/// The phase.
+pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
+    let runtime = runtime(cores(), Mode::OnRequest, seed);
+    let mut random = Generator::new(seed);
+    while Instant::now() < until {
+        let options = BatchOptions::new(1 + random.below(100))
+            .backlog(1 + random.below(8))
+            .running(1 + random.below(3));
+        let ran = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let seen = ran.clone();
+        let executor = move |items: &mut Vec<u64>, results: &mut Vec<u64>| {
+            seen[0].fetch_add(items.len() as u64, Ordering::Relaxed);
+            seen[1].fetch_add(items.iter().sum(), Ordering::Relaxed);
+            results.extend(items.iter().map(|item| !item));
+        };
+        let batcher = Batcher::on(&runtime, &options, executor).unwrap_or_else(|error| panic!("{error}"));
+        let producers = 2 * cores() as u64;
+        let produce = |producer: u64| {
+            let mut bulk = batcher.producer();
+            let mut waiting = Vec::new();
+            for item in producer * ITEMS..(producer + 1) * ITEMS {
+                match item % 3 {
+                    0 => bulk.push(item).unwrap_or_else(|refusal| panic!("{refusal}")),
+                    1 => batcher.push(item).unwrap_or_else(|refused| panic!("{refused}")),
+                    _ => waiting
+                        .push((item, batcher.submit(item).unwrap_or_else(|refused| panic!("{refused}")))),
+                }
+                if waiting.len() == 50 {
+                    for (item, reply) in waiting.drain(..) {
+                        assert_eq!(reply.wait(), Ok(!item), "seed {seed}");
+                    }
+                }
+            }
+            for (item, reply) in waiting {
+                assert_eq!(reply.wait(), Ok(!item), "seed {seed}");
+            }
+        };
+        std::thread::scope(|threads| {
+            for producer in 0..producers / 2 {
+                let produce = &produce;
+                threads.spawn(move || produce(producer));
+            }
+            runtime.scope(|scope| {
+                for producer in producers / 2..producers {
+                    let produce = &produce;
+                    scope.spawn(move |_| produce(producer));
+                }
+            });
+        });
+        drop(batcher);
+        let all = producers * ITEMS;
+        while ran[0].load(Ordering::Relaxed) < all {
+            std::thread::yield_now();
+        }
+        assert_eq!(ran[0].load(Ordering::Relaxed), all, "seed {seed}: each item once");
+        assert_eq!(
+            ran[1].load(Ordering::Relaxed),
+            all * (all - 1) / 2,
+            "seed {seed}: the items that were added"
+        );
+    }
+    Counts::of(&runtime, 0)
+}
