@@ -1,0 +1,130 @@
+//! What holds for a whole parallel region, and who chooses it: the third level of `policy.md`.
+//!
+//! The six configurations are those that a learned policy picks from. A [`Chooser`] is asked when a region begins and told how long it
+//! took when it ends; it sees nothing else, as in the runtime.
+
+use crate::program::Region;
+
+/// When busy workers make tasks public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// When somebody asks, or has nothing to do: the runtime's rules. Tasks are shared that last so long, ns.
+    OnRequest(u64),
+    /// The oldest one so often, ns, whether anybody wants it or not: the heartbeat of Acar et al. (PLDI 2018).
+    Timer(u64),
+}
+
+impl Sharing {
+    /// Its time, ns.
+    pub fn beat(self) -> u64 {
+        match self {
+            Self::OnRequest(beat) | Self::Timer(beat) => beat,
+        }
+    }
+}
+
+/// Whom a thief tries first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `upbeat::Stealing::Nearest`.
+    Nearest,
+    /// `upbeat::Stealing::Random`.
+    Random,
+    /// The next worker, and so on round.
+    RoundRobin,
+    /// Whom it last stole from, then at random.
+    LastVictim,
+    /// All deques are seen at once: what no thief can know. A bound, not a policy.
+    Oracle,
+}
+
+/// Where the parts of a loop begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// On the worker that reaches the loop; thieves get it from there.
+    Caller,
+    /// A part for each node, where its data is.
+    Nodes,
+    /// A part for each worker, on the node of its data.
+    Workers,
+}
+
+/// What holds for a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// When tasks become public.
+    pub sharing: Sharing,
+    /// Whether what becomes public goes to the node that has its data, rather than staying until somebody takes it.
+    pub push: bool,
+    /// How long an idle worker looks at its own node only, ns.
+    pub patience: u64,
+    /// Whom thieves try first.
+    pub order: Order,
+    /// Where loops begin.
+    pub placement: Placement,
+    /// The most tasks that a thief takes at once; never more than half, rounded up.
+    pub batch: u32,
+}
+
+impl Settings {
+    /// What the runtime does today.
+    pub const TODAY: Self = Self {
+        sharing: Sharing::OnRequest(2_000),
+        push: false,
+        patience: 0,
+        order: Order::Nearest,
+        placement: Placement::Caller,
+        batch: 1,
+    };
+}
+
+/// The six configurations of `policy.md` that a region may have. The first one is the default.
+pub const CONFIGURATIONS: [(&str, Settings); 6] = [
+    ("on-request", Settings::TODAY),
+    ("eager", Settings { sharing: Sharing::OnRequest(500), ..Settings::TODAY }),
+    ("push", Settings { push: true, sharing: Sharing::OnRequest(500), ..Settings::TODAY }),
+    ("push-patient", Settings { push: true, patience: 10_000, ..Settings::TODAY }),
+    ("placed", Settings { placement: Placement::Workers, patience: 10_000, push: true, ..Settings::TODAY }),
+    ("lazy", Settings { sharing: Sharing::OnRequest(20_000), batch: u32::MAX, ..Settings::TODAY }),
+];
+
+/// What a worker without work does before it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idling {
+    /// How long it polls even though another one watches, ns. The runtime's workers do not: at most one of them polls.
+    pub spin: u64,
+    /// Whether each thief that leaves work behind wakes the next sleeper, so that wakings spread like a tree; else only who leaves the
+    /// watch does, one after the other.
+    pub tree: bool,
+}
+
+impl Idling {
+    /// What the runtime does today.
+    pub const TODAY: Self = Self { spin: 0, tree: false };
+    /// The longest budget of `policy.md`, with wakings that spread.
+    pub const SPIN: Self = Self { spin: 20_000, tree: true };
+
+    /// Spins as long as a waking takes, then sleeps: at most twice the best in hindsight (Karlin et al., 1994).
+    pub fn ski_rental(wake: [u64; 2]) -> Self {
+        Self { spin: wake[0] + wake[1], tree: true }
+    }
+}
+
+/// Chooses settings for regions.
+pub trait Chooser {
+    /// A region begins at `now`, ns.
+    fn choose(&mut self, region: Region, now: u64) -> Settings;
+
+    /// A region that was chosen for took `time` ns.
+    fn ended(&mut self, _region: Region, _time: u64) {}
+}
+
+/// The same for all regions.
+#[derive(Clone, Copy, Debug)]
+pub struct Always(pub Settings);
+
+impl Chooser for Always {
+    fn choose(&mut self, _: Region, _: u64) -> Settings {
+        self.0
+    }
+}
