@@ -119,9 +119,9 @@ pub trait Program: Sync {
         unreachable!("{of:?} is no loop of this program")
     }
 
-    /// The NUMA node that has most of a task's data.
-    fn home(&self, _task: Task) -> u32 {
-        0
+    /// The NUMA node that has most of a task's data; `None` if it has none worth going to.
+    fn home(&self, _task: Task) -> Option<u32> {
+        None
     }
 
     /// When job `index` of [`Start::Jobs`] comes, ns, not before its predecessor; and what it is.

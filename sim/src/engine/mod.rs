@@ -18,7 +18,7 @@ use crate::program::{Program, Region, Start};
 use crate::queue::{Queue, NEVER};
 use crate::rate::{Rule, Sight};
 use crate::settings::{Chooser, Idling, Settings};
-use worker::{Current, Frame, Home, Inbox, Kind, Sent, State, Worker, NO_TASK};
+use worker::{Below, Current, Frame, Home, Inbox, Kind, Sent, State, Worker, NO_TASK};
 
 /// What to simulate, besides the program.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +70,10 @@ struct Engine<'a> {
     streams: Vec<u64>,
     /// Workers without work, asleep or not.
     hungry: usize,
-    /// Since when there are any.
-    hungry_since: u64,
+    /// Those of them that may run anything: who waits for a thief may not.
+    free: usize,
+    /// Since when there are any such.
+    free_since: u64,
     asleep: Vec<bool>,
     sleepers: usize,
     watcher: usize,
@@ -104,7 +106,8 @@ impl<'a> Engine<'a> {
             inboxes: vec![Inbox::default(); plan.machine.nodes as usize + 1 + workers],
             streams: vec![0; plan.machine.nodes as usize],
             hungry: 0,
-            hungry_since: 0,
+            free: 0,
+            free_since: 0,
             asleep: vec![false; workers],
             sleepers: 0,
             watcher: NONE,
@@ -123,10 +126,10 @@ impl<'a> Engine<'a> {
         let mut idle_from = 0;
         match self.program.start() {
             Start::Root(task) => {
-                let root = Kind::Root { home: Home::Main, victim: NONE, began: 0, private: 0, first_private: 0 };
+                let root = Kind::Root { home: Home::Main, victim: NONE, began: 0, below: Below::default() };
                 let worker = &mut self.workers[0];
                 worker.frames.push(Frame::new(root, NO_TASK));
-                worker.first_private = 1;
+                worker.above.first_private = 1;
                 worker.current = Current::Task(task);
                 worker.state = State::Running;
                 worker.busy_since = Some(0);
@@ -178,13 +181,10 @@ impl<'a> Engine<'a> {
     /// The next job comes from outside.
     fn arrive(&mut self, now: u64) -> u64 {
         let (_, task) = self.program.job(self.next_job);
-        let inbox = match self.settings.push {
-            true => self.program.home(task) as usize,
-            false => self.injector(),
-        };
+        let home = self.program.home(task).filter(|_| self.settings.push).map(|home| self.layout.host(home));
+        let inbox = home.map_or(self.injector(), |node| node as usize);
         self.put(inbox, Sent::Job { task, arrived: now });
-        let node = self.settings.push.then_some(inbox as u32);
-        self.wake_one(now, node);
+        self.wake_one(now, home);
         self.next_job += 1;
         match self.next_job < self.jobs {
             true => self.program.job(self.next_job).0.max(now),
@@ -192,15 +192,24 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn begin_hunger(&mut self, now: u64) {
-        if self.hungry == 0 {
-            self.hungry_since = now;
-        }
+    /// `w` has nothing to run; what it is doing instead says whether it may run anything.
+    fn begin_hunger(&mut self, w: usize, instead: State) {
+        self.workers[w].state = instead;
         self.hungry += 1;
+        if instead == State::Searching {
+            if self.free == 0 {
+                self.free_since = self.now;
+            }
+            self.free += 1;
+        }
     }
 
-    fn end_hunger(&mut self) {
+    fn end_hunger(&mut self, w: usize) {
         self.hungry -= 1;
+        if !matches!(self.workers[w].state, State::Waiting | State::Dozing) {
+            self.free -= 1;
+        }
+        self.workers[w].state = State::Running;
     }
 
     /// The time that `w` spends on what is not the program.

@@ -37,7 +37,7 @@ impl Engine<'_> {
                 Current::Task(task) => {
                     spent += self.step(w, task, now + spent);
                     let worker = &self.workers[w];
-                    if worker.asked && worker.private > 0 {
+                    if worker.asked && worker.above.private > 0 {
                         return now + spent;
                     }
                 }
@@ -72,7 +72,7 @@ impl Engine<'_> {
                 self.workers[w].current = Current::Pop;
             }
             Next::Fork(left, right) => {
-                let is_outermost = self.workers[w].private == 0;
+                let is_outermost = self.workers[w].above.open == 0;
                 let worker = &mut self.workers[w];
                 worker.push_private(Kind::Fork, right);
                 worker.current = Current::Task(left);
@@ -158,7 +158,7 @@ impl Engine<'_> {
                 return Popped::On;
             }
             Kind::Fork | Kind::Loop { .. } if frame.status == Status::Private => {
-                worker.private -= 1;
+                worker.above.private -= 1;
                 worker.pop_frame();
                 if matches!(frame.kind, Kind::Fork) {
                     worker.current = Current::Task(frame.task);
@@ -189,15 +189,16 @@ impl Engine<'_> {
                     }
                     _ => self.inboxes[frame.other as usize].live -= 1,
                 }
-                self.took_back(w, frame.since, now);
+                let is_outermost = worker.above.open == 1;
+                self.took_back(w, frame.since, is_outermost, now);
                 let worker = &mut self.workers[w];
                 worker.version += 1;
                 match kind {
                     Kind::Loop { .. } if frame.task.lo < frame.task.hi => {
                         // It was sent whole and nobody wanted it.
                         worker.frames[at as usize].status = Status::Private;
-                        worker.private += 1;
-                        worker.first_private = worker.first_private.min(at);
+                        worker.above.private += 1;
+                        worker.above.first_private = worker.above.first_private.min(at);
                         worker.current = Current::Drain;
                     }
                     Kind::Loop { .. } => {
@@ -214,19 +215,18 @@ impl Engine<'_> {
         }
     }
 
-    fn took_back(&mut self, w: usize, since: u64, now: u64) {
+    fn took_back(&mut self, w: usize, since: u64, is_outermost: bool, now: u64) {
         self.tally.taken_back += 1;
         self.note_wait(since, now);
-        // What came back unstolen is followed by an offer, if somebody is still without work.
-        if self.hungry > 0 && self.workers[w].private == 0 {
-            self.workers[w].asked = true;
-        }
+        // What came back unstolen to a root is followed by an offer, if somebody is still without work; inside a tree the next one is most
+        // likely a small one.
+        self.workers[w].asked |= is_outermost && self.hungry > 0;
     }
 
     /// How long a public task lay there while somebody had nothing to do.
     pub(super) fn note_wait(&mut self, since: u64, now: u64) {
-        if self.hungry > 0 {
-            let waited = now - since.max(self.hungry_since).min(now);
+        if self.free > 0 {
+            let waited = now - since.max(self.free_since).min(now);
             self.tally.longest_wait = self.tally.longest_wait.max(waited);
         }
     }
@@ -262,10 +262,10 @@ impl Engine<'_> {
     fn finish(&mut self, w: usize, now: u64) -> u64 {
         let worker = &mut self.workers[w];
         let root = worker.pop_frame();
-        let Kind::Root { home, victim, began, private, first_private } = root.kind else {
+        let Kind::Root { home, victim, began, below } = root.kind else {
             unreachable!("only roots are finished")
         };
-        (worker.private, worker.first_private) = (private, first_private);
+        worker.above = below;
         if victim != NONE {
             self.sight(w, victim).ran(now - began);
         }

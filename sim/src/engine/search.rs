@@ -1,6 +1,6 @@
 //! How a worker without work finds some, and when it sleeps: the loop of `src/runtime/search.rs`, and the watch of `src/sleep/README.md`.
 
-use super::worker::{Current, Frame, Home, Kind, Pace, Sent, State, Status, NO_TASK};
+use super::worker::{Below, Current, Frame, Home, Kind, Pace, Sent, State, Status, NO_TASK};
 use super::{share, Engine, NONE};
 use crate::machine::Layout;
 use crate::queue::NEVER;
@@ -19,10 +19,9 @@ impl Engine<'_> {
 
     /// `w` has no work from `from` on; its next event.
     pub(super) fn idle(&mut self, w: usize, from: u64) -> u64 {
-        self.begin_hunger(self.now);
+        self.begin_hunger(w, State::Searching);
         let spin = self.idling.spin;
         let worker = &mut self.workers[w];
-        worker.state = State::Searching;
         worker.busy_since = None;
         worker.asked = false;
         worker.version += 1;
@@ -74,7 +73,7 @@ impl Engine<'_> {
                 // A line that has not changed is in the thief's cache.
                 if self.sights[w * workers + victim].version != version {
                     self.workers[w].is_paid = true;
-                    return t + self.machine.probe[self.layout.distance(w, victim)];
+                    return t + self.machine.probe[self.layout.distance(w, victim)] / self.machine.overlap;
                 }
                 t += self.machine.glance;
             }
@@ -209,7 +208,7 @@ impl Engine<'_> {
             Kind::Loop { .. } => self.begin_loop(w, task),
             _ => self.workers[w].current = Current::Task(task),
         }
-        let has_more = !self.workers[owner].public.is_empty() || self.workers[owner].private > 0;
+        let has_more = !self.workers[owner].public.is_empty() || self.workers[owner].above.private > 0;
         Some(self.begin_work(w, now, cost, has_more))
     }
 
@@ -222,15 +221,15 @@ impl Engine<'_> {
     /// The bottom of a task that `w` has taken.
     fn begin_root(&mut self, w: usize, home: Home, victim: usize, now: u64, cost: u64) {
         let worker = &mut self.workers[w];
-        let (private, first_private) = (worker.private, worker.first_private);
-        let root = Kind::Root { home, victim, began: now + cost, private, first_private };
+        let below = worker.above;
+        let root = Kind::Root { home, victim, began: now + cost, below };
         worker.frames.push(Frame::new(root, NO_TASK));
-        (worker.private, worker.first_private) = (0, worker.frames.len() as u32);
+        worker.above = Below { open: 0, private: 0, first_private: worker.frames.len() as u32 };
     }
 
     /// `w` has something to run, after `cost`; passes the watch on, and wakes another one for what it has left behind.
     fn begin_work(&mut self, w: usize, now: u64, cost: u64, has_more: bool) -> u64 {
-        self.end_hunger();
+        self.end_hunger(w);
         if self.watcher == w {
             self.watcher = NONE;
         }
@@ -238,7 +237,6 @@ impl Engine<'_> {
         let wakes = self.watcher == NONE || self.idling.tree && has_more;
         let wake = if wakes && self.wake_one(now, None) { self.machine.wake[0] } else { 0 };
         let worker = &mut self.workers[w];
-        worker.state = State::Running;
         worker.asked = is_wanted;
         worker.busy_since = Some(now);
         worker.last_beat = now;
@@ -308,13 +306,19 @@ impl Engine<'_> {
         true
     }
 
-    /// The oracle: the nearest public task there is, the one deepest down the stack first; else it asks who has most.
+    /// The oracle: the largest public task there is, as far as indices say, for its distance; else it asks who has most.
     fn consult(&mut self, w: usize, now: u64) -> u64 {
         let workers = self.workers.len();
         let others = || (0..workers).filter(|&v| v != w);
         let with_public = others().filter(|&v| !self.workers[v].public.is_empty());
-        let nearest = with_public.min_by_key(|&v| (self.layout.distance(w, v), self.workers[v].public[0]));
-        if let Some(victim) = nearest {
+        let size = |v: usize| {
+            let task = self.workers[v].frames[self.workers[v].public[0] as usize].task;
+            let home = self.program.home(task).unwrap_or(self.workers[w].node);
+            let slowdown = u64::from(self.machine.slowdown(self.workers[w].node, home));
+            (u64::from(task.hi - task.lo) << 10) / slowdown
+        };
+        let largest = with_public.min_by_key(|&v| (std::cmp::Reverse(size(v)), self.layout.distance(w, v)));
+        if let Some(victim) = largest {
             if let Some(next) = self.take(w, victim, now) {
                 return next;
             }
@@ -328,9 +332,9 @@ impl Engine<'_> {
             Some(Frame { kind: Kind::Loop { each, .. }, task, .. }) => {
                 Pace::of(*each, task.hi - task.lo).unwrap_or(u64::MAX)
             }
-            _ => u64::from(self.workers[v].private),
+            _ => u64::from(self.workers[v].above.private),
         };
-        let most = others().filter(|&v| self.workers[v].private > 0).max_by_key(|&v| rest(v));
+        let most = others().filter(|&v| self.workers[v].above.private > 0).max_by_key(|&v| rest(v));
         if let Some(victim) = most {
             self.workers[victim].asked = true;
             self.tally.requests += 1;

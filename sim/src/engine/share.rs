@@ -11,7 +11,7 @@ impl Engine<'_> {
     /// What a worker does when it looks up, at `now`; how long that takes.
     pub(super) fn attend(&mut self, w: usize, now: u64) -> u64 {
         let worker = &mut self.workers[w];
-        if worker.private == 0 {
+        if worker.above.private == 0 {
             return 0;
         }
         if let Sharing::Timer(beat) = self.settings.sharing {
@@ -34,7 +34,7 @@ impl Engine<'_> {
             return 0;
         }
         worker.asked = false;
-        let private = worker.private;
+        let private = worker.above.private;
         let exposed = private.div_ceil(2);
         let cost = self.expose(w, now, exposed) + self.overhead(w, self.machine.answer);
         self.tally.answers += 1;
@@ -58,12 +58,12 @@ impl Engine<'_> {
     fn expose(&mut self, w: usize, now: u64, count: u32) -> u64 {
         let mut cost = 0;
         let mut left = count;
-        let mut at = self.workers[w].first_private;
+        let mut at = self.workers[w].above.first_private;
         while left > 0 {
             let frame = &self.workers[w].frames[at as usize];
             if frame.is_shareable() && frame.status == Status::Private {
                 left -= 1;
-                self.workers[w].private -= 1;
+                self.workers[w].above.private -= 1;
                 self.tally.promotions += 1;
                 cost += self.machine.promote;
                 match self.destination(w, at) {
@@ -80,7 +80,7 @@ impl Engine<'_> {
             at += 1;
         }
         let worker = &mut self.workers[w];
-        worker.first_private = at;
+        worker.above.first_private = at;
         worker.version += 1;
         self.overhead(w, cost)
     }
@@ -96,7 +96,7 @@ impl Engine<'_> {
             Kind::Loop { .. } => upper_half(frame.task),
             _ => frame.task,
         };
-        let home = self.program.home(task);
+        let home = self.layout.host(self.program.home(task)?);
         (home != self.workers[w].node).then_some(home)
     }
 

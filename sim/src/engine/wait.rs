@@ -11,9 +11,8 @@ const SPINS: u32 = 400;
 impl Engine<'_> {
     /// `w` cannot go on before what its newest frame waits for is done; its next event.
     pub(super) fn wait(&mut self, w: usize, from: u64) -> u64 {
-        self.begin_hunger(self.now);
+        self.begin_hunger(w, State::Waiting);
         let worker = &mut self.workers[w];
-        worker.state = State::Waiting;
         worker.busy_since = None;
         worker.version += 1;
         (worker.polls, worker.nap, worker.wait_began) = (0, NAP, from);
@@ -30,10 +29,9 @@ impl Engine<'_> {
             _ => frame.status == Status::Done,
         };
         if is_over {
-            self.end_hunger();
+            self.end_hunger(w);
             let is_wanted = self.hungry > 0;
             let worker = &mut self.workers[w];
-            worker.state = State::Running;
             worker.current = Current::Pop;
             worker.busy_since = Some(now);
             worker.version += 1;

@@ -50,7 +50,17 @@ pub(super) enum Kind {
     /// Parts that were dealt out and are not done.
     Gather { remaining: u32 },
     /// The bottom of a task from elsewhere: who waits for it, and what of the stack below was private.
-    Root { home: Home, victim: usize, began: u64, private: u32, first_private: u32 },
+    Root { home: Home, victim: usize, began: u64, below: Below },
+}
+
+/// Which frames below a root, or above it, others may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Below {
+    /// Frames of joins and loops.
+    pub(super) open: u32,
+    /// Private ones of them; all are at `first_private` or above.
+    pub(super) private: u32,
+    pub(super) first_private: u32,
 }
 
 /// What the last chunk of a loop took.
@@ -161,9 +171,8 @@ pub(super) struct Worker {
     pub(super) frames: Vec<Frame>,
     /// Indices of public frames, the oldest first: `[top, split)` of the ring.
     pub(super) public: VecDeque<u32>,
-    /// Private frames above the newest root; all are at `first_private` or above.
-    pub(super) private: u32,
-    pub(super) first_private: u32,
+    /// What is above the newest root.
+    pub(super) above: Below,
     /// Somebody wants work.
     pub(super) asked: bool,
     /// When it began what it runs.
@@ -198,8 +207,7 @@ impl Worker {
             node,
             frames: Vec::with_capacity(64),
             public: VecDeque::with_capacity(64),
-            private: 0,
-            first_private: 0,
+            above: Below::default(),
             asked: false,
             busy_since: None,
             version: 1,
@@ -227,13 +235,15 @@ impl Worker {
 
     pub(super) fn push_private(&mut self, kind: Kind, task: Task) {
         self.frames.push(Frame::new(kind, task));
-        self.private += 1;
+        self.above.open += 1;
+        self.above.private += 1;
     }
 
     /// Removes the newest frame; what is private begins below its end.
     pub(super) fn pop_frame(&mut self) -> Frame {
         let frame = self.frames.pop().expect("a running worker has a frame");
-        self.first_private = self.first_private.min(self.frames.len() as u32);
+        self.above.first_private = self.above.first_private.min(self.frames.len() as u32);
+        self.above.open -= u32::from(frame.is_shareable());
         frame
     }
 

@@ -109,6 +109,7 @@ impl Machine {
             }
             "bandwidth" => time(&mut self.bandwidth),
             "stream" => time(&mut self.stream),
+            "overlap" => time(&mut self.overlap),
             "glance" => time(&mut self.glance),
             "draw" => time(&mut self.draw),
             "pause" => time(&mut self.pause),
@@ -139,8 +140,8 @@ impl Machine {
         if cpus.is_none_or(|cpus| cpus > MOST_CPUS) {
             return Err(format!("the machine has more than {MOST_CPUS} CPUs"));
         }
-        if self.pause == 0 || self.resolution == 0 || self.bandwidth == 0 {
-            return Err("pause, resolution and bandwidth must be 1 or more".into());
+        if [self.pause, self.resolution, self.bandwidth, self.overlap].contains(&0) {
+            return Err("pause, resolution, bandwidth and overlap must be 1 or more".into());
         }
         if self.slow.iter().any(|&slow| !(1024..=102_400).contains(&slow)) {
             return Err("slow takes two factors between 1024 (as fast) and 102400 (a hundred times slower)".into());

@@ -11,6 +11,8 @@ use super::{Fill, Machine};
 pub struct Layout {
     topology: Topology,
     nodes: Vec<u32>,
+    /// For each node the one whose workers look after what is sent there: itself, if it has workers.
+    hosts: Vec<u32>,
     /// Distances between workers, a row a worker: looked up at every probe.
     distances: Vec<u8>,
 }
@@ -31,11 +33,13 @@ impl Layout {
             }
         };
         let placed: Vec<Cpu> = (0..workers).map(|worker| cpus[place(worker)]).collect();
-        let nodes = placed.iter().map(|cpu| cpu.node as u32).collect();
+        let nodes: Vec<u32> = placed.iter().map(|cpu| cpu.node as u32).collect();
+        let host = |node: u32| nodes.iter().copied().min_by_key(|&other| (other.abs_diff(node), other)).unwrap_or(0);
+        let hosts = (0..machine.nodes).map(host).collect();
         let topology = Topology::of(placed);
         let pairs = (0..workers).flat_map(|a| (0..workers).map(move |b| (a, b)));
         let distances = pairs.map(|(a, b)| topology.distance(a, b) as u8).collect();
-        Self { topology, nodes, distances }
+        Self { topology, nodes, hosts, distances }
     }
 
     /// What policies see.
@@ -52,6 +56,11 @@ impl Layout {
     #[inline]
     pub fn node(&self, worker: usize) -> u32 {
         self.nodes[worker]
+    }
+
+    /// The node that has workers, for what should be done on `node`.
+    pub fn host(&self, node: u32) -> u32 {
+        self.hosts[node as usize]
     }
 
     /// Index of the distance in [`Distance::ALL`].

@@ -40,6 +40,8 @@ pub struct Machine {
     pub fill: Fill,
     /// A look at a victim whose line has changed: core, cache, node, remote.
     pub probe: [u64; Distance::ALL.len()],
+    /// Looks at several victims that a processor has under way at once, so that each costs so many times less.
+    pub overlap: u64,
     /// What a stolen task costs its thief before it runs.
     pub steal: [u64; Distance::ALL.len()],
     /// How much slower memory is than the own node's, in 1/1024: in the package, and beyond it.
@@ -83,6 +85,7 @@ impl Machine {
             package: 1,
             fill: Fill::Spread,
             probe: [40, 80, 120, 300],
+            overlap: 4,
             steal: [100, 250, 350, 700],
             slow: [1434, 1946],
             bandwidth: 40_000,

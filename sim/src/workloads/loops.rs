@@ -85,11 +85,11 @@ impl Program for Loops {
 
     fn stretch(&self, of: Task) -> Cost {
         let ns = (of.lo..of.hi).map(|i| self.item(of.job, i)).sum();
-        Cost { ns, memory: self.memory, home: self.home(of) }
+        Cost { ns, memory: self.memory, home: self.home(of).unwrap_or(0) }
     }
 
-    fn home(&self, task: Task) -> u32 {
-        block(task.lo + (task.hi - task.lo) / 2, self.items, self.nodes)
+    fn home(&self, task: Task) -> Option<u32> {
+        (self.memory > 0).then(|| block(task.lo + (task.hi - task.lo) / 2, self.items, self.nodes))
     }
 
     fn is_placed(&self) -> bool {

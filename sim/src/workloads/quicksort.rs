@@ -27,7 +27,7 @@ impl Program for Quicksort {
     fn step(&self, task: Task) -> Step {
         let Task { lo, hi, .. } = task;
         let count = u64::from(hi - lo);
-        let cost = |ns| Cost { ns, memory: self.memory, home: self.home(task) };
+        let cost = |ns| Cost { ns, memory: self.memory, home: self.home(task).unwrap_or(0) };
         if hi - lo <= LEAF {
             return Step::leaf(cost(count * u64::from(count.max(2).ilog2()) * 2));
         }
@@ -38,7 +38,7 @@ impl Program for Quicksort {
         Step { next: Next::Fork(task.over(lo, pivot), task.over(pivot, hi)), ..Step::leaf(cost(count)) }
     }
 
-    fn home(&self, task: Task) -> u32 {
-        block(task.lo + (task.hi - task.lo) / 2, self.elements, self.nodes)
+    fn home(&self, task: Task) -> Option<u32> {
+        Some(block(task.lo + (task.hi - task.lo) / 2, self.elements, self.nodes))
     }
 }

@@ -66,11 +66,11 @@ impl Program for Service {
 
     fn stretch(&self, of: Task) -> Cost {
         let tile = |i: u32| TILE / 2 + below(hash(self.seed ^ u64::from(of.job) << 32, u64::from(i)), TILE);
-        Cost { ns: (of.lo..of.hi).map(tile).sum(), memory: 512, home: self.home(of) }
+        Cost { ns: (of.lo..of.hi).map(tile).sum(), memory: 512, home: self.home(of).unwrap_or(0) }
     }
 
-    fn home(&self, task: Task) -> u32 {
-        block((hash(self.seed ^ 77, u64::from(task.job)) >> 40) as u32, 1 << 24, self.nodes)
+    fn home(&self, task: Task) -> Option<u32> {
+        Some(block((hash(self.seed ^ 77, u64::from(task.job)) >> 40) as u32, 1 << 24, self.nodes))
     }
 
     fn job(&self, index: u32) -> (u64, Task) {

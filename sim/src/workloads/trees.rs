@@ -24,15 +24,15 @@ impl Program for Tree {
     fn step(&self, task: Task) -> Step {
         let Task { lo, hi, .. } = task;
         if hi - lo <= 1 {
-            let home = if self.memory == 0 { 0 } else { self.home(task) };
+            let home = self.home(task).unwrap_or(0);
             return Step::leaf(Cost { ns: self.ns, memory: self.memory, home });
         }
         let middle = lo + (hi - lo) / 2;
         Step::fork(0, task.over(lo, middle), task.over(middle, hi))
     }
 
-    fn home(&self, task: Task) -> u32 {
-        block(task.lo + (task.hi - task.lo) / 2, self.leaves, self.nodes)
+    fn home(&self, task: Task) -> Option<u32> {
+        (self.memory > 0).then(|| block(task.lo + (task.hi - task.lo) / 2, self.leaves, self.nodes))
     }
 }
 
