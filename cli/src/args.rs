@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sim::args::SimArgs;
+
 /// Trains small transformers on CPU cores, and shows how the cores were used.
 #[derive(Debug, Parser)]
 #[command(name = "upbeat", version, about, disable_help_subcommand = true, after_help = AFTER_HELP)]
@@ -31,6 +33,8 @@ pub(crate) enum Verb {
     Bench(BenchArgs),
     /// Search for the block sizes with which products run fastest on this machine, and save them
     Tune(TuneArgs),
+    /// Simulate workers on machines of up to 1024 CPUs; without a verb, list what can be simulated
+    Sim(SimArgs),
 }
 
 /// Options that shape a training are `None` when not given, so that `--resume` can tell a wish from a default.

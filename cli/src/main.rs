@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod report;
 mod topology;
+mod sim;
 mod train;
 mod tune;
 
@@ -44,7 +45,7 @@ fn run(output: &mut Output) -> Result<(), Failure> {
         }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             return Err(Failure::Input(
-                "what to do is missing: train, generate, info, bench or tune (see upbeat --help)".into(),
+                "what to do is missing: train, generate, info, bench, tune or sim (see upbeat --help)".into(),
             ));
         }
         Err(error) => return Err(Failure::Input(sentence(&error))),
@@ -55,6 +56,7 @@ fn run(output: &mut Output) -> Result<(), Failure> {
         Verb::Info(args) => info::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),
         Verb::Tune(args) => tune::run(&args, output),
+        Verb::Sim(args) => sim::run(&args, output),
     }
 }
 

@@ -71,7 +71,7 @@ fn settings_that_make_no_sense() {
         refused(&upbeat().args(arguments).args(options.split(' ')).output().unwrap(), words);
     }
     assert!(fs::metadata(folder.path("out")).is_err(), "nothing was made");
-    refused(&run(&[]), "train, generate, info, bench or tune");
+    refused(&run(&[]), "train, generate, info, bench, tune or sim");
     refused(&run(&["sing"]), "sing");
     refused(&run(&["bench", "train-gpt", "--batch", "0"]), "--batch");
 }

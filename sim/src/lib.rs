@@ -17,13 +17,19 @@
 //! What is modelled, what is left out, and where the times come from: `sim/README.md`. Every result is a simulated one; what was measured
 //! on a real machine is in `docs/benchmarks/`.
 
+pub mod calibrate;
+pub mod compare;
 mod engine;
+pub mod graph;
 pub mod machine;
 mod outcome;
+pub mod picture;
 pub mod policy;
 pub mod program;
 pub mod queue;
 mod rate;
+pub mod record;
+pub mod scaling;
 pub mod settings;
 pub mod workloads;
 

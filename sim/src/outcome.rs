@@ -128,8 +128,14 @@ mod tests {
 
     #[test]
     fn shares_of_the_workers_time_make_a_whole() {
-        let outcome =
-            Outcome { makespan: 100, workers: 2, useful: 120, inflated: 20, overhead: 10, ..Default::default() };
+        let outcome = Outcome {
+            makespan: 100,
+            workers: 2,
+            useful: 120,
+            inflated: 20,
+            overhead: 10,
+            ..Default::default()
+        };
         assert_eq!(outcome.idle(), 50);
         assert_eq!(outcome.efficiency(), 0.6);
         let json = outcome.to_json();

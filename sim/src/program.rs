@@ -164,10 +164,9 @@ impl Total {
 pub fn walk(program: &dyn Program) -> Total {
     match program.start() {
         Start::Root(task) => walk_task(program, task),
-        Start::Jobs(jobs) => (0..jobs).map(|job| walk_task(program, program.job(job).1)).fold(
-            Total::default(),
-            |all, job| Total { span: all.span.max(job.span), ..all.then(job) },
-        ),
+        Start::Jobs(jobs) => (0..jobs)
+            .map(|job| walk_task(program, program.job(job).1))
+            .fold(Total::default(), |all, job| Total { span: all.span.max(job.span), ..all.then(job) }),
     }
 }
 

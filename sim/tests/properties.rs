@@ -20,7 +20,13 @@ fn programs(machine: &Machine, workers: usize, seed: u64) -> Vec<(Workload, Box<
     Workload::ALL.into_iter().map(|workload| (workload, workload.program(shape))).collect()
 }
 
-fn run(program: &dyn Program, machine: &Machine, workers: usize, idling: Idling, settings: Settings) -> Outcome {
+fn run(
+    program: &dyn Program,
+    machine: &Machine,
+    workers: usize,
+    idling: Idling,
+    settings: Settings,
+) -> Outcome {
     simulate(program, Plan { machine, workers, idling, seed: 7 }, &mut Always(settings))
 }
 
@@ -133,7 +139,12 @@ fn data_on_other_nodes_takes_longer_and_a_push_brings_tasks_to_their_data() {
     let with = |push| run(&*program, &machine, 32, Idling::SPIN, Settings { push, ..Settings::TODAY });
     let (stays, pushed) = (with(false), with(true));
     assert!(stays.inflated > 0 && stays.pushed == 0);
-    assert!(pushed.pushed > 0 && pushed.inflated * 2 < stays.inflated, "{} {}", pushed.inflated, stays.inflated);
+    assert!(
+        pushed.pushed > 0 && pushed.inflated * 2 < stays.inflated,
+        "{} {}",
+        pushed.inflated,
+        stays.inflated
+    );
     // On one node there is nothing to be far from.
     let near = Machine { fill: Fill::Compact, ..machine };
     let program = Workload::MemoryTree.program(Shape { workers: 4, nodes: 1, seed: 1 });

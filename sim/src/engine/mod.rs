@@ -43,7 +43,11 @@ const WHOLE: Region = Region { site: 0, size: 0 };
 /// # Panics
 /// When the plan has no worker, or more than the runtime allows; and when a task was lost, which is an error of the simulator.
 pub fn simulate(program: &dyn Program, plan: Plan<'_>, chooser: &mut dyn Chooser) -> Outcome {
-    assert!((1..=upbeat::MAX_WORKERS).contains(&plan.workers), "between 1 and {} workers", upbeat::MAX_WORKERS);
+    assert!(
+        (1..=upbeat::MAX_WORKERS).contains(&plan.workers),
+        "between 1 and {} workers",
+        upbeat::MAX_WORKERS
+    );
     let mut engine = Engine::new(program, plan, chooser);
     engine.begin();
     engine.run_events();
@@ -151,7 +155,8 @@ impl<'a> Engine<'a> {
 
     fn run_events(&mut self) {
         while !self.is_done {
-            let (now, slot) = self.queue.next().expect("as long as the program is not done, somebody will do something");
+            let (now, slot) =
+                self.queue.next().expect("as long as the program is not done, somebody will do something");
             debug_assert!(now >= self.now, "time goes on");
             self.now = now;
             self.tally.events += 1;

@@ -7,7 +7,7 @@ use crate::queue::NEVER;
 use crate::rate::{Sight, Verdict};
 use crate::settings::Order;
 
-/// As in the runtime: how long a watcher polls before it naps, its first nap, and its longest while somebody is busy and while nobody is.
+/// As in the runtime: how long a watcher polls before it naps, its first nap, and its longest while somebody else is awake and while nobody is.
 const POLL: u64 = 30_000;
 pub(super) const NAP: u64 = 50_000;
 const LONGEST_NAP: [u64; 2] = [200_000, 4_000_000];
@@ -247,14 +247,14 @@ impl Engine<'_> {
     /// A round found nothing.
     fn end_round(&mut self, w: usize, t: u64) -> u64 {
         self.tally.failed_steals += 1;
-        let is_busy = self.hungry < self.workers.len();
+        let others_awake = self.sleepers + 1 < self.workers.len();
         let worker = &mut self.workers[w];
         if self.watcher == w {
             if t < worker.poll_until {
                 return self.begin_round(w, t + self.machine.pause);
             }
             worker.state = State::Napping;
-            let nap = worker.nap.min(LONGEST_NAP[usize::from(!is_busy)]);
+            let nap = worker.nap.min(LONGEST_NAP[usize::from(!others_awake)]);
             worker.nap = nap * 2;
             return t + nap;
         }
@@ -297,7 +297,9 @@ impl Engine<'_> {
             return false;
         }
         let is_of = |w: &usize| node.is_none_or(|node| self.layout.node(*w) == node);
-        let Some(w) = (0..self.asleep.len()).rev().filter(|&w| self.asleep[w]).find(is_of) else { return false };
+        let Some(w) = (0..self.asleep.len()).rev().filter(|&w| self.asleep[w]).find(is_of) else {
+            return false;
+        };
         self.asleep[w] = false;
         self.sleepers -= 1;
         self.tally.wakes += 1;

@@ -56,9 +56,10 @@ impl Machine {
         };
         let mut machine = Self::preset("2x32").expect("a preset");
         for (at, words) in lines().filter(|(_, words)| words[0] == "base") {
-            machine = words.get(1).and_then(|name| Self::preset(name)).ok_or_else(|| {
-                MachineError::Line(at, format!("base takes one of {}", PRESETS.join(", ")))
-            })?;
+            machine = words
+                .get(1)
+                .and_then(|name| Self::preset(name))
+                .ok_or_else(|| MachineError::Line(at, format!("base takes one of {}", PRESETS.join(", "))))?;
         }
         for (at, words) in lines().filter(|(_, words)| words[0] != "base") {
             machine.set(words[0], &words[1..]).map_err(|why| MachineError::Line(at, why))?;
@@ -144,7 +145,9 @@ impl Machine {
             return Err("pause, resolution, bandwidth and overlap must be 1 or more".into());
         }
         if self.slow.iter().any(|&slow| !(1024..=102_400).contains(&slow)) {
-            return Err("slow takes two factors between 1024 (as fast) and 102400 (a hundred times slower)".into());
+            return Err(
+                "slow takes two factors between 1024 (as fast) and 102400 (a hundred times slower)".into()
+            );
         }
         Ok(())
     }
@@ -172,7 +175,8 @@ mod tests {
 
     #[test]
     fn what_a_file_says_is_on_top_of_its_base() {
-        let text = "# mine\n\nnodes 2\nbase 4x28 # comments go anywhere\nthreads 2\nprobe 1 2 3 4\nfill compact\n";
+        let text =
+            "# mine\n\nnodes 2\nbase 4x28 # comments go anywhere\nthreads 2\nprobe 1 2 3 4\nfill compact\n";
         let machine = Machine::parse("mine", text).unwrap();
         let base = Machine::preset("4x28").unwrap();
         let name = "mine".to_string();

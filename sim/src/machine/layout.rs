@@ -34,7 +34,8 @@ impl Layout {
         };
         let placed: Vec<Cpu> = (0..workers).map(|worker| cpus[place(worker)]).collect();
         let nodes: Vec<u32> = placed.iter().map(|cpu| cpu.node as u32).collect();
-        let host = |node: u32| nodes.iter().copied().min_by_key(|&other| (other.abs_diff(node), other)).unwrap_or(0);
+        let host =
+            |node: u32| nodes.iter().copied().min_by_key(|&other| (other.abs_diff(node), other)).unwrap_or(0);
         let hosts = (0..machine.nodes).map(host).collect();
         let topology = Topology::of(placed);
         let pairs = (0..workers).flat_map(|a| (0..workers).map(move |b| (a, b)));
@@ -76,7 +77,8 @@ impl Layout {
 }
 
 fn cpus(machine: &Machine) -> Vec<Cpu> {
-    let (threads, cores, caches) = (machine.threads as usize, machine.cores as usize, machine.caches as usize);
+    let (threads, cores, caches) =
+        (machine.threads as usize, machine.cores as usize, machine.caches as usize);
     (0..machine.cpus())
         .map(|id| Cpu {
             id,

@@ -106,7 +106,9 @@ impl Machine {
             // Two EPYC-like packages of 32 cores, eight to a cache.
             "2x32" => Self { nodes: 2, caches: 4, cores: 8, bandwidth: 200_000, ..metal },
             // Four Xeon-like packages of 28 cores, one cache each.
-            "4x28" => Self { nodes: 4, caches: 1, cores: 28, bandwidth: 140_000, slow: [1434, 1741], ..metal },
+            "4x28" => {
+                Self { nodes: 4, caches: 1, cores: 28, bandwidth: 140_000, slow: [1434, 1741], ..metal }
+            }
             // Two packages of four nodes of 32 cores.
             "8x32" => Self { nodes: 8, caches: 4, cores: 8, package: 4, bandwidth: 200_000, ..metal },
             _ => return None,
@@ -116,10 +118,8 @@ impl Machine {
 
     /// Its CPUs.
     pub fn cpus(&self) -> usize {
-        (u64::from(self.nodes)
-            * u64::from(self.caches)
-            * u64::from(self.cores)
-            * u64::from(self.threads)) as usize
+        (u64::from(self.nodes) * u64::from(self.caches) * u64::from(self.cores) * u64::from(self.threads))
+            as usize
     }
 
     /// How much slower a node's memory is for a worker of another node, in 1/1024.

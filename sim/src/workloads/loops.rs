@@ -60,7 +60,7 @@ impl Loops {
             Items::Even { ns, noise } => ns - ns * noise / 1024 + below(random(), 2 * ns * noise / 1024 + 1),
             Items::Skewed { ns, more } => {
                 let x = u64::from(i) * 1024 / u64::from(self.items);
-                let square = x * x * more >> 20;
+                let square = (x * x * more) >> 20;
                 ns + square / 2 + below(random(), square + 1)
             }
             Items::Causal { ns, blocks } => ns * u64::from(i % blocks + 1),
@@ -78,7 +78,7 @@ impl Program for Loops {
         Step {
             cost: Cost::compute(BETWEEN),
             next: Next::Loop(Task::new(ITEMS, task.job, 0, self.items, 0)),
-            then: (next < self.phases).then(|| Task { job: next, ..task }),
+            then: (next < self.phases).then_some(Task { job: next, ..task }),
             region: Some(Region { site: 1, size: u64::from(self.items) }),
         }
     }
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn costs_are_what_their_names_say() {
-        let of = |costs| Loops { items: 640, phases: 1, costs, memory: 0, nodes: 1, seed: 1, is_placed: false };
+        let of =
+            |costs| Loops { items: 640, phases: 1, costs, memory: 0, nodes: 1, seed: 1, is_placed: false };
         let all = |loops: Loops| (0..640).map(|i| loops.item(0, i)).collect::<Vec<_>>();
         let even = all(of(Items::Even { ns: 1000, noise: 256 }));
         assert!(even.iter().all(|ns| (750..=1250).contains(ns)) && even.iter().any(|&ns| ns != even[0]));

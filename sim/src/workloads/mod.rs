@@ -98,7 +98,9 @@ impl Workload {
         match self {
             Self::Tree => Box::new(Tree { leaves: workers * 2_000, ns: 500, memory: 0, nodes }),
             Self::MemoryTree => Box::new(Tree { leaves: workers * 2_000, ns: 500, memory: 614, nodes }),
-            Self::Search => Box::new(Search { root: workers * 30, children: 8, chance: 8_321_499, ns: 250, seed }),
+            Self::Search => {
+                Box::new(Search { root: workers * 30, children: 8, chance: 8_321_499, ns: 250, seed })
+            }
             Self::SkewedLoop => Box::new(Loops {
                 items: workers * 1_000,
                 phases: 1,
@@ -129,13 +131,13 @@ fn mix(z: u64) -> u64 {
 }
 
 /// The random number that belongs to an index.
-fn hash(seed: u64, index: u64) -> u64 {
+pub(crate) fn hash(seed: u64, index: u64) -> u64 {
     mix(seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 /// A number below `bound`, of the upper bits of a hash.
 fn below(hash: u64, bound: u64) -> u64 {
-    (hash >> 32) * bound >> 32
+    ((hash >> 32) * bound) >> 32
 }
 
 /// The node that index `i` of `count` lies on.
@@ -156,7 +158,8 @@ mod tests {
             let total = walk(&*workload.program(SHAPE));
             let each = total.ns / 8;
             // The service is 40 jobs a worker instead.
-            let expected = if workload == Workload::Service { 7_500_000..8_500_000 } else { 300_000..1_800_000 };
+            let expected =
+                if workload == Workload::Service { 7_500_000..8_500_000 } else { 300_000..1_800_000 };
             assert!(expected.contains(&each), "{}: {each} ns a worker", workload.name());
             assert!(total.leaves > 100 && total.span < total.ns, "{}: {total:?}", workload.name());
         }

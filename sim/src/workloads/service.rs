@@ -42,13 +42,13 @@ fn exponential(mean: u64, random: u64) -> u64 {
     // The bits of −log2 of the fraction, by squaring; u is in [1/2, 1) of 2^32 then.
     let mut x = (u << u.leading_zeros()) >> 32;
     for bit in (0..24).rev() {
-        x = x * x >> 32;
+        x = (x * x) >> 32;
         if x < 1 << 31 {
             log += 1 << bit;
             x <<= 1;
         }
     }
-    (u128::from(mean) * u128::from(log) * u128::from(LN_2) >> 56) as u64
+    ((u128::from(mean) * u128::from(log) * u128::from(LN_2)) >> 56) as u64
 }
 
 impl Program for Service {

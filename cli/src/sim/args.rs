@@ -1,0 +1,108 @@
+//! The command line of `upbeat sim`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    #[command(subcommand)]
+    pub(crate) sim: Option<Sim>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sim {
+    /// Simulate one workload on one machine
+    Run(RunArgs),
+    /// Compare all policies on all workloads, seed by seed
+    Compare(CompareArgs),
+    /// Draw efficiency over 1 to 256 workers
+    Scaling(ScalingArgs),
+    /// Run five workloads on two real workers and on two simulated ones
+    Calibrate(CalibrateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A preset (2-core, 2x32, 4x28, 8x32) or a file that describes a machine
+    #[arg(long, value_name = "MACHINE", default_value = "2x32")]
+    pub(crate) machine: String,
+    /// What is run: tree, memory-tree, uts, skewed-loop, quicksort, layers, layers-placed, attention or service
+    #[arg(long, value_name = "NAME", default_value = "tree", conflicts_with = "graph")]
+    pub(crate) workload: String,
+    /// Run a recorded graph instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) graph: Option<PathBuf>,
+    /// Number of workers [default: what the machine has]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// nearest, random, round-robin, last-victim, steal-half, ski-rental, tuned or oracle
+    #[arg(long, value_name = "NAME", default_value = "nearest")]
+    pub(crate) policy: String,
+    /// Settings of the region: on-request, eager, push, push-patient, placed or lazy
+    #[arg(long, value_name = "NAME", default_value = "on-request")]
+    pub(crate) settings: String,
+    /// What idle workers do: today (one of them watches, the others sleep) or spin (for 20 µs)
+    #[arg(long, value_name = "NAME", default_value = "today")]
+    pub(crate) idling: String,
+    /// Seed of the workload and of the choices
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// A preset (2-core, 2x32, 4x28, 8x32) or a file that describes a machine
+    #[arg(long, value_name = "MACHINE", default_value = "2x32")]
+    pub(crate) machine: String,
+    /// Workloads [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) workload: Vec<String>,
+    /// Number of workers
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) workers: usize,
+    /// What idle workers do: today or spin
+    #[arg(long, value_name = "NAME", default_value = "spin")]
+    pub(crate) idling: String,
+    /// Seeds, each run under every policy
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    /// Look for where each policy is worst instead, over this many random machines and workloads
+    #[arg(long, value_name = "CASES", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) sweep: Option<u64>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScalingArgs {
+    /// A preset (2-core, 2x32, 4x28, 8x32) or a file that describes a machine
+    #[arg(long, value_name = "MACHINE", default_value = "8x32")]
+    pub(crate) machine: String,
+    /// What is run
+    #[arg(long, value_name = "NAME", default_value = "tree")]
+    pub(crate) workload: String,
+    /// Seeds, of which the mean counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    /// Folder for simulated-NAME.md, .csv and .svg
+    #[arg(long, value_name = "FOLDER", default_value = "upbeat-out")]
+    pub(crate) out: PathBuf,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// Rounds, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 51, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
