@@ -13,6 +13,7 @@ pub(crate) struct SimArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sim {
     /// Simulate one workload on one machine
+    #[command(allow_negative_numbers = true)]
     Run(RunArgs),
     /// Compare all policies on all workloads, seed by seed
     Compare(CompareArgs),
