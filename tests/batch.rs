@@ -17,7 +17,7 @@ fn runtime(workers: usize) -> Runtime {
 
 /// An executor that adds one to each item.
 fn increment(items: &mut Vec<u64>, results: &mut Vec<u64>) {
-    results.extend(items.iter().map(|item| item + 1));
+    results.extend(items.drain(..).map(|item| item + 1));
 }
 
 /// Holds executors up until it is opened.

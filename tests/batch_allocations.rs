@@ -6,7 +6,7 @@ mod counting {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Allocations so far, of all threads.
-    pub static COUNT: AtomicUsize = AtomicUsize::new(0);
+    pub(crate) static COUNT: AtomicUsize = AtomicUsize::new(0);
 
     struct Counting;
 

@@ -11,8 +11,8 @@ mod machine;
 mod output;
 mod progress;
 mod report;
-mod topology;
 mod sim;
+mod topology;
 mod train;
 mod tune;
 

@@ -1,5 +1,6 @@
 //! `upbeat info --topology` draws the machine that it is told, this one without being told any, and refuses what it cannot draw.
 
+#[expect(dead_code, reason = "trainings are what the other tests share")]
 mod common;
 
 use std::fs;

@@ -342,10 +342,10 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             drain_each(results);
             return drain_each(items);
         }
-        let outcome = outcome.and_then(|()| match results.len() == wanted {
-            true => Ok(()),
-            false => Err(BatchError::Results { items: wanted, results: results.len() }),
-        });
+        let outcome = match results.len() == wanted {
+            true => outcome,
+            false => outcome.and(Err(BatchError::Results { items: wanted, results: results.len() })),
+        };
         if outcome.is_err() {
             drain_each(results);
         }

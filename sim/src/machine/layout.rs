@@ -83,8 +83,10 @@ fn cpus(machine: &Machine) -> Vec<Cpu> {
         .map(|id| Cpu {
             id,
             core: id / threads,
+            thread: id % threads,
             cache: id / (threads * cores),
             node: id / (threads * cores * caches),
+            package: id / (threads * cores * caches * machine.package as usize),
         })
         .collect()
 }

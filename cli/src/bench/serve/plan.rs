@@ -43,7 +43,7 @@ impl Plan {
                 return Err(Failure::Input(format!("{option} must be between 1 and {most}")));
             }
         }
-        let cache = machine().caches.iter().max_by_key(|(level, ..)| *level).map_or(0, |(.., bytes)| *bytes);
+        let cache = machine().caches.iter().max_by_key(|cache| cache.level).map_or(0, |cache| cache.bytes);
         let (tokens, prompt) = if args.small { (6, 3) } else { (args.tokens, args.prompt) };
         let context = prompt + 2 * tokens;
         let config = if args.small {
