@@ -211,54 +211,6 @@ fn a_worker_makes_room_for_itself() {
     assert_eq!(sum, (1..=100).sum());
 }
 
-/// Faults of executors: each item is told, and the batcher goes on.
-#[test]
-fn an_executor_that_panics_or_miscounts_is_reported_to_each_item() {
-    let runtime = runtime(2);
-    let executor = |items: &mut Vec<i32>, results: &mut Vec<i32>| {
-        assert!(!items.contains(&-1), "minus one");
-        results.extend(items.iter());
-        if items.contains(&-2) {
-            results.pop();
-        }
-        if items.contains(&-3) {
-            results.push(0);
-        }
-    };
-    let batcher = Batcher::on(&runtime, &BatchOptions::new(8).running(1), executor).unwrap();
-    match batcher.submit(-1).unwrap().wait() {
-        Err(error @ BatchError::Panicked { .. }) => {
-            assert!(error.to_string().contains("minus one"), "{error}")
-        }
-        other => panic!("{other:?}"),
-    }
-    let too_few = batcher.submit(-2).unwrap().wait();
-    assert_eq!(too_few, Err(BatchError::Results { items: 1, results: 0 }));
-    let too_many = batcher.submit(-3).unwrap().wait();
-    assert_eq!(too_many, Err(BatchError::Results { items: 1, results: 2 }));
-    assert_eq!(batcher.submit(4).unwrap().wait(), Ok(4));
-}
-
-/// A panic that nobody waits for is not lost.
-#[test]
-fn a_panic_in_a_batch_of_pushed_items_goes_to_the_handler() {
-    let seen = Arc::new(AtomicUsize::new(0));
-    let handler = seen.clone();
-    let runtime = Runtime::builder()
-        .workers(1)
-        .on_panic(move |_| {
-            handler.fetch_add(1, SeqCst);
-        })
-        .build()
-        .unwrap();
-    let batcher =
-        Batcher::on(&runtime, &BatchOptions::new(8), |_: &mut Vec<u8>, _: &mut Vec<()>| panic!()).unwrap();
-    batcher.push(1).unwrap();
-    drop(batcher);
-    runtime.shutdown();
-    assert_eq!(seen.load(SeqCst), 1);
-}
-
 #[test]
 fn a_dropped_reply_cancels_its_item() {
     let runtime = runtime(1);

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{message, panic_of, Meeting};
+use upbeat::batch::{BatchOptions, Batcher};
 use upbeat::{Mode, Runtime};
 
 const REFUSED: &str = "workers are in the process that called fork()";
@@ -97,6 +98,27 @@ fn a_child_has_a_global_runtime_of_its_own() {
         assert_free_functions_work();
         assert_eq!(in_child(|| child(2)), 0);
         assert_free_functions_work();
+    });
+}
+
+/// Fault 40: a child that has its parent's batcher. Its waits say what is wrong, and it may drop what it has.
+#[test]
+fn a_child_is_refused_its_parents_batches() {
+    alone("a_child_is_refused_its_parents_batches", || {
+        let parents = runtime(2);
+        let executor = |items: &mut Vec<u64>, results: &mut Vec<u64>| results.append(items);
+        let batcher = Batcher::on(&parents, &BatchOptions::new(8), executor).unwrap();
+        let reply = batcher.submit(1).unwrap();
+        let mut producer = batcher.producer();
+        producer.push(2).unwrap();
+        let status = in_child(|| {
+            assert!(catch_unwind(AssertUnwindSafe(|| reply.wait())).is_err());
+            assert!(catch_unwind(AssertUnwindSafe(|| batcher.submit(3))).is_err());
+            batcher.flush();
+            drop(producer);
+            drop(batcher);
+        });
+        assert_eq!(status, 0);
     });
 }
 

@@ -117,6 +117,33 @@ fn a_runtime_can_be_dropped_by_another_ones_worker() {
     });
 }
 
+/// 100 tasks of one worker wait on top of each other, or would if so many might nest, for what a closure does that is installed from
+/// outside: it runs above all bounds.
+#[test]
+fn what_is_installed_from_outside_runs_though_a_stack_is_full_of_waits() {
+    watched("an install behind waiting tasks", || {
+        let runtime = Runtime::builder().workers(1).enrol_callers(false).build().unwrap();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..100).map(|_| tokio::sync::oneshot::channel::<()>()).unzip();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let wait = |receiver| {
+            let begun = begun.clone();
+            runtime.spawn(move || {
+                begun.fetch_add(1, Ordering::Relaxed);
+                upbeat::block_on(receiver)
+            })
+        };
+        let tasks: Vec<_> = receivers.into_iter().map(wait).collect();
+        while begun.load(Ordering::Relaxed) < 60 {
+            thread::yield_now();
+        }
+        runtime.install(|_| senders.into_iter().for_each(|sender| sender.send(()).unwrap()));
+        for task in tasks {
+            task.join().unwrap().unwrap();
+        }
+    });
+}
+
 #[test]
 fn many_threads_install_at_once() {
     watched("many callers", || {

@@ -58,7 +58,7 @@ impl BatchOptions {
     }
 
     /// How long a batch that is not full waits for more items while other workers run something and may add to it; a heartbeat by default.
-    /// When nobody else runs, it leaves at once.
+    /// When nobody else runs, it leaves at once. After that it goes in turn with the other tasks.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = Some(linger);
         self
@@ -120,8 +120,10 @@ pub struct BatchMetrics {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The executor must not wait for an item that it submits to its own batcher: with [`running`](BatchOptions::running) at its bound
-/// nobody would run it.
+/// The executor runs as in [`isolate`](crate::isolate): while it waits, its worker runs nothing but what it has created itself. It must not
+/// wait for an item that it submits to its own batcher, nor for room there: with [`running`](BatchOptions::running) at its bound nobody
+/// would run it. [`try_submit`](Self::try_submit) never waits. An executor that owns a handle of its own batcher keeps it, and itself, for
+/// ever.
 pub struct Batcher<T: Send + 'static, R: Send + 'static> {
     owner: Arc<Owner<T, R>>,
 }
@@ -258,7 +260,7 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
     #[cold]
     fn wait_for_room(&self) {
         let core = &self.owner.0;
-        with_current(|worker| core.wait_for_room(own_thread(worker, core.registry())));
+        with_current(|worker| core.wait_for_room(worker.map(Worker::thread)));
     }
 
     /// Lets the batch that is open leave as soon as a worker is free, however few items it has.
@@ -337,14 +339,21 @@ impl<T: Send + 'static, R: Send + 'static> Producer<T, R> {
 
 impl<T: Send + 'static, R: Send + 'static> Drop for Producer<T, R> {
     fn drop(&mut self) {
-        // Without a runtime there is nobody to run them.
-        let _ = self.flush();
+        if !self.batcher.owner.0.is_left_behind() {
+            // Without a runtime there is nobody to run them.
+            let _ = self.flush();
+        }
     }
 }
 
 /// What a reply needs of its batcher.
 trait Answers<R>: Send + Sync {
+    /// # Panics
+    /// In a child of `fork`.
     fn replies(&self) -> &Replies<R>;
+
+    /// Gives up a result.
+    fn abandon(&self, cell: u32);
 
     /// Runs a batch on this thread if it is a worker and one may leave.
     fn help(self: Arc<Self>) -> bool;
@@ -352,7 +361,14 @@ trait Answers<R>: Send + Sync {
 
 impl<T: Send + 'static, R: Send + 'static> Answers<R> for Core<T, R> {
     fn replies(&self) -> &Replies<R> {
+        self.registry().require_workers();
         &self.replies
+    }
+
+    fn abandon(&self, cell: u32) {
+        if !self.is_left_behind() {
+            discard(self.replies.abandon(cell));
+        }
     }
 
     fn help(self: Arc<Self>) -> bool {
@@ -400,7 +416,7 @@ impl<R> Future for Reply<R> {
 
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
-        discard(self.waits_for.replies().abandon(self.cell));
+        self.waits_for.abandon(self.cell);
     }
 }
 

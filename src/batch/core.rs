@@ -16,6 +16,7 @@ use crate::sync::{
     barrier_after_rmw, fence, lock, statistic, ticks, wait, AtomicBool, AtomicU64, AtomicUsize, Condvar,
     Mutex, Ordering,
 };
+use crate::task::isolate::{self, Region};
 use crate::task::unwind::{catch, discard, message};
 use crate::task::{Task, Then};
 
@@ -37,6 +38,9 @@ pub(crate) trait Source: Send + Sync {
     /// Whether one more batch may run.
     fn has_room_to_run(&self) -> bool;
 
+    /// Whether it has no items.
+    fn is_empty(&self) -> bool;
+
     /// Takes the right to run one more batch, which [`run`](Self::run) gives back.
     fn try_claim(&self) -> bool;
 
@@ -52,13 +56,18 @@ struct Space<T, R> {
     items: Vec<T>,
     replies: Vec<u32>,
     results: Vec<R>,
+    /// What the executor's waits keep to.
+    region: Arc<Region>,
 }
 
 impl<T, R> Default for Space<T, R> {
     fn default() -> Self {
-        Self { items: Vec::new(), replies: Vec::new(), results: Vec::new() }
+        Self { items: Vec::new(), replies: Vec::new(), results: Vec::new(), region: Region::new() }
     }
 }
+
+/// How long a worker that waits for room naps between two looks for something to run.
+const NAP: Duration = Duration::from_micros(50);
 
 /// Runs the items of a batch and pushes a result for each.
 type Executor<T, R> = Box<dyn Fn(&mut Vec<T>, &mut Vec<R>) + Send + Sync>;
@@ -90,6 +99,8 @@ struct Workers {
     running: AtomicUsize,
     /// When a batch was last run, ticks.
     ran_at: statistic::AtomicU64,
+    /// Ready batches that go before other tasks, for an item in them is late.
+    late: statistic::AtomicUsize,
     batches: statistic::AtomicU64,
     items: statistic::AtomicU64,
     full: statistic::AtomicU64,
@@ -159,7 +170,12 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// Adds an item whose result goes to cell `reply`.
     #[inline]
-    pub(super) fn add(&self, item: T, reply: u32, deadline: Option<Duration>) -> Result<(), Refused<T>> {
+    pub(super) fn add(
+        self: &Arc<Self>,
+        item: T,
+        reply: u32,
+        deadline: Option<Duration>,
+    ) -> Result<(), Refused<T>> {
         self.registry.require_workers();
         if self.is_closed() {
             return Err(Refused { item, reason: Refusal::ShutDown });
@@ -174,13 +190,17 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             }
             Err(item) => {
                 self.producers.0.refused.fetch_add(1, Ordering::Relaxed);
+                if self.former.has_ready() {
+                    // A batch that was opened in vain may be among them, of which nobody was told.
+                    self.registry.sleep().wake_one();
+                }
                 Err(Refused { item, reason: Refusal::Full })
             }
         }
     }
 
     /// Adds items that nobody waits for, as many as there is room for; whether that was all.
-    pub(super) fn add_many(&self, items: &mut std::vec::Drain<'_, T>) -> bool {
+    pub(super) fn add_many(self: &Arc<Self>, items: &mut std::vec::Drain<'_, T>) -> bool {
         self.registry.require_workers();
         if !self.is_closed() {
             self.after(self.former.add_many(items, NOBODY));
@@ -190,7 +210,11 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// Says what was added to whom it concerns.
     #[inline]
-    fn after(&self, added: Added) {
+    fn after(self: &Arc<Self>, added: Added) {
+        if isolate::is_inside() {
+            // A wait inside runs what was created inside, and nothing else.
+            self.registry.submit_from(isolate::current(), Task::Offer(self.clone()));
+        }
         if added.is_first {
             self.producers.0.opened_at.store(ticks(), Ordering::Relaxed);
         }
@@ -219,44 +243,58 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// Lets the batch that is open leave as soon as a worker is free.
     pub(super) fn flush(&self) {
+        if self.is_left_behind() {
+            return;
+        }
         if self.former.seal() {
             self.registry.sleep().wake_one();
         }
     }
 
-    /// Blocks until there may be a free batch. A worker runs a batch meanwhile, or another task.
+    /// Blocks until there may be a free batch. A worker runs a batch meanwhile, or another task of its own runtime: what frees a batch may
+    /// depend on it.
     pub(super) fn wait_for_room(self: &Arc<Self>, thread: Option<&WorkerThread>) {
-        let Some(thread) = thread else {
-            let mut guard = lock(&self.room.0);
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            // Pairs with the one in `run`: who frees a batch sees us wait, or we see the free batch.
-            fence(Ordering::SeqCst);
-            while !self.former.has_room() && !self.is_closed() {
-                guard = wait(&self.room.1, guard, None);
+        let mut limit = None;
+        if let Some(thread) = thread {
+            let is_ours = Arc::ptr_eq(thread.registry(), &self.registry);
+            if is_ours && self.help(thread) || thread.run_one_nested() {
+                return;
             }
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return;
-        };
-        if !self.help(thread) && !thread.run_one_nested() {
-            crate::sync::thread::yield_now();
+            limit = Some(NAP);
         }
+        let mut guard = lock(&self.room.0);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the one in `take`: who frees a batch sees us wait, or we see the free batch.
+        fence(Ordering::SeqCst);
+        while !self.former.has_room() && !self.is_closed() {
+            guard = wait(&self.room.1, guard, limit);
+            if limit.is_some() {
+                break;
+            }
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Runs a batch on top of what this worker waits in, if one may leave.
     pub(super) fn help(self: &Arc<Self>, thread: &WorkerThread) -> bool {
         let may_add = self.registry.is_anybody_busy_for(0, thread.index());
-        if !(self.former.has_ready() || self.will_leave(ticks(), may_add))
-            || !thread.may_nest()
-            || !self.try_claim()
-        {
+        if !(self.former.has_ready() || self.will_leave(ticks(), may_add)) || !self.try_claim() {
             return false;
         }
         thread.run_on_top(Task::Batch(self.clone()));
         true
     }
 
+    /// Whether this is a child of `fork`, where nobody runs anything and any lock may be held for ever.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.registry.is_left_behind()
+    }
+
     /// The last handle is gone.
     pub(super) fn retire(&self) {
+        if self.is_left_behind() {
+            return;
+        }
         self.retired.store(true, Ordering::Release);
         self.flush();
         self.leave_if_empty();
@@ -271,6 +309,14 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// Takes a batch into `space`; whether there was one.
     fn take(&self, space: &mut Space<T, R>) -> bool {
+        if self.producers.0.deadline.load(Ordering::Relaxed) <= ticks() {
+            // Some item is late. Nobody knows in which batch: all that there are go first, and none that comes after them.
+            self.producers.0.deadline.swap(u64::MAX, Ordering::Relaxed);
+            self.former.seal();
+            self.workers.0.late.store(self.former.ready(), Ordering::Relaxed);
+        }
+        let one_less = |late: usize| late.checked_sub(1);
+        let _none_was = self.workers.0.late.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
         // Before the seal: the deadline of an item that comes after it stays.
         let Space { items, replies, .. } = space;
         let was_ready = self.former.take(items, replies) > 0;
@@ -289,13 +335,16 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             drop(lock(&self.room.0));
             self.room.1.notify_all();
         }
-        // From behind: what takes the place of one that is dropped was looked at.
-        for at in (0..replies.len()).rev() {
-            if replies[at] != NOBODY && self.replies.is_abandoned(replies[at]) {
-                replies.remove(at);
-                discard(items.remove(at));
+        let mut kept = 0;
+        for at in 0..replies.len() {
+            if replies[at] == NOBODY || !self.replies.is_abandoned(replies[at]) {
+                replies.swap(kept, at);
+                items.swap(kept, at);
+                kept += 1;
             }
         }
+        replies.truncate(kept);
+        items.drain(kept..).for_each(discard);
         true
     }
 
@@ -313,8 +362,12 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             counters.full.fetch_add(1, Ordering::Relaxed);
         }
         let begun = self.target.map(|_| ticks());
-        let Space { items, results, .. } = &mut *space;
-        let outcome = catch(|| thread.enter(|_| (self.executor)(items, results)));
+        let Space { items, results, region, .. } = &mut *space;
+        // Its waits run only what it has created: a task that waits for a batch, on top of this one, would wait for ever where no other
+        // may run meanwhile.
+        let region = if isolate::is_inside() { Region::new() } else { region.clone() };
+        let run = || thread.enter(|_| (self.executor)(items, results));
+        let outcome = catch(|| isolate::within(region, Some(thread), run));
         if let (Some(target), Some(begun)) = (self.target, begun) {
             let reader = self.registry.clock.reader();
             let took = Duration::from_nanos(reader.length(ticks().saturating_sub(begun)));
@@ -424,11 +477,18 @@ impl<T: Send + 'static, R: Send + 'static> Source for Core<T, R> {
     }
 
     fn deadline(&self) -> u64 {
+        if self.workers.0.late.load(Ordering::Relaxed) > 0 {
+            return 0;
+        }
         self.producers.0.deadline.load(Ordering::Relaxed)
     }
 
     fn has_room_to_run(&self) -> bool {
         self.workers.0.running.load(Ordering::Relaxed) < self.most_running
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.former.has_ready() && !self.former.has_open_items()
     }
 
     fn try_claim(&self) -> bool {

@@ -144,15 +144,17 @@ impl<T> Former<T> {
     /// Reserves up to `count` slots, at least one, and writes what `next` gives to them; nothing when no batch is free.
     #[inline]
     fn reserve(&self, count: usize, label: u32, mut next: impl FnMut() -> Option<T>) -> Reserved {
+        let mut made_ready = false;
         loop {
             // Acquire: what the batch's opener made of it.
             let current = Current::of(self.current.0.load(Ordering::Acquire));
             let batch = &self.batches[current.index()];
             // Relaxed: a look, so that tickets which are refused do not run the count over.
             if State::of(batch.words.0.state.load(Ordering::Relaxed)).is_full() {
-                if !self.advance(current) {
-                    return Reserved { first_at: usize::MAX, made_ready: false };
-                }
+                let Some(strayed) = self.advance(current) else {
+                    return Reserved { first_at: usize::MAX, made_ready };
+                };
+                made_ready |= strayed;
                 continue;
             }
             // A ticket is good for whatever incarnation it meets, current or not. Acquire: the taker of the incarnation before is done
@@ -161,9 +163,10 @@ impl<T> Former<T> {
                 State::of(batch.words.0.state.fetch_add(count as u64, ordering!("batch_reserve", AcqRel)));
             let (at, cap) = (state.count(), state.cap());
             if state.is_full() {
-                if !self.advance(current) {
-                    return Reserved { first_at: usize::MAX, made_ready: false };
-                }
+                let Some(strayed) = self.advance(current) else {
+                    return Reserved { first_at: usize::MAX, made_ready };
+                };
+                made_ready |= strayed;
                 continue;
             }
             let end = (at + count).min(cap);
@@ -174,11 +177,11 @@ impl<T> Former<T> {
                 // SAFETY: as above.
                 batch.labels[slot].with_mut(|at| unsafe { *at = label });
             }
-            let made_ready = if end == cap {
+            made_ready |= if end == cap {
                 // The last slot is ours, so is the close. Our own writes need not be counted off.
                 let closed = self.close(current.index(), at, cap);
-                self.advance(Current::new(state.generation(), current.index()));
-                closed
+                let strayed = self.advance(Current::new(state.generation(), current.index()));
+                closed || strayed.unwrap_or(false)
             } else {
                 let written = (end - at) as u64;
                 // Release: our writes, for the taker; acquire: the others', if we find the batch closed and all written.
@@ -202,6 +205,11 @@ impl<T> Former<T> {
         let current = Current::of(self.current.0.load(Ordering::Acquire));
         let seen = State::of(self.batches[current.index()].words.0.state.load(Ordering::Relaxed));
         seen.count() > 0 && !seen.is_full()
+    }
+
+    /// How many batches are ready.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     /// Whether a batch is ready.
@@ -243,15 +251,16 @@ impl<T> Former<T> {
         true
     }
 
-    /// Puts a free batch in the place of `from`, unless somebody else has. False when none is free.
+    /// Puts a free batch in the place of `from`, unless somebody else has, and says whether a batch that was opened in vain became ready
+    /// by that. `None` when no batch is free.
     #[cold]
-    fn advance(&self, from: Current) -> bool {
+    fn advance(&self, from: Current) -> Option<bool> {
         if self.current.0.load(Ordering::Acquire) != from.word() {
-            return true;
+            return Some(false);
         }
         let Some(index) = self.free.0.pop(|index| &self.batches[index as usize].below) else {
             // Somebody may have advanced with the last one.
-            return self.current.0.load(Ordering::Acquire) != from.word();
+            return (self.current.0.load(Ordering::Acquire) != from.word()).then_some(false);
         };
         let index = index as usize;
         let state = &self.batches[index].words.0.state;
@@ -260,13 +269,10 @@ impl<T> Former<T> {
         // Relaxed: everybody else comes by way of `current`.
         state.swap(State::open(generation, self.cap()).word(), Ordering::Relaxed);
         let next = Current::new(generation, index).word();
-        if self.current.0.compare_exchange(from.word(), next, Ordering::AcqRel, Ordering::Acquire).is_err()
-            && !left_out!("batch_strays")
-        {
-            // Somebody was faster. A stale ticket may have met this one while it was open, so it goes the way of all batches.
-            self.seal_batch(index);
-        }
-        true
+        let won =
+            self.current.0.compare_exchange(from.word(), next, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        // Somebody was faster. A stale ticket may have met this one while it was open, so it goes the way of all batches.
+        Some(!won && !left_out!("batch_strays") && self.seal_batch(index))
     }
 
     /// Moves the items of a ready batch to the end of `items`, and their labels to the end of `labels`; how many, 0 when none is ready.

@@ -17,6 +17,7 @@ use super::batcher::{current_registry, BatchMetrics, BatchOptions, Batcher, Repl
 use super::error::{BatchOptionsError, Refused};
 use crate::runtime::registry::Registry;
 use crate::sync::{lock, Mutex};
+use crate::task::unwind::discard;
 use crate::Runtime;
 
 type Table<K, T, R> = HashMap<K, Batcher<T, R>>;
@@ -124,7 +125,8 @@ where
         self.with(key, |_| ());
     }
 
-    /// Forgets `key`: what was submitted is run, and its memory is freed. An item that comes later makes it anew. Whether it was known.
+    /// Forgets `key`: what was submitted is run, and its memory is freed when everybody has gone on who might look at it, which on a
+    /// runtime that is idle takes until it is used again. An item that comes later makes it anew. Whether it was known.
     pub fn retire(&self, key: &K) -> bool {
         let guard = pin();
         self.change(&guard, |table| table.remove(key).is_some())
@@ -175,12 +177,15 @@ where
 
     /// Puts a changed copy in the table's place.
     fn change<S>(&self, guard: &Guard, change: impl FnOnce(&mut Table<K, T, R>) -> S) -> S {
-        let _changing = lock(&self.changing);
+        let changing = lock(&self.changing);
         let mut table = self.table(guard).clone();
         let result = change(&mut table);
         let old = self.table.swap(Owned::new(table), Ordering::AcqRel, guard);
-        // SAFETY: it is in the table's place no more, and was put there once, so it is freed once, after all who may look at it.
-        unsafe { guard.defer_destroy(old) };
+        drop(changing);
+        // Whoever collects it is in the middle of something else: a panic of a key's destructor must not end that.
+        // SAFETY: it is in the table's place no more, and was put there once, so it is freed once, after all who may look at it; keys and
+        // batchers may be dropped by any thread.
+        unsafe { guard.defer_unchecked(move || discard(old.into_owned())) };
         // So that what has retired is freed soon, and not with the next hundred.
         guard.flush();
         result

@@ -103,12 +103,13 @@ impl WorkerThread {
             return None;
         }
         let now = ticks();
-        // Anew from those that stay, one by one: who adds a deadline meanwhile tells the batcher first.
+        // Anew from those that stay, one by one: who adds a deadline meanwhile tells the batcher first. One that is late and may not run
+        // now says so again when it may.
         roll.deadline.swap(u64::MAX, Ordering::Acquire);
         let late = roll.find(|source| source.deadline() <= now && source.try_claim());
         for source in &lock(&roll.sources).all {
             let deadline = source.deadline();
-            if deadline > now {
+            if deadline > now || deadline != u64::MAX && source.has_room_to_run() {
                 roll.expect_by(deadline);
             }
         }

@@ -58,12 +58,7 @@ impl WorkerThread {
         true
     }
 
-    /// Whether there is room for one more task in the middle of this one.
-    pub(crate) fn may_nest(&self) -> bool {
-        stack::has_reserve() && self.nested.get() < MOST
-    }
-
-    /// Runs `task` in the middle of another one, for which there is room.
+    /// Runs `task` in the middle of another one.
     pub(crate) fn run_on_top(&self, task: Task) {
         self.nested.set(self.nested.get() + 1);
         self.run_nested(task);

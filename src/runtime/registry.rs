@@ -76,7 +76,7 @@ impl Peer {
 pub(crate) struct Registry {
     pub(crate) peers: Vec<Peer>,
     pub(crate) injector: Injector<Task>,
-    /// What goes first: tasks of high priority, whoever spawned them, and those that workers of other runtimes wait for.
+    /// What goes first: tasks of high priority, whoever spawned them, and closures that a thread waits for which is no worker of this runtime.
     pub(crate) urgent: Injector<Task>,
     /// Tasks that are bound for a memory node.
     pub(super) bound: Bound,

@@ -160,8 +160,14 @@ impl WorkerThread {
         let searches = self.searches.get().wrapping_add(1);
         self.searches.set(searches);
         let urgent = registry.urgent.steal().or_else(|| self.find_late_batch());
-        // Now and then scopes come before the queues: a future that wakes itself keeps a queue from being ever empty.
-        let early = if searches.is_multiple_of(SCOPES_EVERY) { urgent.or_else(scope) } else { urgent };
+        // Now and then scopes and batches come before the queues: a future that wakes itself keeps a queue from being ever empty.
+        let early = match searches.is_multiple_of(SCOPES_EVERY) {
+            true => urgent
+                .or_else(scope)
+                .or_else(|| self.find_ready_batch())
+                .or_else(|| self.find_open_batch(false)),
+            false => urgent,
+        };
         let own =
             early.or_else(|| self.pop_own()).or_else(|| inbox.steal()).or_else(|| self.find_bound_here());
         let common = own.or_else(|| registry.injector.steal()).or_else(|| self.find_ready_batch());
@@ -188,6 +194,11 @@ impl WorkerThread {
         }
         let task = self.find_task().map(Work::Task).or_else(|| self.steal_join());
         task.or_else(|| self.find_open_batch(false).map(Work::Task))
+    }
+
+    /// As [`find_work`](Self::find_work), for who will not look again: batches that would wait for more items are found, too.
+    pub(super) fn find_last_work(&self) -> Option<Work> {
+        self.find_work().or_else(|| self.find_open_batch(true).map(Work::Task))
     }
 
     /// The oldest join task of the first victim that has shown one for long enough; others are asked, as often as the beat allows.
@@ -234,7 +245,7 @@ impl WorkerThread {
             }
             if sleep.is_terminating() {
                 // What was spawned before the end was told may have come after the look above; now it is visible.
-                return if left_out!("shutdown_last_look") { None } else { self.find_work() };
+                return if left_out!("shutdown_last_look") { None } else { self.find_last_work() };
             }
             if sleep.try_watch(self.index) {
                 let work = self.watch();

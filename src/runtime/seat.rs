@@ -187,7 +187,7 @@ impl Drop for Visit<'_> {
         worker.is_guest.set(false);
         if sleep.is_terminating() {
             // The runtime was dropped in here: its threads have left or wait for this seat, and what is queued must run.
-            while let Some(work) = worker.find_work() {
+            while let Some(work) = worker.find_last_work() {
                 sleep.begin_hunger();
                 worker.run(work);
                 sleep.end_hunger();
@@ -200,7 +200,11 @@ impl Drop for Visit<'_> {
         // for any a watcher: it may wait, not busy, for a task that it must not run itself.
         if !registry.peers[index].inbox.is_empty() || !worker.is_serving() {
             sleep.wake(index);
-        } else if leaves_tasks || registry.has_common_tasks() || sleep.leaves_unwatched(index) {
+        } else if leaves_tasks
+            || registry.has_common_tasks()
+            || worker.has_batches()
+            || sleep.leaves_unwatched(index)
+        {
             sleep.wake_one();
         }
     }
@@ -231,8 +235,9 @@ impl Registry {
         let guard = AbortOnUnwind("waiting for an installed task failed");
         // SAFETY: this frame stays until `done` is set, and the injector hands the reference to one worker, once.
         let reference = unsafe { job.publish() };
-        // A worker's wait goes first, and above all bounds of nesting: it may be what a stack of ours waits for.
-        let queue = if foreign.is_some() { &self.urgent } else { &self.injector };
+        // A wait goes first, and above all bounds of nesting: it may be what a stack of ours waits for. A tenant has its own order.
+        let goes_first = foreign.is_some() || self.tenant().is_none();
+        let queue = if goes_first { &self.urgent } else { &self.injector };
         queue.push(isolate::enclose(self, isolate::current(), Task::Install(reference)));
         self.sleep().wake_one();
         match foreign {

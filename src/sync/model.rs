@@ -283,6 +283,9 @@ impl<T> Bounded<T> {
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
+    pub(crate) fn len(&self) -> usize {
+        self.queue.length.load(Ordering::Relaxed)
+    }
 }
 
 impl<T> Local<T> {

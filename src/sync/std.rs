@@ -151,6 +151,9 @@ impl<T> Bounded<T> {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Repeats a steal that lost a race until it has an answer.

@@ -39,7 +39,7 @@ const FEW: usize = 64;
 
 impl Region {
     /// A region inside the one that this thread is in, if it is in any.
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { parent: current(), queues: Mutex::new(Vec::new()) })
     }
 
@@ -152,7 +152,7 @@ pub(crate) fn as_guest<R>(thread: &WorkerThread, f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `f` in `region`; `thread` is the worker that this thread is, if it is one.
-fn within<R>(region: Arc<Region>, thread: Option<&WorkerThread>, f: impl FnOnce() -> R) -> R {
+pub(crate) fn within<R>(region: Arc<Region>, thread: Option<&WorkerThread>, f: impl FnOnce() -> R) -> R {
     struct Leave<'a>(Option<&'a WorkerThread>, Option<Arc<Region>>);
     impl Drop for Leave<'_> {
         fn drop(&mut self) {

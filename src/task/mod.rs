@@ -58,6 +58,8 @@ pub(crate) enum Task {
     Isolated(isolate::Ticket),
     /// A batcher that has a batch to run, claimed by who found it.
     Batch(Arc<dyn Source>),
+    /// A batcher that got an item in a region of isolation, for the waits inside.
+    Offer(Arc<dyn Source>),
 }
 
 impl Task {
@@ -71,6 +73,7 @@ impl Task {
             Self::Isolated(ticket) => ticket.retire(),
             // It is never queued.
             Self::Batch(_) => false,
+            Self::Offer(batcher) => batcher.is_empty(),
         }
     }
 
@@ -84,6 +87,8 @@ impl Task {
             Self::Scoped(scope) => scope.run_one(thread),
             Self::Isolated(ticket) => ticket.run(thread, then),
             Self::Batch(batcher) => batcher.run(thread, then),
+            Self::Offer(batcher) if batcher.try_claim() => batcher.run(thread, then),
+            Self::Offer(_) => thread.ending(then),
         }
     }
 }
