@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::Mutex;
-use support::watched;
+use support::{until, watched, Meeting};
 use upbeat::{CancelToken, JoinHandle, Runtime, Spawn};
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
@@ -235,6 +235,41 @@ fn futures_from_64_threads_all_end_and_leave_nothing() {
     println!("futures: at most {most} bytes, {left} left");
     assert!(most < 4 * LITTLE, "{most} bytes at most");
     assert!(left < LITTLE / 16, "{left} bytes left");
+}
+
+/// Tasks for a node whose only worker is busy, joined by who spawned them: their tickets go, and what has not begun stays, in its order.
+#[test]
+fn tasks_for_a_busy_node_leave_nothing_behind() {
+    const KEPT: usize = 100;
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let order = &*Box::leak(Box::new(Mutex::new(Vec::with_capacity(KEPT))));
+    let used = watched("tasks for a busy node", || {
+        let machine = upbeat::topology::Machine::synthetic("node:2 core:1").unwrap();
+        let runtime = Runtime::builder().topology(machine).build().unwrap();
+        let used = AtomicIsize::new(0);
+        let both = Meeting::of(2);
+        runtime.broadcast(|worker| {
+            both.arrive(worker.index());
+            if worker.index() == 1 {
+                return until(|| order.lock().unwrap().len() == KEPT);
+            }
+            let before = LIVE.load(Ordering::Relaxed);
+            HIGHEST.store(before, Ordering::Relaxed);
+            for i in 0..ROUNDS {
+                if i % (ROUNDS / KEPT) == 0 {
+                    let nth = i / (ROUNDS / KEPT);
+                    let note = move || order.lock().unwrap().push(nth);
+                    drop(upbeat::spawn_with(Spawn::new().on_node(1), note));
+                }
+                let handle = upbeat::spawn_with(Spawn::new().on_node(1), move || i);
+                assert_eq!(handle.join().unwrap(), i);
+            }
+            used.store(HIGHEST.load(Ordering::Relaxed) - before, Ordering::Relaxed);
+        });
+        used.into_inner()
+    });
+    assert!(used < LITTLE, "{used} bytes");
+    assert!(order.lock().unwrap().iter().copied().eq(0..KEPT));
 }
 
 /// What still has to run is not dropped with what is done, and stays in turn.

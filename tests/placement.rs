@@ -5,8 +5,9 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
 
 use support::{until, watched};
 use upbeat::topology::Machine;
@@ -84,7 +85,7 @@ fn balanced_work_runs_on_the_node_of_its_data() {
 }
 
 /// Worker 0 is free, the others are held up, and all other nodes have tasks, the farthest the oldest ones: the nearest node with work is
-/// helped first. One look in 16 begins far away, so 64 tasks are 5 of the others at most.
+/// helped first. One look in 32 begins with each node in turn, so 64 tasks are 5 of the others at most.
 #[test]
 fn the_nearest_node_with_work_is_helped_first() {
     watched("the nearest first", || {
@@ -107,6 +108,74 @@ fn the_nearest_node_with_work_is_helped_first() {
         assert!(nearest >= EACH - 5, "{nearest} of the first {EACH}: {order:?}");
         let farther: Vec<_> = order.iter().filter(|node| **node != 1).collect();
         assert!(farther.len() == 2 * EACH && farther.contains(&&2) && farther.contains(&&3));
+    });
+}
+
+/// A task that begins itself again where `wish` says, until `is_over` or the limit; `ran` counts. Each lasts for 5 µs at least, so that what
+/// waits through 50 of them has waited for longer than anybody's patience.
+fn flood(runtime: &Arc<Runtime>, wish: Option<usize>, ran: &Arc<AtomicUsize>, is_over: &Arc<AtomicBool>) {
+    let (own, ran, is_over) = (runtime.clone(), ran.clone(), is_over.clone());
+    let task = move || {
+        let begun = Instant::now();
+        until(|| begun.elapsed() > Duration::from_micros(5));
+        if ran.fetch_add(1, Ordering::Relaxed) < FLOOD && !is_over.load(Ordering::Relaxed) {
+            flood(&own, wish, &ran, &is_over);
+        }
+    };
+    let options = wish.map_or(Spawn::new(), |node| Spawn::new().on_node(node));
+    drop(runtime.spawn_with(options, task));
+}
+
+/// Where a task that is forgotten comes: after all these.
+const FLOOD: usize = 20_000;
+
+/// Worker 0 is free, the others are held up, and tasks for `floods` keep it busy for ever. How many of them it runs before one for `target`.
+fn run_before(description: &str, floods: &[Option<usize>], target: Option<usize>) -> usize {
+    let runtime = runtime(description);
+    let (ran, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let before = Arc::new(AtomicUsize::new(0));
+    with_all_held(
+        &runtime,
+        0,
+        || is_over.load(Ordering::Relaxed),
+        || {
+            for &wish in floods {
+                (0..2).for_each(|_| flood(&runtime, wish, &ran, &is_over));
+            }
+            let options = target.map_or(Spawn::new(), |node| Spawn::new().on_node(node));
+            let (ran, is_over, before) = (ran.clone(), is_over.clone(), before.clone());
+            drop(runtime.spawn_with(options, move || {
+                before.store(ran.load(Ordering::Relaxed), Ordering::Relaxed);
+                is_over.store(true, Ordering::Relaxed);
+            }));
+        },
+    );
+    before.load(Ordering::Relaxed)
+}
+
+/// Each home comes first in one look of 32 times their number; a task for another node is seen then, and taken at the next of these looks that
+/// comes after the worker's patience. The injector comes first in one look of 32.
+#[test]
+fn no_common_queue_is_forgotten_for_others_that_are_always_full() {
+    watched("no queue forgotten", || {
+        let nodes = |nodes: &[usize]| nodes.iter().copied().map(Some).collect::<Vec<_>>();
+        let middle = run_before("node:4 core:1", &nodes(&[1, 3]), Some(2));
+        assert!(middle <= 4 * 32 * 4, "a node in the middle, after {middle}");
+        for (floods, target) in [
+            // What was spawned from outside and what is for a node whose worker is away, against tasks for this node.
+            (nodes(&[0]), None),
+            (nodes(&[0]), Some(1)),
+            (nodes(&[0, 1]), None),
+            // The same against the worker's own queue.
+            (vec![None], Some(0)),
+            (vec![None], Some(1)),
+            (vec![None, Some(0), Some(1)], None),
+        ] {
+            let before = run_before("node:2 core:1", &floods, target);
+            assert!(before <= 4 * 32 * 2, "{target:?} among {floods:?}, after {before}");
+        }
+        let flat = run_before("core:2", &[None], None);
+        assert!(flat <= 4 * 16, "from outside, one node, after {flat}");
     });
 }
 

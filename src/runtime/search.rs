@@ -26,6 +26,8 @@ const LINGER: Duration = Duration::from_millis(100);
 
 /// Each so many looks for a task one looks at scopes first.
 const SCOPES_EVERY: u32 = 16;
+/// As often, but never in the same look, one begins with a common queue, each in turn.
+const TURN_AT: u32 = SCOPES_EVERY / 2;
 
 /// What a worker remembers as a thief.
 pub(crate) struct Thief {
@@ -61,7 +63,8 @@ impl Thief {
         let since = &mut self.bound[home];
         *since = match now {
             None => 0,
-            Some(now) if *since == 0 => now.max(1),
+            // A clock that goes back would make all that comes look young.
+            Some(now) if *since == 0 || now < *since => now.max(1),
             Some(_) => *since,
         };
         *since
@@ -161,12 +164,16 @@ impl WorkerThread {
         self.searches.set(searches);
         let urgent = registry.urgent.steal().or_else(|| self.find_late_batch());
         // Now and then scopes and batches come before the queues: a future that wakes itself keeps a queue from being ever empty.
-        let early = match searches.is_multiple_of(SCOPES_EVERY) {
-            true => urgent
+        let early = match searches % SCOPES_EVERY {
+            0 => urgent
                 .or_else(scope)
                 .or_else(|| self.find_ready_batch())
                 .or_else(|| self.find_open_batch(false)),
-            false => urgent,
+            // And the common queues before those that a flood of tasks keeps full. A tenant has an order of its own.
+            TURN_AT if registry.tenant().is_none() => {
+                urgent.or_else(|| self.find_in_turn((searches / SCOPES_EVERY) as usize))
+            }
+            _ => urgent,
         };
         let own =
             early.or_else(|| self.pop_own()).or_else(|| inbox.steal()).or_else(|| self.find_bound_here());
@@ -349,6 +356,14 @@ mod tests {
                 order.extend([1 - thief, 1 - thief]);
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_begins_a_wait_anew() {
+        let mut thief = Thief::new(1, 1);
+        let mut see = |now| thief.see_bound(2, now);
+        assert_eq!([see(Some(100)), see(Some(200)), see(Some(50)), see(Some(60))], [100, 100, 50, 50]);
+        assert_eq!([see(None), see(Some(0)), see(Some(70))], [0, 1, 1]);
     }
 
     /// Fault 36.

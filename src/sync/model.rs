@@ -255,6 +255,9 @@ impl<T> Injector<T> {
         self.length.store(tasks.len(), Ordering::Relaxed);
         task
     }
+    pub(crate) fn len(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
     pub(crate) fn is_empty(&self) -> bool {
         self.length.load(Ordering::Relaxed) == 0
     }

@@ -211,6 +211,9 @@ impl<T> Injector<T> {
         // Most are empty most of the time, and to ask costs no fence.
         (!self.0.is_empty()).then(|| settle(|| self.0.steal())).flatten()
     }
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
