@@ -35,12 +35,19 @@ pub enum TopologyError {
         /// The word at which it does.
         word: String,
     },
+    /// The machine would have more than [`MAX_NODES`] memory nodes.
+    TooManyNodes {
+        /// The word at which it does.
+        word: String,
+    },
     /// The machine has no CPU to run anything on.
     NoCpus,
 }
 
 /// The most CPUs that a synthetic machine may have.
 pub const MAX_CPUS: usize = 1 << 14;
+/// The most memory nodes that a synthetic machine may have; Linux knows no more, and each knows its distance from each.
+pub const MAX_NODES: usize = 1 << 10;
 
 impl fmt::Display for TopologyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,6 +67,12 @@ impl fmt::Display for TopologyError {
             }
             Self::TooLarge { word } => {
                 write!(f, "with {word:?} the machine has more than {MAX_CPUS} CPUs, which is the most")
+            }
+            Self::TooManyNodes { word } => {
+                write!(
+                    f,
+                    "with {word:?} the machine has more than {MAX_NODES} memory nodes, which is the most"
+                )
             }
             Self::NoCpus => f.write_str("the machine has no CPU left to run on; keep at least one"),
         }

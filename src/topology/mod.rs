@@ -13,6 +13,6 @@ mod placement;
 mod synthetic;
 mod sysfs;
 
-pub use error::{TopologyError, MAX_CPUS};
+pub use error::{TopologyError, MAX_CPUS, MAX_NODES};
 pub use machine::{machine, Cache, CacheKind, Cpu, Machine, Node};
 pub use placement::{Distance, Topology};

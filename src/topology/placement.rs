@@ -3,6 +3,7 @@
 //! Pure: made from a machine and a number of workers, so the decisions for any machine are tested on this one. How workers are dealt
 //! and why is in `README.md` beside this file.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::machine::{Cpu, Machine, FAR, NEAR};
@@ -128,18 +129,27 @@ impl Topology {
             homes.push(Home { id: cpus[line[members.start]].node, members, outward: Vec::new() });
         }
         let ids: Vec<usize> = homes.iter().map(|home| home.id).collect();
+        // `Machine::node_distance`, which looks for both nodes each time. Of two with one number the first counts, as there.
+        let index: HashMap<usize, usize> =
+            machine.nodes.iter().enumerate().rev().map(|(index, node)| (node.id, index)).collect();
+        let distance = |from: usize, to: usize| {
+            let told = || machine.nodes[*index.get(&from)?].distances.get(*index.get(&to)?).copied();
+            told().unwrap_or(if from == to { NEAR } else { FAR })
+        };
         for (own, home) in homes.iter_mut().enumerate() {
-            let mut others: Vec<_> = (0..ids.len()).filter(|&other| other != own).collect();
-            let distance = |&other: &usize| machine.node_distance(ids[own], ids[other]);
-            others.sort_by_key(distance);
-            for group in others.chunk_by(|a, b| distance(a) == distance(b)) {
-                home.outward.push((distance(&group[0]), group.to_vec()));
+            let others = (0..ids.len()).filter(|&other| other != own);
+            let mut others: Vec<_> = others.map(|other| (distance(ids[own], ids[other]), other)).collect();
+            // By number among equals.
+            others.sort_unstable();
+            for group in others.chunk_by(|a, b| a.0 == b.0) {
+                home.outward.push((group[0].0, group.iter().map(|(_, other)| *other).collect()));
             }
         }
         let mut nodes: Vec<(usize, usize)> =
             ids.iter().copied().enumerate().map(|(home, id)| (id, home)).collect();
-        for node in machine.nodes.iter().filter(|node| !ids.contains(&node.id)) {
-            let nearest = (0..ids.len()).min_by_key(|&home| machine.node_distance(node.id, ids[home]));
+        // The homes are by number.
+        for node in machine.nodes.iter().filter(|node| ids.binary_search(&node.id).is_err()) {
+            let nearest = (0..ids.len()).min_by_key(|&home| distance(node.id, ids[home]));
             nodes.extend(nearest.map(|home| (node.id, home)));
         }
         Self { cpus, line, spots, homes, nodes, is_here: machine.is_here }
@@ -248,18 +258,13 @@ impl Topology {
 
 /// The CPUs of a node in the order in which they get workers: the first of each core, then the second of each, and so on.
 fn in_turn(machine: &Machine, node: usize) -> Vec<Cpu> {
-    let mut seen: Vec<(usize, usize)> = Vec::new();
+    let mut seen: HashMap<usize, usize> = HashMap::new();
     let of_node = machine.cpus.iter().filter(|cpu| cpu.node == node);
     // Counted among the CPUs that are there: a mask may have left out a core's first one.
-    let turn = |cpu: &Cpu| match seen.iter_mut().find(|(core, _)| *core == cpu.core) {
-        Some((_, turn)) => {
-            *turn += 1;
-            *turn
-        }
-        None => {
-            seen.push((cpu.core, 0));
-            0
-        }
+    let turn = |cpu: &Cpu| {
+        let next = seen.entry(cpu.core).or_insert(0);
+        *next += 1;
+        *next
     };
     let turns: Vec<usize> = of_node.clone().map(turn).collect();
     let mut hand: Vec<_> = turns.into_iter().zip(of_node.copied()).collect();

@@ -1,6 +1,6 @@
 //! Machines that are described in a line of text, for looking at decisions on machines that one does not have.
 
-use super::error::{TopologyError, MAX_CPUS};
+use super::error::{TopologyError, MAX_CPUS, MAX_NODES};
 use super::machine::{Cache, CacheKind, Cpu, Machine, Node, FAR, NEAR};
 
 /// The levels, from the outside in.
@@ -33,6 +33,9 @@ pub(super) fn parse(description: &str) -> Result<Machine, TopologyError> {
             .is_none_or(|all| all > MAX_CPUS)
         {
             return Err(TopologyError::TooLarge { word: own() });
+        }
+        if counts[0] * counts[1] > MAX_NODES {
+            return Err(TopologyError::TooManyNodes { word: own() });
         }
         has_packages |= level == 0;
         before = Some(level);
@@ -98,6 +101,7 @@ mod tests {
         assert_eq!(shape("pu:1"), (1, 1, 1, 1, 1));
         assert_eq!(shape("  core:3\tpu:4\n"), (1, 1, 1, 3, 12));
         assert_eq!(shape("package:2 core:128 pu:64").4, MAX_CPUS);
+        assert_eq!(shape("package:4 node:256").1, MAX_NODES);
     }
 
     #[test]
@@ -129,6 +133,9 @@ mod tests {
             ("core:2 node:2", Order { word: word("node:2"), after: "core" }),
             ("pu:2 pu:2", Order { word: word("pu:2"), after: "pu" }),
             ("node:128 core:128 pu:2", TooLarge { word: word("pu:2") }),
+            ("node:1025", TooManyNodes { word: word("node:1025") }),
+            ("package:2048", TooManyNodes { word: word("package:2048") }),
+            ("package:2 node:513", TooManyNodes { word: word("node:513") }),
         ] {
             assert_eq!(parse(text), Err(error.clone()), "{text:?}");
             let said = error.to_string();
