@@ -24,7 +24,7 @@ pub(super) fn read(root: &Path, allowed: &[usize]) -> Machine {
             continue;
         }
         let dir = root.join(format!("cpu/cpu{id}"));
-        let siblings = text(&dir.join("topology/thread_siblings_list")).map(|text| list(&text));
+        let siblings = text(&dir.join("topology/thread_siblings_list")).map(|text| notes.list(&text));
         let siblings = siblings.filter(|siblings| siblings.contains(&id)).unwrap_or_else(|| {
             notes.of("which core it belongs to is not told; taken as a core of its own", id);
             vec![id]
@@ -40,7 +40,7 @@ pub(super) fn read(root: &Path, allowed: &[usize]) -> Machine {
             },
             |node| node.id,
         );
-        let cache = last_cache(&dir, id, &mut caches).unwrap_or_else(|| {
+        let cache = last_cache(&dir, id, &mut caches, &mut notes).unwrap_or_else(|| {
             notes.of("which caches it shares is not told; taken as sharing one with all such", id);
             0
         });
@@ -70,7 +70,7 @@ fn ids(root: &Path, allowed: &[usize], notes: &mut Notes) -> Vec<usize> {
     if !allowed.is_empty() {
         return allowed.to_vec();
     }
-    let online = list(&text(&root.join("cpu/online")).unwrap_or_default());
+    let online = notes.list(&text(&root.join("cpu/online")).unwrap_or_default());
     if !online.is_empty() {
         return online;
     }
@@ -88,7 +88,7 @@ fn nodes(root: &Path, notes: &mut Notes) -> Vec<Node> {
     for folder in folders {
         let Some(id) = folder.strip_prefix("node").and_then(|number| number.parse().ok()) else { continue };
         let dir = root.join("node").join(&folder);
-        let cpus = text(&dir.join("cpulist")).map(|text| list(&text));
+        let cpus = text(&dir.join("cpulist")).map(|text| notes.list(&text));
         if cpus.is_none() {
             notes.all.push(format!("which CPUs node {id} has is not told; taken as none"));
         }
@@ -144,14 +144,14 @@ struct Known {
 }
 
 /// Notes the caches of a CPU that are not known yet; who names its last one.
-fn last_cache(cpu: &Path, id: usize, known: &mut Vec<Known>) -> Option<usize> {
+fn last_cache(cpu: &Path, id: usize, known: &mut Vec<Known>, notes: &mut Notes) -> Option<usize> {
     let mut last: Option<(u32, Option<usize>)> = None;
     for index in 0..10 {
         let dir = cpu.join(format!("cache/index{index}"));
         if !dir.exists() {
             break;
         }
-        let told = text(&dir.join("shared_cpu_list")).map(|text| list(&text));
+        let told = text(&dir.join("shared_cpu_list")).map(|text| notes.list(&text));
         let shared = told.filter(|shared| shared.contains(&id));
         let found = known.iter().find(|known| known.index == index && Some(&known.shared) == shared.as_ref());
         let level = match found {
@@ -204,6 +204,16 @@ impl Notes {
         }
     }
 
+    /// As the function of that name; a cut is noted once.
+    fn list(&mut self, text: &str) -> Vec<usize> {
+        let (all, cut) = list(text);
+        let note =
+            |part| format!("the range {part} is longer than {LONGEST_RANGE}; the rest of it is left out");
+        let note = cut.map(note).filter(|note| !self.all.contains(note));
+        self.all.extend(note);
+        all
+    }
+
     fn said(self) -> Vec<String> {
         let of_cpus = self.cpus.into_iter().map(|(what, cpus)| format!("CPU {}: {what}", ranges(&cpus)));
         self.all.into_iter().chain(of_cpus).collect()
@@ -218,17 +228,24 @@ fn number<T: FromStr>(path: &Path) -> Option<T> {
     text(path)?.parse().ok()
 }
 
-/// A list such as `0-3,8,10-11`. What is not a number is skipped, and no range is longer than 4096.
-fn list(text: &str) -> Vec<usize> {
-    let mut all = Vec::new();
+/// A list such as `0-3,8,10-11`, and the first range of it that was cut. What is not a number is skipped, and no range is longer than
+/// [`LONGEST_RANGE`].
+fn list(text: &str) -> (Vec<usize>, Option<&str>) {
+    let (mut all, mut cut) = (Vec::new(), None);
     for part in text.split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         if let (Ok(from), Ok(to)) = (from.trim().parse::<usize>(), to.trim().parse::<usize>()) {
-            all.extend((from..=to).take(4096));
+            all.extend((from..=to).take(LONGEST_RANGE));
+            if to.saturating_sub(from) >= LONGEST_RANGE {
+                cut = cut.or(Some(part.trim()));
+            }
         }
     }
-    all
+    (all, cut)
 }
+
+/// What is garbled may say any number.
+const LONGEST_RANGE: usize = 4096;
 
 /// Numbers in the form that [`list`] reads.
 pub(super) fn ranges(numbers: &[usize]) -> String {
@@ -250,10 +267,22 @@ mod tests {
 
     #[test]
     fn lists() {
-        assert_eq!(list("0-3,8,10-11"), [0, 1, 2, 3, 8, 10, 11]);
-        assert!(list("").is_empty());
-        assert_eq!(list("x,-,3-1,7"), [7]);
-        assert_eq!(list("0-99999999999").len(), 4096);
+        assert_eq!(list("0-3,8,10-11"), (vec![0, 1, 2, 3, 8, 10, 11], None));
+        assert_eq!(list(""), (vec![], None));
+        assert_eq!(list("x,-,3-1,7"), (vec![7], None));
+        assert_eq!(list("5-4100").0.len(), 4096);
+        assert_eq!(list("5-4100").1, None);
+        let mut notes = Notes::default();
+        for text in ["0-4096,5000", "7,0-4096", "0-99999999999"] {
+            assert!(notes.list(text).len() >= 4096, "{text}");
+        }
+        assert_eq!(
+            notes.said(),
+            [
+                "the range 0-4096 is longer than 4096; the rest of it is left out",
+                "the range 0-99999999999 is longer than 4096; the rest of it is left out",
+            ]
+        );
     }
 
     /// Fault 48: no `/sys`, or one full of nonsense.
