@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::{until, watched};
 use upbeat::topology::Machine;
-use upbeat::{BuildError, Priority, Runtime, Spawn};
+use upbeat::{BuildError, Pin, Priority, Runtime, Spawn};
 
 fn runtime(description: &str) -> Arc<Runtime> {
     let machine = Machine::synthetic(description).unwrap();
@@ -279,6 +279,15 @@ fn a_machine_without_cpus_is_refused() {
         }
         other => panic!("{:?}", other.map(|runtime| runtime.num_workers())),
     }
+}
+
+/// A caller may change all numbers of this machine's description; one that no CPU has costs its worker the pinning and nothing else.
+#[test]
+fn a_cpu_of_a_number_that_no_system_has_is_no_place() {
+    let mut machine = upbeat::topology::machine();
+    machine.cpus[0].id = 1 << 40;
+    let runtime = Runtime::builder().topology(machine).workers(2).pin(Pin::Cores).build().unwrap();
+    assert_eq!(runtime.install(|_| 7), 7);
 }
 
 #[test]

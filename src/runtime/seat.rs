@@ -55,9 +55,10 @@ impl Seats {
         }
         let of_cpu = masks.map(|masks| {
             let mut of_cpu = Vec::new();
-            for (index, &cpu) in
-                masks.iter().enumerate().flat_map(|(index, mask)| mask.iter().map(move |cpu| (index, cpu)))
-            {
+            let all =
+                masks.iter().enumerate().flat_map(|(index, mask)| mask.iter().map(move |cpu| (index, *cpu)));
+            // A machine's numbers are what the caller made of them, and nobody runs on a CPU of such a number.
+            for (index, cpu) in all.filter(|(_, cpu)| *cpu < affinity::LONGEST) {
                 of_cpu.resize_with(of_cpu.len().max(cpu + 1), Vec::new);
                 of_cpu[cpu].push(index);
             }

@@ -3,8 +3,7 @@
 //! Masks are as long as the kernel's: one of 1024 bits is refused where the kernel was built for more CPUs.
 
 /// The bits of the largest mask that is asked for; no kernel has been built for so many CPUs.
-#[cfg(target_os = "linux")]
-const LONGEST: usize = 1 << 16;
+pub(crate) const LONGEST: usize = 1 << 16;
 #[cfg(target_os = "linux")]
 const WORD: usize = libc::c_ulong::BITS as usize;
 

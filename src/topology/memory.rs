@@ -59,7 +59,13 @@ impl fmt::Display for MemoryError {
                 f.write_str("this system does not place memory; go without, all of it is equally near")
             }
             Self::Refused { code } => {
-                write!(f, "the system refuses to place memory (error {code}); a container may need the capability SYS_NICE")
+                write!(f, "the system refuses to place memory (error {code}); ")?;
+                f.write_str(match code {
+                    1 | 13 => "a container may need the capability SYS_NICE",
+                    12 => "it has no memory for another mapping; place fewer and larger stretches",
+                    22 => "it does not know such a node, or this process may not use its memory (its cpuset)",
+                    _ => "go without, data is then where it was first written to",
+                })
             }
             Self::NoSuchNode { node } => {
                 write!(f, "the machine has no memory node {node}; `upbeat info --topology` lists them")
@@ -113,23 +119,39 @@ impl Memory {
     }
 
     pub(crate) fn node_of_span(&self, span: Span) -> Result<usize, MemoryError> {
-        let nodes = match &self.pretended {
+        // How much each node has of it, by its place in the list.
+        let mut shares = vec![0.0_f64; self.nodes.len()];
+        let mut add = |node: usize, share: f64| {
+            if let Ok(at) = self.nodes.binary_search(&node) {
+                shares[at] += share;
+            }
+        };
+        match &self.pretended {
             Some(pretended) => {
                 let pretended = pretended.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = pretended.range(..=span.from).next_back();
-                let around = before.filter(|(_, (end, _))| *end >= span.end() && span.from < *end);
-                around.map(|(_, (_, nodes))| nodes.clone()).unwrap_or_default()
+                // Stretches do not overlap, so those that reach into the data are the last ones that begin before its end. An empty value
+                // is where its address is.
+                let end = span.end().max(span.from.saturating_add(1));
+                let reaching =
+                    pretended.range(..end).rev().take_while(|(_, (old_end, _))| *old_end > span.from);
+                for (&old, (old_end, nodes)) in reaching {
+                    let bytes = end.min(*old_end) - span.from.max(old);
+                    nodes.iter().for_each(|&node| add(node, bytes as f64 / nodes.len() as f64));
+                }
             }
-            None => system::nodes_of(&samples(span))?,
-        };
-        let count = |node: &usize| nodes.iter().filter(|other| *other == node).count();
+            None => system::nodes_of(&samples(span))?.into_iter().for_each(|node| add(node, 1.0)),
+        }
         // Of equals the first one, in the order of the machine's nodes.
-        let most = self.nodes.iter().rev().copied().max_by_key(|node| count(node));
-        most.filter(|node| count(node) > 0).ok_or(MemoryError::Nowhere)
+        let most = shares.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        most.filter(|(_, share)| **share > 0.0).map(|(at, _)| self.nodes[at]).ok_or(MemoryError::Nowhere)
     }
 
     /// Puts the whole pages of `data` on `node`, moving those that are elsewhere; as long as the node has room, else they go where there is
     /// some.
+    ///
+    /// It is the addresses that are placed: what the allocator puts there after `data` was dropped goes to `node` as well, until it gives
+    /// the pages back to the system. And each stretch that is placed splits the process's mapping around it, of which Linux allows
+    /// 65 530; so place a few large vectors that live long, and not many small ones.
     ///
     /// # Errors
     /// See [`MemoryError`].
@@ -140,7 +162,8 @@ impl Memory {
         self.place(Span::of(data), &[node])
     }
 
-    /// Spreads the whole pages of `data` over all nodes in turn: for what all workers read equally often.
+    /// Spreads the whole pages of `data` over all nodes in turn: for what all workers read equally often. What [`bind`](Self::bind) says of
+    /// addresses and mappings holds here too.
     ///
     /// # Errors
     /// See [`MemoryError`].
@@ -195,6 +218,8 @@ mod system {
     const WORD: usize = libc::c_ulong::BITS as usize;
     /// `linux/mempolicy.h`: pages that lie elsewhere are moved.
     const MPOL_MF_MOVE: libc::c_long = 1 << 1;
+    /// No kernel knows so many nodes (1024 at most, so far); a mask for a number that a caller made up could be of any length.
+    const MOST_NODES: usize = 1 << 16;
 
     pub(super) fn page_bytes() -> usize {
         // SAFETY: takes a number and gives one.
@@ -230,6 +255,9 @@ mod system {
     /// Binds the pages of `span`, which begins and ends with a page, to one node, or interleaves them over several.
     pub(super) fn place(span: Span, nodes: &[usize]) -> Result<(), MemoryError> {
         let last = nodes.iter().copied().max().unwrap_or(0);
+        if last >= MOST_NODES {
+            return Err(MemoryError::NoSuchNode { node: last });
+        }
         let mut mask: Vec<libc::c_ulong> = vec![0; last / WORD + 1];
         nodes.iter().for_each(|node| mask[node / WORD] |= 1 << (node % WORD));
         // Preferred and not bound: where the node has no room left, a bound page ends the process.
@@ -291,6 +319,10 @@ mod tests {
         assert_eq!(memory.node_of(&data[100..200]), Ok(2));
         assert_eq!(memory.bind(&data[1 << 15..], 1), Ok(()));
         assert_eq!((memory.node_of(&data[1 << 15..]), memory.node_of(&data[..9])), (Ok(1), Ok(2)));
+        let (third, half) = (1 << 14, 1 << 15);
+        assert_eq!(memory.node_of(&data[..]), Ok(1), "the first of equals, half of it each");
+        assert_eq!(memory.node_of(&data[third..half + third / 2]), Ok(2), "most of it");
+        assert_eq!(memory.node_of(&data[half + 5..half + 5]), Ok(1), "an empty part");
         assert_eq!(memory.interleave(&data[..]), Ok(()));
         assert_eq!(memory.node_of(&data[..]), Ok(0), "the first of equals");
         assert_eq!(memory.bind(&data[..], 3), Err(MemoryError::NoSuchNode { node: 3 }));
@@ -312,21 +344,53 @@ mod tests {
         );
     }
 
+    const EPERM: i32 = 1;
+    const EACCES: i32 = 13;
+    const ENOSYS: i32 = 38;
+
+    /// A machine whose numbers were changed is no reason for masks of any length.
+    #[test]
+    fn a_node_of_a_number_that_no_kernel_has_is_refused() {
+        let mut described = machine();
+        let id = 1 << 40;
+        described.nodes[0].id = id;
+        described.cpus.iter_mut().for_each(|cpu| cpu.node = id);
+        let memory = Memory::of(&Topology::dealt(&described, 2));
+        let data = vec![0_u8; 1 << 16];
+        let error = if cfg!(target_os = "linux") {
+            MemoryError::NoSuchNode { node: id }
+        } else {
+            MemoryError::Unsupported
+        };
+        assert_eq!((memory.bind(&data[..], id), memory.interleave(&data[..])), (Err(error), Err(error)));
+    }
+
     /// On this machine the calls work, or are refused with an error that says so; to place data changes none of it.
     #[test]
     fn this_machine_places_memory_or_says_why_not() {
         let memory = Memory::of(&Topology::dealt(&machine(), 2));
         let data: Vec<u64> = (0..1 << 16).collect();
-        let is_told =
-            |error: MemoryError| matches!(error, MemoryError::Unsupported | MemoryError::Refused { .. });
+        // Kernels without the calls, and containers' filters. Any other number would mean that the call was made wrongly.
+        let is_told = |error: MemoryError| match error {
+            MemoryError::Unsupported => true,
+            MemoryError::Refused { code } => [ENOSYS, EPERM, EACCES].contains(&code),
+            _ => false,
+        };
         match memory.node_of(&data[..]) {
             Ok(node) => assert!(memory.nodes.contains(&node)),
             Err(error) => assert!(is_told(error), "{error}"),
         }
         let node = memory.nodes[0];
-        for placed in [memory.bind(&data[..], node), memory.interleave(&data[..])] {
-            assert!(placed.is_ok() || placed.is_err_and(is_told), "{placed:?}");
+        let bound = memory.bind(&data[..], node);
+        match (bound, memory.node_of(&data[..])) {
+            (Ok(()), Ok(found)) => assert_eq!(found, node),
+            (placed, found) => {
+                assert!(placed.is_ok() || placed.is_err_and(is_told), "{placed:?}");
+                assert!(found.is_ok() || found.is_err_and(is_told), "{found:?}");
+            }
         }
+        let spread = memory.interleave(&data[..]);
+        assert!(spread.is_ok() || spread.is_err_and(is_told), "{spread:?}");
         assert!(data.iter().copied().eq(0..1 << 16));
         assert_eq!(memory.bind(&data[..], 1 << 40), Err(MemoryError::NoSuchNode { node: 1 << 40 }));
     }
