@@ -74,7 +74,8 @@ pub struct WorkerMetrics {
     /// Times it went to sleep.
     pub parks: u64,
     /// Tasks with a wish for this worker's memory node ([`Spawn::on_node`](crate::Spawn::on_node)) that it took. None on a machine with one
-    /// node, where there is nothing to choose.
+    /// node, where there is nothing to choose. Its node is the one that it was dealt to: where nothing is pinned ([`Pin`](crate::Pin)) the
+    /// system may have run it elsewhere.
     pub on_node: u64,
     /// Tasks with a wish for another node that it took, because they had waited there.
     pub off_node: u64,

@@ -94,7 +94,8 @@ impl Spawn {
     }
 
     /// The memory node on which the task would best run: it waits for a worker of that node, for others a little longer (10 to 200 µs), so no
-    /// worker idles while it waits. A node without workers stands for the nearest one with some; one that the runtime's machine does not
+    /// worker idles while it waits. A worker is of the node that it was dealt to; where nothing is pinned ([`Pin`](crate::Pin)) the system
+    /// may run it elsewhere. A node without workers stands for the nearest one with some; one that the runtime's machine does not
     /// have is no wish, and neither is any on a machine with one node. A task of [high priority](Priority::High) goes to whoever is free
     /// first, and a worker that joins the handle before anybody has begun the task runs it itself.
     ///
