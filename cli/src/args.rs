@@ -349,7 +349,7 @@ pub(crate) struct ServeArgs {
     /// Tokens that there are
     #[arg(long, value_name = "N", default_value_t = 8192)]
     pub(crate) vocabulary: usize,
-    /// Rows of a step that parts of prompts may fill
+    /// Rows of a step in all: one of each request, the others, a quarter at least, for parts of prompts
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) rows: usize,
     /// Rounds in which each way has its turn

@@ -3,9 +3,9 @@
 //!
 //! [`Engine::form`] is the one place that decides who is in a step.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use upbeat::Runtime;
 use upbeat_kernels::Element;
@@ -13,12 +13,9 @@ use upbeat_kernels::Element;
 use super::batch_decoder::{BatchDecoder, Feed, FeedError};
 use super::pages::Sequence;
 use super::request::{Request, RequestError, Sender};
-use super::server::{ServerOptions, Shared};
+use super::server::{ServerOptions, Shared, TICK};
 use crate::model::ModelError;
 use crate::sampling::Sampler;
-
-/// How often the pressure on memory is read.
-const TICK: Duration = Duration::from_millis(500);
 
 /// A request that waits for its turn.
 #[derive(Debug)]
@@ -115,19 +112,17 @@ pub(super) struct Engine<'a, E: Element> {
     running: Vec<Running>,
     /// Pages that are kept for those that run.
     kept: usize,
-    /// When the pressure is read again.
-    tick: Instant,
 }
 
 impl<'a, E: Element> Engine<'a, E> {
     pub(super) fn new(decoder: BatchDecoder<'a, E>, options: ServerOptions, shared: Arc<Shared>) -> Self {
-        Self { decoder, options, shared, running: Vec::new(), kept: 0, tick: Instant::now() }
+        Self { decoder, options, shared, running: Vec::new(), kept: 0 }
     }
 
     /// Serves until the server closes and nothing is left to do.
     pub(super) fn run(mut self, runtime: &Runtime) {
         while self.await_work() {
-            self.measure_pressure();
+            self.shared.fresh_reading(self.options.gauge.as_ref());
             self.form();
             if !self.running.is_empty() {
                 runtime.install(|_| self.step());
@@ -160,21 +155,16 @@ impl<'a, E: Element> Engine<'a, E> {
         }
     }
 
-    fn measure_pressure(&mut self) {
-        let now = Instant::now();
-        if now >= self.tick {
-            self.tick = now + TICK;
-            self.shared.set_reading(self.options.gauge.as_ref());
-        }
-    }
-
     /// Decides who is in the next step, and with how many tokens: those that run, in the order in which they came, and as many of
     /// those that wait as the cap and the pages allow, none before its turn.
     fn form(&mut self) {
         self.drop_ended();
         let cap = self.shared.level().scaled(self.options.batch);
         let mut queue = self.shared.queue();
-        queue.waiting.retain(|waiting| !waiting.reply.is_abandoned());
+        // Dropping one wakes its user, whose waker may call the server: not under the lock.
+        let (gone, waiting): (VecDeque<_>, _) =
+            std::mem::take(&mut queue.waiting).into_iter().partition(|waiting| waiting.reply.is_abandoned());
+        queue.waiting = waiting;
         while self.running.len() < cap {
             let room = self.decoder.pages().pages() - self.kept;
             let Some(next) = queue.waiting.pop_front_if(|next| next.pages <= room) else { break };
@@ -193,10 +183,17 @@ impl<'a, E: Element> Engine<'a, E> {
                 done: false,
             });
         }
-        self.shared.counts.waiting.store(queue.waiting.len(), Relaxed);
+        // In this order, which is the reverse of the readers': who sees that nothing waits and runs sees the pages of that time.
+        let counts = &self.shared.counts;
+        counts.free_pages.store(self.decoder.pages().free(), Release);
+        counts.running.store(self.running.len(), Release);
+        counts.waiting.store(queue.waiting.len(), Release);
         drop(queue);
-        // One row each; what is left of a step's rows goes to prompts, so that a long one delays nobody's next token by much.
-        let mut spare = self.options.rows.saturating_sub(self.running.len());
+        drop(gone);
+        // One row each; what is left of a step's rows goes to prompts, so that a long one delays nobody's next token by much. A
+        // quarter is theirs in any case, or a prompt among many requests would be read as slowly as a text is written.
+        let rows = self.options.rows;
+        let mut spare = rows.saturating_sub(self.running.len()).max(rows / 4).max(1);
         for running in &mut self.running {
             running.chunk = running.unread().clamp(1, 1 + spare);
             spare -= running.chunk - 1;
@@ -227,8 +224,6 @@ impl<'a, E: Element> Engine<'a, E> {
             }
             !ended
         });
-        self.shared.counts.running.store(self.running.len(), Relaxed);
-        self.shared.counts.free_pages.store(self.decoder.pages().free(), Relaxed);
     }
 }
 

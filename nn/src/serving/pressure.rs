@@ -18,7 +18,8 @@ pub enum Level {
     Tight,
     /// Tasks wait noticeably, or nine tenths of the limit are in use: 50 %.
     Scarce,
-    /// The machine hardly does anything else, or the limit is all but reached: 25 %, and nothing new is taken on.
+    /// The machine hardly does anything else: 25 %, and nothing new is taken on. Where the system does not say how long tasks wait,
+    /// a limit that is all but reached counts as this.
     Critical,
 }
 
@@ -84,7 +85,7 @@ impl Default for Gauge {
 pub struct Reading {
     /// Percent of the last ten seconds in which some task stalled for memory, and in which all did.
     pub stalled: Option<(f64, f64)>,
-    /// Bytes in use and the limit of the cgroup that has least left, file caches that can go at once not counted.
+    /// Bytes in use and the limit of the cgroup that has least left, file caches not counted.
     pub memory: Option<(u64, u64)>,
 }
 
@@ -124,6 +125,9 @@ impl Reading {
             let percent = u128::from(used) * 100 / u128::from(limit.max(1));
             USED.iter().find(|(share, _)| percent >= u128::from(*share)).map(|(_, level)| *level)
         });
+        // A full group in which nobody waits is in good health: use alone refuses only where nothing says who waits.
+        let most = if self.stalled.is_some() { Level::Scarce } else { Level::Critical };
+        let used = used.map(|level| level.min(most));
         stalled.max(used).unwrap_or_default()
     }
 }
@@ -183,21 +187,24 @@ impl Folders {
 fn limit_v2(folder: &Path) -> Option<(u64, u64)> {
     // `max` stands for no limit, and is no number.
     let limit = number(&folder.join("memory.max"))?;
-    used(folder, "memory.current", "inactive_file", limit)
+    used(folder, "memory.current", ["inactive_file", "active_file"], limit)
 }
 
 /// Use and limit in a folder of the first version, where no limit is a huge one.
 fn limit_v1(folder: &Path) -> Option<(u64, u64)> {
     let limit = number(&folder.join("memory.limit_in_bytes")).filter(|limit| *limit < 1 << 60)?;
-    used(folder, "memory.usage_in_bytes", "total_inactive_file", limit)
+    used(folder, "memory.usage_in_bytes", ["total_inactive_file", "total_active_file"], limit)
 }
 
-/// Use without the file caches that the system drops before anything stalls.
-fn used(folder: &Path, file: &str, idle: &str, limit: u64) -> Option<(u64, u64)> {
+/// Use without the file caches, which the system can drop. The active ones are among them, as a mapped file that is read again and
+/// again stays active; when dropping them hurts, the stalls say so.
+fn used(folder: &Path, file: &str, caches: [&str; 2], limit: u64) -> Option<(u64, u64)> {
     let used = number(&folder.join(file))?;
     let stat = text(&folder.join("memory.stat")).unwrap_or_default();
-    let idle = stat.lines().find_map(|line| line.strip_prefix(idle)?.trim().parse().ok()).unwrap_or(0);
-    (limit > 0).then_some((used.saturating_sub(idle), limit))
+    let bytes =
+        |line: &str| caches.iter().find_map(|cache| line.strip_prefix(cache)?.trim().parse::<u64>().ok());
+    let cached = stat.lines().filter_map(bytes).fold(0, u64::saturating_add);
+    (limit > 0).then_some((used.saturating_sub(cached), limit))
 }
 
 /// `avg10` of the lines `some` and `full`.
@@ -280,7 +287,7 @@ mod tests {
                 ("proc/pressure/memory", CALM),
                 ("proc/self/cgroup", "0::/service/ours\n"),
                 ("cgroup/service/ours/memory.max", max),
-                ("cgroup/service/ours/memory.current", "850\n"),
+                ("cgroup/service/ours/memory.current", "1150\n"),
                 ("cgroup/service/ours/memory.stat", "anon 500\ninactive_file 50\nactive_file 300\n"),
                 ("cgroup/service/memory.max", above),
                 ("cgroup/service/memory.current", "1900\n"),
@@ -294,7 +301,7 @@ mod tests {
         assert_eq!(level("1001\n", "max\n"), (Some((800, 1001)), Level::Calm));
         assert_eq!(level("1000\n", "max\n"), (Some((800, 1000)), Level::Tight));
         assert_eq!(level("888\n", "10000\n"), (Some((800, 888)), Level::Scarce));
-        assert_eq!(level("1000\n", "1950\n"), (Some((1900, 1950)), Level::Critical), "a limit above counts");
+        assert_eq!(level("1000\n", "1950\n"), (Some((1900, 1950)), Level::Scarce), "a limit above counts");
         assert_eq!(level("0\n", "max\n"), (None, Level::Calm));
     }
 
@@ -322,13 +329,37 @@ mod tests {
                 ("proc/self/cgroup", "11:cpu,cpuacct:/x\n4:memory:/box\n1:name=systemd:/y\n0::/z\n"),
                 ("cgroup/memory/box/memory.limit_in_bytes", limit),
                 ("cgroup/memory/box/memory.usage_in_bytes", "1000\n"),
-                ("cgroup/memory/box/memory.stat", "inactive_file 1\ntotal_inactive_file 100\n"),
+                (
+                    "cgroup/memory/box/memory.stat",
+                    "inactive_file 1\ntotal_inactive_file 70\ntotal_active_file 30\n",
+                ),
             ];
             let reading = System::new("first", &files).read();
             (reading.memory, reading.level())
         };
         assert_eq!(level("9223372036854771712\n"), (None, Level::Calm));
         assert_eq!(level("1000\n"), (Some((900, 1000)), Level::Scarce));
+    }
+
+    /// A server that reads a large mapped file again and again: its group is full of caches that are hot, and nobody waits.
+    #[test]
+    fn a_full_group_in_which_nobody_waits_refuses_nothing() {
+        let files = |anon: &'static str, stat: &'static str, pressure: &'static str| {
+            let files = [
+                ("proc/self/cgroup", "0::/ours\n"),
+                ("cgroup/ours/memory.max", "1000\n"),
+                ("cgroup/ours/memory.current", anon),
+                ("cgroup/ours/memory.stat", stat),
+                ("proc/pressure/memory", pressure),
+            ];
+            System::new("full", &files).read()
+        };
+        let hot = files("999\n", "anon 300\nactive_file 600\ninactive_file 99\n", CALM);
+        assert_eq!((hot.memory, hot.level()), (Some((300, 1000)), Level::Calm));
+        assert_eq!(files("999\n", "anon 999\n", CALM).level(), Level::Scarce, "nobody waits");
+        assert_eq!(files("999\n", "anon 999\n", "").level(), Level::Critical, "nothing says who waits");
+        let waits = "some avg10=41.00 total=1\nfull avg10=0.00 total=1\n";
+        assert_eq!(files("999\n", "anon 999\n", waits).level(), Level::Critical);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::future::{poll_fn, Future};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -169,12 +170,12 @@ impl Sender {
     }
 }
 
-/// Wakes who waits, after the lock is free.
+/// Wakes who waits, after the lock is free. A waker's code is its user's: what it panics with is printed, and ends no other request.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
-        waker.wake();
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
@@ -195,18 +196,39 @@ impl Reply {
 
     /// [`next_token`](Self::next_token) for executors.
     pub fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<u32>, RequestError>> {
-        let mut state = lock(&self.0);
-        if let Some(&token) = state.tokens.get(state.taken) {
-            state.taken += 1;
-            return Poll::Ready(Ok(Some(token)));
-        }
-        match &state.end {
-            Some(end) => Poll::Ready(end.clone().map(|()| None)),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
+        self.poll_state(context, |state| {
+            if let Some(&token) = state.tokens.get(state.taken) {
+                state.taken += 1;
+                return Some(Ok(Some(token)));
             }
+            Some(state.end.clone()?.map(|()| None))
+        })
+    }
+
+    /// What `ready` finds; when that is nothing, leaves the waker behind. Wakers are cloned and dropped without the lock, as theirs
+    /// is a user's code.
+    fn poll_state<T>(
+        &self,
+        context: &Context<'_>,
+        mut ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Poll<T> {
+        let mut state = lock(&self.0);
+        if let Some(found) = ready(&mut state) {
+            return Poll::Ready(found);
         }
+        if state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
+        drop(state);
+        let mut waker = Some(context.waker().clone());
+        let mut state = lock(&self.0);
+        let found = ready(&mut state);
+        if found.is_none() {
+            std::mem::swap(&mut state.waker, &mut waker);
+        }
+        drop(state);
+        drop(waker);
+        found.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits for all tokens and gives them, those included that were taken one by one.
@@ -222,22 +244,16 @@ impl Future for Reply {
     type Output = Result<Vec<u32>, RequestError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = lock(&self.0);
-        match &state.end {
-            Some(end) => {
-                let end = end.clone();
-                Poll::Ready(end.map(|()| std::mem::take(&mut state.tokens)))
-            }
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
+        self.poll_state(context, |state| Some(state.end.clone()?.map(|()| std::mem::take(&mut state.tokens))))
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        lock(&self.0).abandoned = true;
+        let mut state = lock(&self.0);
+        state.abandoned = true;
+        let waker = state.waker.take();
+        drop(state);
+        drop(waker);
     }
 }

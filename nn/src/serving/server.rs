@@ -7,10 +7,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use upbeat::Runtime;
 use upbeat_kernels::Element;
@@ -22,13 +26,17 @@ use super::pressure::{Gauge, Level, Reading};
 use super::request::{channel, Reply, Request, RequestError};
 use crate::model::{Config, Transformer};
 
+/// How old a reading of the pressure on memory may be.
+pub(super) const TICK: Duration = Duration::from_millis(500);
+
 /// How a server works.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Most requests in a step.
     pub batch: usize,
-    /// Rows of a step that parts of prompts may fill, besides the one that every request has. More reads prompts faster; fewer
-    /// keeps steps short for those that wait for their next token.
+    /// Rows of a step in all: one of each request in it, the others for parts of prompts. More reads prompts faster; fewer keeps
+    /// steps short for those that wait for their next token. A quarter, and one at least, is there for prompts even when the
+    /// requests fill them all: a step has at most `max(rows, batch + max(rows/4, 1))`.
     pub rows: usize,
     /// Most requests that wait.
     pub queue: usize,
@@ -108,11 +116,11 @@ pub struct ServerStats {
     pub steps: u64,
     /// Tokens fed in them, prompts included.
     pub rows: u64,
-    /// Requests in the next step.
+    /// Requests in the step that is made now, or was last.
     pub running: usize,
     /// Requests that wait.
     pub waiting: usize,
-    /// Pages that no sequence has.
+    /// Pages that no sequence had when that step was formed.
     pub free_pages: usize,
     /// All pages.
     pub pages: usize,
@@ -125,8 +133,15 @@ pub(super) struct Shared {
     queue: Mutex<Queue>,
     /// Rung when something waits or the server closes.
     bell: Condvar,
-    reading: Mutex<Reading>,
+    reading: Mutex<Dated>,
     pub(super) counts: Counts,
+}
+
+/// The last reading of the gauge.
+struct Dated {
+    reading: Reading,
+    /// When it is too old.
+    until: Instant,
 }
 
 pub(super) struct Queue {
@@ -161,17 +176,28 @@ impl Shared {
         self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reading(&self) -> Reading {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dated(&self) -> MutexGuard<'_, Dated> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn level(&self) -> Level {
-        self.reading().level()
+        self.dated().reading.level()
     }
 
-    pub(super) fn set_reading(&self, gauge: Option<&Gauge>) {
+    /// The reading, made anew when the last one is older than a tick.
+    pub(super) fn fresh_reading(&self, gauge: Option<&Gauge>) -> Reading {
+        let dated = self.dated();
+        if Instant::now() < dated.until {
+            return dated.reading;
+        }
+        drop(dated);
+        self.set_reading(gauge)
+    }
+
+    pub(super) fn set_reading(&self, gauge: Option<&Gauge>) -> Reading {
         let reading = gauge.map(Gauge::read).unwrap_or_default();
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+        *self.dated() = Dated { reading, until: Instant::now() + TICK };
+        reading
     }
 }
 
@@ -185,10 +211,11 @@ impl Drop for End {
         queue.ended = true;
         let (left, waker) = (std::mem::take(&mut queue.waiting), queue.waker.take());
         drop(queue);
-        drop(left);
+        // First, so that nothing that happens while the others are told keeps who closes the server waiting.
         if let Some(waker) = waker {
             waker.wake();
         }
+        drop(left);
     }
 }
 
@@ -222,6 +249,9 @@ pub struct Server {
     options: ServerOptions,
     pages: usize,
     thread: Option<JoinHandle<()>>,
+    /// Dropped after the thread was joined, so that its engine never holds the last one: dropping that waits for all workers, and
+    /// one of them may be who waits for the engine.
+    _runtime: Arc<Runtime>,
 }
 
 impl Server {
@@ -243,12 +273,12 @@ impl Server {
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             bell: Condvar::new(),
-            reading: Mutex::default(),
+            reading: Mutex::new(Dated { reading: Reading::default(), until: Instant::now() }),
             counts: Counts { free_pages: pages.into(), ..Counts::default() },
         });
         shared.set_reading(options.gauge.as_ref());
         let serve = {
-            let (shared, options) = (shared.clone(), options.clone());
+            let (shared, options, runtime) = (shared.clone(), options.clone(), runtime.clone());
             move || {
                 let _end = End(shared.clone());
                 let decoder = BatchDecoder::new(&model, pool);
@@ -257,7 +287,7 @@ impl Server {
         };
         let thread = std::thread::Builder::new().name("upbeat-serve".into()).spawn(serve);
         let thread = thread.map_err(ServerError::Thread)?;
-        Ok(Self { shared, config, options, pages, thread: Some(thread) })
+        Ok(Self { shared, config, options, pages, thread: Some(thread), _runtime: runtime })
     }
 
     /// Takes a request on; it runs when its turn comes and its pages are free.
@@ -267,7 +297,7 @@ impl Server {
     /// again later; [`RequestError::Stopped`].
     pub fn submit(&self, request: Request) -> Result<Reply, RequestError> {
         let needed = self.check(&request)?;
-        let reading = self.shared.reading();
+        let reading = self.shared.fresh_reading(self.options.gauge.as_ref());
         if reading.level().refuses() {
             return Err(RequestError::MemoryPressure(reading));
         }
@@ -284,7 +314,7 @@ impl Server {
             return Err(RequestError::QueueFull { waiting: queue.waiting.len() });
         }
         queue.waiting.push_back(Waiting { request, pages: needed, reply: sender });
-        self.shared.counts.waiting.store(queue.waiting.len(), Relaxed);
+        self.shared.counts.waiting.store(queue.waiting.len(), Release);
         drop(queue);
         self.shared.bell.notify_one();
         Ok(reply)
@@ -313,11 +343,14 @@ impl Server {
     /// What the server has done and is doing.
     pub fn stats(&self) -> ServerStats {
         let Counts { steps, rows, running, waiting, free_pages } = &self.shared.counts;
+        // In the reverse of the order in which the engine stores them: a request that no longer waits is seen to run.
+        let waiting = waiting.load(Acquire);
+        let running = running.load(Acquire);
         ServerStats {
             steps: steps.load(Relaxed),
             rows: rows.load(Relaxed),
-            running: running.load(Relaxed),
-            waiting: waiting.load(Relaxed),
+            running,
+            waiting,
             free_pages: free_pages.load(Relaxed),
             pages: self.pages,
             level: self.shared.level(),
