@@ -6,7 +6,7 @@
 
 mod batcher;
 mod cap;
-pub(crate) mod core;
+mod core;
 mod error;
 #[allow(unsafe_code, unreachable_pub)]
 mod former;
@@ -14,6 +14,7 @@ mod former;
 mod keyed;
 mod replies;
 pub(crate) mod roll;
+pub(crate) mod source;
 mod stack;
 mod word;
 

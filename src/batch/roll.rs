@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::Source;
+use super::source::Source;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::{lock, statistic, ticks, Mutex, Ordering};
 use crate::task::Task;

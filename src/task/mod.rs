@@ -32,7 +32,7 @@ mod worker;
 
 use std::sync::Arc;
 
-use crate::batch::core::Source;
+use crate::batch::source::Source;
 use crate::runtime::worker::WorkerThread;
 
 /// What a worker does once the task that it runs is done.

@@ -1,5 +1,5 @@
 //! Batches under stress: threads outside and tasks add items one by one and in bulk, wait for some and forget others, while workers run
-//! batches of changing caps. Every item that was kept is run once, by count and sum, and every result is its item's.
+//! batches of changing caps beside joins. Every item that was kept is run once, by count and sum, and every result is its item's.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use upbeat::batch::{BatchOptions, Batcher};
 use upbeat::{Generator, Mode};
 
-use crate::phases::{cores, runtime};
+use crate::phases::{cores, fib, runtime};
 use crate::Counts;
 
 /// Items of one producer in a round.
@@ -18,6 +18,7 @@ const ITEMS: u64 = 20_000;
 pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
     let runtime = runtime(cores(), Mode::OnRequest, seed);
     let mut random = Generator::new(seed);
+    let mut joins = 0;
     while Instant::now() < until {
         let options = BatchOptions::new(1 + random.below(100))
             .backlog(1 + random.below(8))
@@ -57,12 +58,18 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
                 threads.spawn(move || produce(producer));
             }
             runtime.scope(|scope| {
+                let runtime = &runtime;
+                scope.spawn(move |_| {
+                    // From 28,656 joins, one less than fib(23).
+                    assert_eq!(runtime.install(|worker| fib(worker, 22)), 17_711, "seed {seed}");
+                });
                 for producer in producers / 2..producers {
                     let produce = &produce;
                     scope.spawn(move |_| produce(producer));
                 }
             });
         });
+        joins += 28_656;
         drop(batcher);
         let all = producers * ITEMS;
         while ran[0].load(Ordering::Relaxed) < all {
@@ -75,5 +82,5 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
             "seed {seed}: the items that were added"
         );
     }
-    Counts::of(&runtime, 0)
+    Counts::of(&runtime, joins)
 }

@@ -39,7 +39,7 @@ pub(crate) fn runtime(workers: usize, mode: Mode, seed: u64) -> Runtime {
     builder.seed(seed).build().unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn fib(worker: &Worker, n: u32) -> u64 {
+pub(crate) fn fib(worker: &Worker, n: u32) -> u64 {
     if n < 2 {
         return n.into();
     }
