@@ -56,7 +56,6 @@ wait_notes_guest_first  seat      a_guest_that_waits_for_its_thief_is_woken_and_
 latch_set               seat      a_guest_that_waits_for_its_thief_is_woken_and_so_is_its_worker
 ring_steal_bottom       seat      a_ring_passes_from_a_guest_to_its_thread_under_the_eyes_of_a_thief
 broadcast_wake          seat      a_ring_passes_from_a_guest_to_its_thread_under_the_eyes_of_a_thief
-sleep_publish_fence     seat      a_ring_passes_from_a_guest_to_its_thread_under_the_eyes_of_a_thief
 shutdown_last_look      shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 terminate_read          shutdown  one_worker_runs_what_was_spawned_before_it_leaves
 shutdown_withdraws      future    a_runtime_that_ends_tells_the_handles_of_waiting_futures

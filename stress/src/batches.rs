@@ -58,18 +58,15 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
                 threads.spawn(move || produce(producer));
             }
             runtime.scope(|scope| {
-                let runtime = &runtime;
-                scope.spawn(move |_| {
-                    // From 28,656 joins, one less than fib(23).
-                    assert_eq!(runtime.install(|worker| fib(worker, 22)), 17_711, "seed {seed}");
-                });
                 for producer in producers / 2..producers {
                     let produce = &produce;
                     scope.spawn(move |_| produce(producer));
                 }
             });
         });
-        joins += 28_656;
+        // While the last batches run. From 317,810 joins, one less than fib(28).
+        assert_eq!(runtime.install(|worker| fib(worker, 27)), 196_418, "seed {seed}");
+        joins += 317_810;
         drop(batcher);
         let all = producers * ITEMS;
         while ran[0].load(Ordering::Relaxed) < all {
