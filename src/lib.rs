@@ -48,6 +48,8 @@ pub mod loom;
 mod observe;
 pub mod par;
 mod runtime;
+#[doc(hidden)]
+pub mod simulation;
 #[allow(unreachable_pub)]
 mod sleep;
 mod steal;
@@ -202,11 +204,7 @@ where
     F: Fn(&Worker) -> R + Sync,
     R: Send,
 {
-    let registry = with_current(|worker| worker.map(|worker| worker.thread().registry().clone()));
-    match registry {
-        Some(registry) => runtime::broadcast::broadcast(&registry, &f),
-        None => global().broadcast(f),
-    }
+    runtime::broadcast::broadcast(&runtime::current_registry(), &f)
 }
 
 /// What [`yield_now`] did.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use upbeat::batch::{BatchError, BatchOptions, BatchOptionsError, Batcher, Batchers, Refusal};
+use upbeat::batch::{BatchError, BatchOptions, BatchOptionsError, Batcher, Batchers, Refusal, Reply};
 use upbeat::Runtime;
 
 fn runtime(workers: usize) -> Runtime {
@@ -330,9 +330,9 @@ fn no_item_is_lost_when_the_runtime_ends_beside_its_producers() {
     }
 }
 
-/// The only other worker is busy, and the batch may linger for an hour: a deadline makes it leave.
-#[test]
-fn a_deadline_ends_the_wait() {
+/// Submits one item by `submit` and waits for it, while the only other worker is busy and the batch may linger for an hour.
+#[track_caller]
+fn leaves_beside_a_busy_worker(submit: impl Fn(&Batcher<u64, u64>) -> Reply<u64>) {
     let runtime = runtime(2);
     let options = BatchOptions::new(64).linger(Duration::from_secs(3600));
     let batcher = Batcher::on(&runtime, &options, increment).unwrap();
@@ -342,28 +342,23 @@ fn a_deadline_ends_the_wait() {
         runtime.spawn(move || gate.pass())
     };
     gate.wait_for_one();
-    let reply = batcher.submit_within(1, Duration::from_millis(1)).unwrap();
-    assert_eq!(reply.wait(), Ok(2));
+    assert_eq!(submit(&batcher).wait(), Ok(2));
     gate.open();
     busy.join().unwrap();
 }
 
 #[test]
+fn a_deadline_ends_the_wait() {
+    leaves_beside_a_busy_worker(|batcher| batcher.submit_within(1, Duration::from_millis(1)).unwrap());
+}
+
+#[test]
 fn a_flush_ends_the_wait() {
-    let runtime = runtime(2);
-    let options = BatchOptions::new(64).linger(Duration::from_secs(3600));
-    let batcher = Batcher::on(&runtime, &options, increment).unwrap();
-    let gate = Arc::new(Gate::default());
-    let busy = {
-        let gate = gate.clone();
-        runtime.spawn(move || gate.pass())
-    };
-    gate.wait_for_one();
-    let reply = batcher.submit(1).unwrap();
-    batcher.flush();
-    assert_eq!(reply.wait(), Ok(2));
-    gate.open();
-    busy.join().unwrap();
+    leaves_beside_a_busy_worker(|batcher| {
+        let reply = batcher.submit(1).unwrap();
+        batcher.flush();
+        reply
+    });
 }
 
 /// A worker in the middle of another task ran the batch, with more waiting for the one place to run: somebody else takes it up.

@@ -1,36 +1,11 @@
 //! A warm batcher allocates nothing: neither for items and batches nor for their results.
 
-#[allow(unsafe_code)]
-mod counting {
-    use std::alloc::{GlobalAlloc, Layout, System};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// Allocations so far, of all threads.
-    pub(crate) static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-    struct Counting;
-
-    // SAFETY: every call is handed on unchanged.
-    unsafe impl GlobalAlloc for Counting {
-        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            COUNT.fetch_add(1, Ordering::Relaxed);
-            // SAFETY: the caller's promises are the callee's.
-            unsafe { System.alloc(layout) }
-        }
-        unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-            // SAFETY: the caller's promises are the callee's.
-            unsafe { System.dealloc(at, layout) }
-        }
-    }
-
-    #[global_allocator]
-    static ALLOCATOR: Counting = Counting;
-}
-
-use std::sync::atomic::Ordering;
-
 use upbeat::batch::{BatchOptions, Batcher};
 use upbeat::Runtime;
+use upbeat_kernel_benches::allocations::{count, Counting};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_warm_batcher_allocates_nothing() {
@@ -42,7 +17,7 @@ fn a_warm_batcher_allocates_nothing() {
     let (cold, warm) = runtime.run_on_worker(|_| {
         let mut replies = Vec::with_capacity(40);
         let mut round = || {
-            let before = counting::COUNT.load(Ordering::Relaxed);
+            let before = count();
             for item in 0..40 {
                 replies.push(batcher.submit(item).unwrap());
             }
@@ -63,7 +38,7 @@ fn a_warm_batcher_allocates_nothing() {
                 }
                 assert_eq!(upbeat::block_on(reply), Ok(item + 1));
             }
-            counting::COUNT.load(Ordering::Relaxed) - before - own - 10
+            count() - before - own - 10
         };
         let cold = round();
         round();

@@ -1,24 +1,16 @@
 //! Bad input gets one clear sentence and exit code 2, and loses nothing.
 
+#[expect(dead_code, reason = "what programs read is what the other tests share")]
 mod common;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use upbeat_nn::checkpoint::Store;
 
-use common::{checkpoint_bytes, newest, run, small, stderr, train, upbeat, Folder};
-
-/// Checks that a run ended with one sentence that contains `words` on standard error, and exit code 2.
-#[track_caller]
-fn refused(output: &Output, words: &str) {
-    let message = stderr(output);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert_eq!(message.lines().count(), 1, "one line: {message}");
-    assert!(message.starts_with("error: ") && message.contains(words), "{message}");
-}
+use common::{checkpoint_bytes, is_refusal, newest, run, small, stderr, train, upbeat, Folder};
 
 #[test]
 fn texts_that_cannot_be_trained_on() {
@@ -33,9 +25,9 @@ fn texts_that_cannot_be_trained_on() {
         ("short.rs", "too short: it has 13 characters, and a context of 128 needs at least 1290"),
         ("bare", "no .rs or .md file"),
     ] {
-        refused(&run(&["train", "--out", &out, "--text", &folder.path(text)]), words);
+        is_refusal(&run(&["train", "--out", &out, "--text", &folder.path(text)]), words);
     }
-    refused(&run(&["train", "--out", &out]), "no Cargo workspace");
+    is_refusal(&run(&["train", "--out", &out]), "no Cargo workspace");
     assert!(fs::metadata(&out).is_err(), "nothing was made");
 }
 
@@ -68,12 +60,12 @@ fn settings_that_make_no_sense() {
                 arguments.drain(at..at + 2);
             }
         }
-        refused(&upbeat().args(arguments).args(options.split(' ')).output().unwrap(), words);
+        is_refusal(&upbeat().args(arguments).args(options.split(' ')).output().unwrap(), words);
     }
     assert!(fs::metadata(folder.path("out")).is_err(), "nothing was made");
-    refused(&run(&[]), "train, generate, info, bench, tune or sim");
-    refused(&run(&["sing"]), "sing");
-    refused(&run(&["bench", "train-gpt", "--batch", "0"]), "--batch");
+    is_refusal(&run(&[]), "train, generate, info, bench, tune or sim");
+    is_refusal(&run(&["sing"]), "sing");
+    is_refusal(&run(&["bench", "train-gpt", "--batch", "0"]), "--batch");
 }
 
 #[test]
@@ -82,17 +74,20 @@ fn garbage_in_the_environment() {
     let folder = Folder::new("environment");
     for value in ["-1", "9e99", "two", "0", "99999999999999999999"] {
         let output = upbeat().args(["info"]).env("UPBEAT_WORKERS", value).output().unwrap();
-        refused(&output, "UPBEAT_WORKERS");
+        is_refusal(&output, "UPBEAT_WORKERS");
     }
-    refused(&upbeat().args(small(&folder)).env("UPBEAT_ISA", "sse9").output().unwrap(), "UPBEAT_ISA=sse9");
-    refused(&upbeat().args(small(&folder)).env("UPBEAT_BF16", "bf17").output().unwrap(), "UPBEAT_BF16=bf17");
+    is_refusal(&upbeat().args(small(&folder)).env("UPBEAT_ISA", "sse9").output().unwrap(), "UPBEAT_ISA=sse9");
+    is_refusal(
+        &upbeat().args(small(&folder)).env("UPBEAT_BF16", "bf17").output().unwrap(),
+        "UPBEAT_BF16=bf17",
+    );
     let scalar = upbeat().arg("info").env("UPBEAT_ISA", "scalar").env("UPBEAT_BF16", "amx").output().unwrap();
-    refused(&scalar, "UPBEAT_BF16=amx is not supported");
+    is_refusal(&scalar, "UPBEAT_BF16=amx is not supported");
     #[cfg(unix)]
     {
         let garbage: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xFF\xFE");
         for variable in ["UPBEAT_WORKERS", "UPBEAT_ISA", "UPBEAT_BF16"] {
-            refused(&upbeat().arg("info").env(variable, garbage).output().unwrap(), variable);
+            is_refusal(&upbeat().arg("info").env(variable, garbage).output().unwrap(), variable);
         }
     }
 }
@@ -105,7 +100,7 @@ fn folders_that_cannot_be_written() {
     for out in [folder.path("file"), folder.path("file/deeper"), "/dev/null/out".to_string()] {
         let mut arguments = arguments.clone();
         *arguments.last_mut().unwrap() = out;
-        refused(&upbeat().args(arguments).output().unwrap(), "cannot be saved to");
+        is_refusal(&upbeat().args(arguments).output().unwrap(), "cannot be saved to");
     }
     assert_eq!(fs::read(folder.path("file")).unwrap(), b"not a folder");
 }
@@ -113,8 +108,8 @@ fn folders_that_cannot_be_written() {
 #[test]
 fn checkpoints_that_are_missing_damaged_or_different() {
     let folder = Folder::new("checkpoints");
-    refused(&train(&folder, &["--resume"]), "there is no checkpoint in");
-    refused(&run(&["generate", "--checkpoint", &folder.path("out")]), "there is no checkpoint in");
+    is_refusal(&train(&folder, &["--resume"]), "there is no checkpoint in");
+    is_refusal(&run(&["generate", "--checkpoint", &folder.path("out")]), "there is no checkpoint in");
     assert!(train(&folder, &["--stop-after", "2"]).status.success());
     let whole = checkpoint_bytes(&folder);
 
@@ -122,10 +117,10 @@ fn checkpoints_that_are_missing_damaged_or_different() {
     let width = arguments.iter().position(|a| a == "--width").unwrap() + 1;
     arguments[width] = "32".into();
     let output = upbeat().args(&arguments).arg("--resume").output().unwrap();
-    refused(&output, "another shape: its width is 16, and --width 32 was given");
-    refused(&train(&folder, &["--resume", "--seed", "7"]), "--seed");
+    is_refusal(&output, "another shape: its width is 16, and --width 32 was given");
+    is_refusal(&train(&folder, &["--resume", "--seed", "7"]), "--seed");
     fs::write(folder.path("text.rs"), "let x = y + 2; // abc\n".repeat(200)).unwrap();
-    refused(&train(&folder, &["--resume"]), "the text is not the one");
+    is_refusal(&train(&folder, &["--resume"]), "the text is not the one");
     assert_eq!(checkpoint_bytes(&folder), whole, "a refusal changes nothing");
 
     let generate = ["generate", "--checkpoint", &folder.path("out"), "--tokens", "3"];
@@ -137,9 +132,9 @@ fn checkpoints_that_are_missing_damaged_or_different() {
         changed[middle] ^= 4;
         for damaged in [&changed[..], &bytes[..middle], &[]] {
             fs::write(&file, damaged).unwrap();
-            refused(&train(&folder, &["--resume"]), "is damaged");
+            is_refusal(&train(&folder, &["--resume"]), "is damaged");
             if name.starts_with("parameters") {
-                refused(&run(&generate), "is damaged");
+                is_refusal(&run(&generate), "is damaged");
             }
         }
         fs::write(&file, bytes).unwrap();
@@ -175,11 +170,11 @@ fn sizes_in_a_forged_checkpoint_that_no_array_confirms() {
         "no memory for unused positions"
     );
     let resume = ["train", "--resume", "--text", &folder.path("text.rs"), "--out", &folder.path("out")];
-    refused(&run(&resume), "GB of memory");
+    is_refusal(&run(&resume), "GB of memory");
     forge(&folder, "context = 4294967296\\n", "context = 16\\n");
     assert!(run(&resume).status.success());
     forge(&folder, "batch = 2\\n", "batch = 4294967296\\n");
-    refused(&run(&resume), "GB of memory");
+    is_refusal(&run(&resume), "GB of memory");
 }
 
 #[test]
@@ -195,7 +190,7 @@ fn generating_with_options_that_make_no_sense() {
         (["--prompt", ""], "prompt is empty"),
         (["--tokens", "-5"], "--tokens"),
     ] {
-        refused(&upbeat().args(["generate", "--checkpoint", &out]).args(options).output().unwrap(), words);
+        is_refusal(&upbeat().args(["generate", "--checkpoint", &out]).args(options).output().unwrap(), words);
     }
 }
 
@@ -214,7 +209,7 @@ fn a_save_that_the_system_refuses_keeps_the_old_checkpoint() {
         .arg("--resume")
         .output()
         .unwrap();
-    refused(&output, "cannot be saved to");
+    is_refusal(&output, "cannot be saved to");
     assert_eq!(checkpoint_bytes(&folder), whole);
     let left = fs::read_dir(folder.path("out/checkpoint")).unwrap().count();
     assert_eq!(left, 2, "the lock and the old checkpoint; the failed save takes no space");
@@ -245,6 +240,6 @@ fn a_full_disk_behind_standard_output_is_reported_and_the_training_is_saved() {
     let folder = Folder::new("stdout");
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = upbeat().args(small(&folder)).stdout(full).output().unwrap();
-    refused(&output, "standard output cannot be written");
+    is_refusal(&output, "standard output cannot be written");
     assert!(newest(&folder).exists());
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use common::{run, stderr, Folder};
+use common::{objects, refused, run, stderr, Folder};
 use serde_json::Value;
 
 const FIELDS: [&str; 10] =
@@ -21,26 +21,10 @@ fn complete(record: &Value, bench: &str) {
     assert_eq!(record["bench"], bench);
 }
 
-/// The objects of standard output, one a line.
-fn records(output: &std::process::Output) -> Vec<Value> {
-    assert!(output.status.success(), "{}", stderr(output));
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
-}
-
-#[track_caller]
-fn refused(arguments: &[&str], words: &str) {
-    let output = run(arguments);
-    let message = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.starts_with("error: ") && message.contains(words), "{message}");
-    assert!(output.stdout.is_empty(), "nothing was measured");
-}
-
 #[test]
 fn every_row_of_the_scheduler_is_measured_and_its_lines_can_be_read() {
     let output = run(&["bench", "scheduler", "--small", "--seconds", "0", "--json"]);
-    let records = records(&output);
+    let records = objects(&output);
     assert!(records.len() > 30, "{} rows", records.len());
     for record in &records {
         complete(record, "scheduler");
@@ -59,7 +43,7 @@ fn every_row_of_the_scheduler_is_measured_and_its_lines_can_be_read() {
 #[test]
 fn every_row_of_batches_is_measured_and_its_lines_can_be_read() {
     let output = run(&["bench", "batch", "--small", "--json"]);
-    let records = records(&output);
+    let records = objects(&output);
     assert!(records.len() > 10, "{} rows", records.len());
     for record in &records {
         complete(record, "batch");
@@ -72,7 +56,7 @@ fn every_row_of_batches_is_measured_and_its_lines_can_be_read() {
 #[test]
 fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
     let output = run(&["bench", "kernels", "--small", "--rounds", "1", "--json"]);
-    let records = records(&output);
+    let records = objects(&output);
     assert!(records.len() > 30, "{} rows", records.len());
     for record in &records {
         complete(record, "kernels");
@@ -94,7 +78,7 @@ fn a_program_beside_is_asked_for_each_row() {
     let rows =
         |peer| run(&["bench", "kernels", "views", "--small", "--rounds", "1", "--json", "--peer", peer]);
     // Its answer is the question: as many seconds as workers were named, taken by the rest of the line.
-    let records = records(&rows("cat"));
+    let records = objects(&rows("cat"));
     assert!(!records.is_empty());
     for record in &records {
         complete(record, "kernels");
@@ -142,7 +126,7 @@ fn scaling_writes_tables_and_a_picture() {
     }
     assert_eq!(rows.len(), 2 * svg.matches(" workers").count().max(6), "{csv}");
 
-    let records = records(&run(&[&["bench", "scaling", "--json"][..], &small].concat()));
+    let records = objects(&run(&[&["bench", "scaling", "--json"][..], &small].concat()));
     assert_eq!(records.len(), rows.len());
     assert!(records.iter().all(|r| r["bench"] == "scaling" && r["value"].as_f64().unwrap() > 0.0));
 }
@@ -160,7 +144,7 @@ fn scaling_refuses_what_cannot_be_measured_or_written() {
 #[test]
 fn serving_gives_every_request_its_own_tokens_and_its_lines_can_be_read() {
     let small = ["bench", "serve", "--small", "--requests", "5", "--rounds", "2", "--workers", "2"];
-    let records = records(&run(&[&small[..], &["--json"]].concat()));
+    let records = objects(&run(&[&small[..], &["--json"]].concat()));
     for record in &records {
         complete(record, "serve");
         assert!(record["value"].as_f64().unwrap() > 0.0, "{record}");

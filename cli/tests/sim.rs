@@ -5,31 +5,15 @@ mod common;
 
 use std::fs;
 
-use common::{run, stderr, Folder};
+use common::{objects, refused, run, stderr, Folder};
 use serde_json::Value;
 
 /// The objects of standard output, one a line; each says that it is simulated.
 #[track_caller]
 fn simulated(arguments: &[&str]) -> Vec<Value> {
-    let output = run(arguments);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
-        .collect();
-    assert!(!lines.is_empty() && lines.iter().all(|line| line["simulated"] == true), "{text}");
+    let lines = objects(&run(arguments));
+    assert!(!lines.is_empty() && lines.iter().all(|line| line["simulated"] == true), "{lines:?}");
     lines
-}
-
-#[track_caller]
-fn refused(arguments: &[&str], words: &str) {
-    let output = run(arguments);
-    let message = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.starts_with("error: ") && message.contains(words), "{message}");
-    assert_eq!(message.lines().count(), 1, "one line: {message}");
-    assert!(output.stdout.is_empty(), "nothing was simulated");
 }
 
 #[test]

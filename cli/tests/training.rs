@@ -1,6 +1,7 @@
 //! Training from the command line: the same bits for any number of workers and after any pause, a whole checkpoint
 //! whatever happens, and the files it promises.
 
+#[expect(dead_code, reason = "refusals and what programs read are what the other tests share")]
 mod common;
 
 use std::fs;

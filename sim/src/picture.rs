@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use upbeat_benches::picture::escaped;
+
 use crate::scaling::Line;
 
 const WIDTH: f64 = 760.0;
@@ -25,7 +27,7 @@ pub fn efficiency(title: &str, lines: &[Line]) -> String {
          font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\">\n<title>Simulated efficiency</title>\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
          <text x=\"{LEFT}\" y=\"24\" font-weight=\"bold\">Simulated efficiency: {}</text>\n",
-        escape(title)
+        escaped(title)
     );
     let mut add = |element: String| {
         svg.push_str(&element);
@@ -68,14 +70,10 @@ pub fn efficiency(title: &str, lines: &[Line]) -> String {
         }
         let at = HEIGHT + ROW * i as f64;
         add(format!("<path d=\"M{LEFT} {at}h24\" stroke=\"{colour}\" stroke-width=\"3\"/>"));
-        add(format!("<text x=\"{}\" y=\"{}\">{}</text>", LEFT + 32.0, at + 4.0, escape(&line.name)));
+        add(format!("<text x=\"{}\" y=\"{}\">{}</text>", LEFT + 32.0, at + 4.0, escaped(&line.name)));
     }
     svg.push_str("</svg>\n");
     svg
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::error::{BatchError, BatchOptionsError, Refusal, Refused};
 use super::replies::{Replies, NOBODY};
 use super::word::{MAX_BATCHES, MAX_CAP};
 use crate::runtime::current::with_current;
-use crate::runtime::global;
+use crate::runtime::current_registry;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
 use crate::task::block_on::block_on;
@@ -241,20 +241,14 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         self.add(item, NOBODY, None, true)
     }
 
-    fn add(&self, item: T, cell: u32, within: Option<Duration>, waits: bool) -> Result<(), Refused<T>> {
-        let core = &self.owner.0;
-        let mut refused = match core.add(item, cell, within) {
-            Ok(()) => return Ok(()),
-            Err(refused) => refused,
-        };
-        while waits && refused.reason == Refusal::Full {
+    fn add(&self, mut item: T, cell: u32, within: Option<Duration>, waits: bool) -> Result<(), Refused<T>> {
+        loop {
+            match self.owner.0.add(item, cell, within) {
+                Err(refused) if waits && refused.reason == Refusal::Full => item = refused.item,
+                outcome => return outcome,
+            }
             self.wait_for_room();
-            refused = match core.add(refused.item, cell, within) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
-            };
         }
-        Err(refused)
     }
 
     #[cold]
@@ -283,12 +277,6 @@ impl<T: Send + 'static, R: Send + 'static> std::fmt::Debug for Batcher<T, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batcher").field("metrics", &self.metrics()).finish_non_exhaustive()
     }
-}
-
-/// The runtime whose worker this thread is, or the global one.
-pub(super) fn current_registry() -> Arc<Registry> {
-    let current = with_current(|worker| worker.map(|worker| worker.thread().registry().clone()));
-    current.unwrap_or_else(|| global().registry().clone())
 }
 
 /// The worker's own part, if it is one of `registry`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{BatchError, Refusal, Refused};
-use super::former::{Added, Former, Line};
+use super::former::{Added, Former};
 use super::replies::{Replies, NOBODY};
 use super::source::Source;
 use super::{cap, BatchOptions};
@@ -15,7 +15,7 @@ use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::{
     barrier_after_rmw, fence, lock, statistic, ticks, wait, AtomicBool, AtomicU64, AtomicUsize, Condvar,
-    Mutex, Ordering,
+    Line, Mutex, Ordering,
 };
 use crate::task::isolate::{self, Region};
 use crate::task::unwind::{catch, discard, message};
@@ -272,7 +272,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     fn leave_if_empty(&self) {
         // Nobody adds any more, so what is empty stays empty.
-        if self.retired.load(Ordering::Acquire) && !self.former.has_ready() && !self.former.has_open_items() {
+        if self.retired.load(Ordering::Acquire) && self.is_empty() {
             self.registry.batches.remove((&raw const *self).cast());
         }
     }
@@ -302,8 +302,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         // Pairs with the one in `wait_for_room`.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            drop(lock(&self.room.0));
-            self.room.1.notify_all();
+            self.tell_who_waits_for_room();
         }
         let mut kept = 0;
         for at in 0..replies.len() {
@@ -409,6 +408,10 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
                 discard(waker.map(|waker| catch(|| waker.wake())));
             }
         }
+        self.tell_who_waits_for_room();
+    }
+
+    fn tell_who_waits_for_room(&self) {
         drop(lock(&self.room.0));
         self.room.1.notify_all();
     }

@@ -9,14 +9,10 @@ use std::vec::Drain;
 
 use super::stack::Stack;
 use super::word::{Current, State, BULK, MAX_BATCHES, MAX_CAP};
-use crate::sync::{left_out, ordering, AtomicU32, AtomicU64, Bounded, Ordering, UnsafeCell};
+use crate::sync::{left_out, ordering, AtomicU32, AtomicU64, Bounded, Line, Ordering, UnsafeCell};
 
 /// More than all writes of a batch together: what `pending` holds when the batch is closed and every write was counted off.
 const CLOSED: u64 = 1 << 40;
-
-/// On cache lines of its own (two, for the prefetcher fetches pairs).
-#[repr(align(128))]
-pub(super) struct Line<T>(pub(super) T);
 
 /// What producers change, on one line: who has just reserved a slot still has it when it counts off the write.
 struct Words {
@@ -150,18 +146,13 @@ impl<T> Former<T> {
             let current = Current::of(self.current.0.load(Ordering::Acquire));
             let batch = &self.batches[current.index()];
             // Relaxed: a look, so that tickets which are refused do not run the count over.
-            if State::of(batch.words.0.state.load(Ordering::Relaxed)).is_full() {
-                let Some(strayed) = self.advance(current) else {
-                    return Reserved { first_at: usize::MAX, made_ready };
-                };
-                made_ready |= strayed;
-                continue;
+            let mut state = State::of(batch.words.0.state.load(Ordering::Relaxed));
+            if !state.is_full() {
+                // A ticket is good for whatever incarnation it meets, current or not. Acquire: the taker of the incarnation before is
+                // done with the slots; release: for who closes the batch.
+                let order = ordering!("batch_reserve", AcqRel);
+                state = State::of(batch.words.0.state.fetch_add(count as u64, order));
             }
-            // A ticket is good for whatever incarnation it meets, current or not. Acquire: the taker of the incarnation before is done
-            // with the slots; release: for who closes the batch.
-            let state =
-                State::of(batch.words.0.state.fetch_add(count as u64, ordering!("batch_reserve", AcqRel)));
-            let (at, cap) = (state.count(), state.cap());
             if state.is_full() {
                 let Some(strayed) = self.advance(current) else {
                     return Reserved { first_at: usize::MAX, made_ready };
@@ -169,6 +160,7 @@ impl<T> Former<T> {
                 made_ready |= strayed;
                 continue;
             }
+            let (at, cap) = (state.count(), state.cap());
             let end = (at + count).min(cap);
             for slot in at..end {
                 let Some(item) = next() else { unreachable!("as many items as slots were asked for") };

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use crossbeam_epoch::{pin, Atomic, Guard, Owned};
 
-use super::batcher::{current_registry, BatchMetrics, BatchOptions, Batcher, Reply};
+use super::batcher::{BatchMetrics, BatchOptions, Batcher, Reply};
 use super::error::{BatchOptionsError, Refused};
+use crate::runtime::current_registry;
 use crate::runtime::registry::Registry;
 use crate::sync::{lock, Mutex};
 use crate::task::unwind::discard;

@@ -8,13 +8,9 @@ use std::cell::Cell;
 use std::ptr::{self, null_mut};
 use std::sync::Arc;
 
-use crate::sync::{full_fence, ordering, AtomicBool, AtomicPtr, AtomicU64, Ordering, RING_SLOTS};
+use crate::sync::{full_fence, ordering, AtomicBool, AtomicPtr, AtomicU64, Line, Ordering, RING_SLOTS};
 
 const MASK: u64 = RING_SLOTS as u64 - 1;
-
-/// Keeps what different threads write on different cache lines (128: the neighbour is prefetched too).
-#[repr(align(128))]
-struct Line<T>(T);
 
 /// What becomes of a thief's request; chosen when the ring is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

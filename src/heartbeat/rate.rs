@@ -17,10 +17,13 @@ const COARSE: Duration = Duration::from_micros(8);
 
 /// The rule's times, in ticks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rule {
-    pub(crate) visible: u64,
-    pub(crate) coarse: u64,
-    pub(crate) beat: u64,
+pub struct Rule {
+    /// How long a task has been public before it is taken.
+    pub visible: u64,
+    /// A victim whose tasks last this long is not made to wait.
+    pub coarse: u64,
+    /// Requests in vain become as rare as this.
+    pub beat: u64,
 }
 
 impl Rule {
@@ -38,7 +41,7 @@ impl Rule {
 
 /// What a thief does about one victim now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Take its oldest public task.
     Take,
     /// Ask it to make some public.
@@ -49,7 +52,7 @@ pub(crate) enum Verdict {
 
 /// What a thief remembers of one victim from look to look.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sight {
+pub struct Sight {
     /// When the task began that the victim was running.
     since: u64,
     /// The index of its oldest public task, and when that was seen first.
@@ -64,7 +67,7 @@ pub(crate) struct Sight {
 
 impl Sight {
     /// One look at a victim that began its task at `since` (0 for none) and whose oldest public task has index `oldest`.
-    pub(crate) fn look(&mut self, now: u64, since: u64, oldest: Option<u64>, rule: &Rule) -> Verdict {
+    pub fn look(&mut self, now: u64, since: u64, oldest: Option<u64>, rule: &Rule) -> Verdict {
         if since != self.since {
             *self = Self { since, patience: rule.visible, length: self.length, ..Self::default() };
         }
@@ -89,12 +92,12 @@ impl Sight {
     }
 
     /// A task was taken: the victim's work is worth sharing, so the next request may follow at once.
-    pub(crate) fn took(&mut self) {
+    pub fn took(&mut self) {
         (self.oldest, self.patience, self.asked_at) = (None, 0, 0);
     }
 
     /// The task that was taken is done, after `ticks`.
-    pub(crate) fn ran(&mut self, ticks: u64) {
+    pub fn ran(&mut self, ticks: u64) {
         self.length = self.length / 2 + ticks / 2;
     }
 }

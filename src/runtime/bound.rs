@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::current::with_current;
 use super::registry::Registry;
+use super::sweep::drop_spent;
 use super::worker::WorkerThread;
 use crate::observe::counters::count;
 use crate::sleep::{Group, Sleep};
@@ -76,14 +77,7 @@ impl Home {
     /// Drops what is spent; the rest stays in its order. Returns how much that is.
     #[cold]
     fn sweep(&self, sleep: &Sleep) -> usize {
-        let mut kept = 0;
-        for _ in 0..self.queue.len() {
-            let Some(task) = self.queue.steal() else { break };
-            if !task.retire() {
-                self.queue.push(task);
-                kept += 1;
-            }
-        }
+        let kept = drop_spent(self.queue.len(), || self.queue.steal(), |task| self.queue.push(task));
         // Who looked for work while a task was in our hands may have gone to sleep for want of it.
         let _woken = (0..kept).take_while(|_| sleep.wake_one_of(&self.workers)).count();
         kept

@@ -48,3 +48,9 @@ pub use handle::Runtime;
 pub(crate) use in_model::global;
 pub use mode::Mode;
 pub use pinning::Pin;
+
+/// The runtime whose worker this thread is, or the global one.
+pub(crate) fn current_registry() -> std::sync::Arc<registry::Registry> {
+    let current = current::with_current(|worker| worker.map(|worker| worker.thread().registry().clone()));
+    current.unwrap_or_else(|| global().registry().clone())
+}

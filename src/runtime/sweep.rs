@@ -27,14 +27,7 @@ impl WorkerThread {
     #[cold]
     fn sweep(&self) -> usize {
         let own = &self.registry.peers[self.index].queue;
-        let mut kept = 0;
-        for _ in 0..self.queue.len() {
-            let Some(task) = own.steal() else { break };
-            if !task.retire() {
-                self.queue.push(task);
-                kept += 1;
-            }
-        }
+        let kept = drop_spent(self.queue.len(), || own.steal(), |task| self.queue.push(task));
         // Who looked for work while a task was in our hands may have gone to sleep for want of it.
         let sleep = self.registry.sleep();
         let _woken = (0..kept.min(self.registry.peers.len())).take_while(|_| sleep.wake_one()).count();
@@ -43,4 +36,17 @@ impl WorkerThread {
 
     /// Pushes until the first look.
     pub(super) const FIRST_SWEEP: usize = SELDOM;
+}
+
+/// Takes `count` tasks from a queue, the oldest first, and puts back those that are not spent, which so stay in their order. Returns how many
+/// that are.
+pub(super) fn drop_spent(count: usize, take: impl Fn() -> Option<Task>, put_back: impl Fn(Task)) -> usize {
+    let mut kept = 0;
+    for task in (0..count).map_while(|_| take()) {
+        if !task.retire() {
+            put_back(task);
+            kept += 1;
+        }
+    }
+    kept
 }

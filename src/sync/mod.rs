@@ -20,6 +20,11 @@ pub(crate) use self::std::*;
 #[cfg(not(upbeat_loom))]
 pub(crate) use self::ticks::ticks;
 
+/// Keeps what different threads write on different cache lines (128: the neighbour is prefetched too).
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Line<T>(pub(crate) T);
+
 /// Atomics that no protocol's correctness rests on: counters, and hints whose old value costs time and nothing else. They are
 /// the same in both twins, so the models spend no steps on them.
 pub(crate) mod statistic {

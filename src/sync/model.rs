@@ -287,7 +287,7 @@ impl<T> Bounded<T> {
         self.queue.is_empty()
     }
     pub(crate) fn len(&self) -> usize {
-        self.queue.length.load(Ordering::Relaxed)
+        self.queue.len()
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Instant;
 use upbeat::batch::{BatchOptions, Batcher};
 use upbeat::Runtime;
 
+use crate::timing::Samples;
+
 /// Items of a batch.
 const CAP: usize = 100;
 
@@ -227,15 +229,13 @@ const PEERS: [(&str, Contender); 3] =
 #[cfg(not(feature = "peers"))]
 const PEERS: [(&str, Contender); 1] = [("Mutex<VecDeque>", mutex)];
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    Samples::of(values).median()
 }
 
 /// What share `quantile` of the times is below, in their unit.
-fn quantile(times: &mut [u32], quantile: f64) -> f64 {
-    times.sort_unstable();
-    f64::from(times[((times.len() - 1) as f64 * quantile) as usize])
+fn quantile(times: &[u32], quantile: f64) -> f64 {
+    Samples::of(times.iter().copied().map(f64::from)).quantile(quantile)
 }
 
 /// The mean and a tail of every contender, in interleaved rounds.
@@ -256,7 +256,7 @@ fn contest(
     for _ in 0..rounds {
         for (index, (_, run)) in all.iter().enumerate() {
             means[index].push(run(producers, each, false).0);
-            tails[index].push(quantile(&mut run(producers, each.div_ceil(4), true).1, tail.0));
+            tails[index].push(quantile(&run(producers, each.div_ceil(4), true).1, tail.0));
         }
     }
     let mut row = |work: String, unit, values: Vec<f64>, goal| {
@@ -314,7 +314,7 @@ fn forming(workers: usize, batches: u64) -> Vec<u32> {
 /// Measures everything and hands out the rows one by one; `small` runs and checks all of it, and the numbers mean nothing.
 pub fn measure(small: bool, rows: &mut dyn FnMut(Row)) {
     let (items, rounds) = if small { (2_000, 1) } else { (1_000_000, 5) };
-    let best = |run: &dyn Fn() -> f64| median((0..rounds).map(|_| run()).collect());
+    let best = |run: &dyn Fn() -> f64| median((0..rounds).map(|_| run()));
     let row = |work: &str, unit, value, goal| Row {
         work: work.into(),
         unit,
@@ -329,19 +329,14 @@ pub fn measure(small: bool, rows: &mut dyn FnMut(Row)) {
     rows(row(
         "forming 100 items: half of all",
         "ns",
-        best(&|| quantile(&mut forming(1, batches.min(250)), 0.5)),
+        best(&|| quantile(&forming(1, batches.min(250)), 0.5)),
         2e3,
     ));
-    rows(row(
-        "forming 100 items: 99 %",
-        "ns",
-        best(&|| quantile(&mut forming(1, batches.min(250)), 0.99)),
-        2e3,
-    ));
+    rows(row("forming 100 items: 99 %", "ns", best(&|| quantile(&forming(1, batches.min(250)), 0.99)), 2e3));
     rows(row(
         "forming 100 items, two at once: 99 %",
         "ns",
-        best(&|| quantile(&mut forming(2, batches.min(120)), 0.99)),
+        best(&|| quantile(&forming(2, batches.min(120)), 0.99)),
         5e4,
     ));
     contest("one producer", 1, items, rounds, (0.999, "99.9 %", None), rows);

@@ -98,8 +98,9 @@ fn value(outcome: &Outcome, name: &str) -> Option<f64> {
     marked.map(|entry| entry.median).min_by(f64::total_cmp)
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// A text as it may stand in an SVG document, in an attribute too.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ pub fn time(body: &mut Body<'_>, times: u64, answer: u64, who: &str) -> f64 {
 pub struct Samples(Vec<f64>);
 
 impl Samples {
+    /// These measurements.
+    pub fn of(nanoseconds: impl IntoIterator<Item = f64>) -> Self {
+        Self(nanoseconds.into_iter().collect())
+    }
+
     /// Adds a measurement.
     pub fn push(&mut self, nanoseconds: f64) {
         self.0.push(nanoseconds);

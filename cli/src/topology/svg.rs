@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use upbeat::topology::Machine;
+use upbeat_benches::picture::escaped;
 
 use super::tree::{cache_name, node_name, packages, summary, without_cpus, Core};
 
@@ -72,10 +73,6 @@ impl Block {
         }
         self.inside.iter().for_each(|(dx, dy, block)| block.draw((x + dx, y + dy), svg));
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn core(cpus: &Core) -> Block {

@@ -83,3 +83,28 @@ pub(crate) fn checkpoint_bytes(folder: &Folder) -> (Vec<u8>, Vec<u8>) {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
+
+/// Fails unless `output` is of a run that refused its input in one sentence with `words`.
+#[track_caller]
+pub(crate) fn is_refusal(output: &Output, words: &str) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert_eq!(message.lines().count(), 1, "one line: {message}");
+    assert!(message.starts_with("error: ") && message.contains(words), "{message}");
+}
+
+/// Fails unless the command refuses `arguments` in one sentence with `words`, before it has written anything.
+#[track_caller]
+pub(crate) fn refused(arguments: &[&str], words: &str) {
+    let output = run(arguments);
+    is_refusal(&output, words);
+    assert!(output.stdout.is_empty(), "nothing was done");
+}
+
+/// The objects of standard output, one a line.
+#[track_caller]
+pub(crate) fn objects(output: &Output) -> Vec<serde_json::Value> {
+    assert!(output.status.success(), "{}", stderr(output));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+}

@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 use crate::policy::Orders;
 use crate::program::{Program, Region, Start};
 use crate::queue::{Queue, NEVER};
-use crate::rate::{Rule, Sight};
+use crate::rate::{self, Rule, Sight};
 use crate::settings::{Chooser, Idling, Settings};
 use worker::{Below, Current, Frame, Home, Inbox, Kind, Sent, State, Worker, NO_TASK};
 
@@ -101,7 +101,7 @@ impl<'a> Engine<'a> {
             machine: plan.machine,
             idling: plan.idling,
             settings,
-            rule: Rule::new(settings.sharing.beat()),
+            rule: rate::rule(settings.sharing.beat()),
             queue: Queue::new(workers + 1),
             now: 0,
             workers: (0..workers).map(|worker| Worker::new(layout.node(worker), seed(worker))).collect(),

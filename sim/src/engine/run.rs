@@ -63,7 +63,7 @@ impl Engine<'_> {
         if let Some(region) = step.region {
             let began = now + spent;
             self.settings = self.chooser.choose(region, began);
-            self.rule = crate::rate::Rule::new(self.settings.sharing.beat());
+            self.rule = crate::rate::rule(self.settings.sharing.beat());
             self.workers[w].frames.push(super::Frame::new(Kind::Region { region, began }, task));
         }
         match step.next {

@@ -1,0 +1,5 @@
+//! What the simulator (`upbeat-sim`) runs of the workers' own rules.
+//!
+//! Hidden, and no part of the promised interface.
+
+pub use crate::heartbeat::rate::{Rule, Sight, Verdict};
