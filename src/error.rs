@@ -25,6 +25,11 @@ pub enum BuildError {
         /// What it holds.
         value: String,
     },
+    /// `UPBEAT_POLICY` is none of `static`, `bandit` and `learned`.
+    Policy {
+        /// What it holds.
+        value: String,
+    },
     /// The machine cannot be: `UPBEAT_TOPOLOGY` does not describe one, or one without CPUs was given to
     /// [`Builder::topology`](crate::Builder::topology).
     Topology {
@@ -68,6 +73,9 @@ impl fmt::Display for BuildError {
             }
             Self::Mode { value } => {
                 write!(f, "UPBEAT_MODE={value:?} is none of never-promote, always-promote and seed=NUMBER")
+            }
+            Self::Policy { value } => {
+                write!(f, "UPBEAT_POLICY={value:?} is none of static, bandit and learned")
             }
             Self::Topology { value: Some(value), source } => write!(f, "UPBEAT_TOPOLOGY={value:?}: {source}"),
             Self::Topology { value: None, source } => write!(f, "the runtime cannot run there: {source}"),

@@ -3,3 +3,7 @@
 //! Hidden, and no part of the promised interface.
 
 pub use crate::heartbeat::rate::{Rule, Sight, Verdict};
+pub use crate::steal::learned::{
+    exp, ln, prior, Bandit, Choice, Configuration, Event, Features, Network, Observed, Pass, Placement,
+    Prior, Sample, Site, ARMS, CONFIGURATIONS, FEATURES, PARAMETERS, WIDTH,
+};

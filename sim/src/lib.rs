@@ -21,6 +21,7 @@ pub mod calibrate;
 pub mod compare;
 mod engine;
 pub mod graph;
+pub mod learn;
 pub mod machine;
 mod outcome;
 pub mod picture;

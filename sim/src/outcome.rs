@@ -22,6 +22,8 @@ pub struct Outcome {
     pub forks: u64,
     /// Tasks that were run by another worker than their owner, by [`Distance`], nearest first.
     pub steals: [u64; Distance::ALL.len()],
+    /// How long those took, by the same distances, ns.
+    pub stolen_time: [u64; Distance::ALL.len()],
     /// Those of other nodes.
     pub remote: u64,
     /// Rounds over all victims that found nothing.

@@ -3,7 +3,11 @@
 //! The six configurations are those that a learned policy picks from. A [`Chooser`] is asked when a region begins and told how long it
 //! took when it ends; it sees nothing else, as in the runtime.
 
+use upbeat::simulation::{self, Configuration, ARMS};
+
 use crate::program::Region;
+
+pub use upbeat::simulation::Placement;
 
 /// When busy workers make tasks public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +42,6 @@ pub enum Order {
     Oracle,
 }
 
-/// Where the parts of a loop begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// On the worker that reaches the loop; thieves get it from there.
-    Caller,
-    /// A part for each node, where its data is.
-    Nodes,
-    /// A part for each worker, on the node of its data.
-    Workers,
-}
-
 /// What holds for a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -68,25 +61,33 @@ pub struct Settings {
 
 impl Settings {
     /// What the runtime does today.
-    pub const TODAY: Self = Self {
-        sharing: Sharing::OnRequest(2_000),
-        push: false,
-        patience: 0,
-        order: Order::Nearest,
-        placement: Placement::Caller,
-        batch: 1,
-    };
+    pub const TODAY: Self = Self::of(&simulation::CONFIGURATIONS[0]);
+
+    /// What the runtime's workers would do under a configuration of the learned policy.
+    pub const fn of(configuration: &Configuration) -> Self {
+        let Configuration { share_after, push, patience, placement, batch, .. } = *configuration;
+        Self {
+            sharing: Sharing::OnRequest(share_after as u64),
+            push,
+            patience: patience as u64,
+            order: Order::Nearest,
+            placement,
+            batch,
+        }
+    }
 }
 
-/// The six configurations of `policy.md` that a region may have. The first one is the default.
-pub const CONFIGURATIONS: [(&str, Settings); 6] = [
-    ("on-request", Settings::TODAY),
-    ("eager", Settings { sharing: Sharing::OnRequest(500), ..Settings::TODAY }),
-    ("push", Settings { push: true, sharing: Sharing::OnRequest(500), ..Settings::TODAY }),
-    ("push-patient", Settings { push: true, patience: 10_000, ..Settings::TODAY }),
-    ("placed", Settings { placement: Placement::Workers, patience: 10_000, push: true, ..Settings::TODAY }),
-    ("lazy", Settings { sharing: Sharing::OnRequest(20_000), batch: u32::MAX, ..Settings::TODAY }),
-];
+/// The six configurations of the learned policy, by name. The first one is the default.
+pub const CONFIGURATIONS: [(&str, Settings); ARMS] = {
+    let mut all = [("", Settings::TODAY); ARMS];
+    let mut arm = 0;
+    while arm < ARMS {
+        let configuration = &simulation::CONFIGURATIONS[arm];
+        all[arm] = (configuration.name, Settings::of(configuration));
+        arm += 1;
+    }
+    all
+};
 
 /// What a worker without work does before it sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,17 @@ impl Idling {
 pub trait Chooser {
     /// A region begins at `now`, ns.
     fn choose(&mut self, region: Region, now: u64) -> Settings;
+
+    /// How long the region that was just chosen for may take, ns, until [`late`](Self::late) is asked.
+    fn limit(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// A region takes longer than its limit: what it goes on with.
+    fn late(&mut self, region: Region) -> Settings {
+        let _ = region;
+        Settings::TODAY
+    }
 
     /// A region that was chosen for took `time` ns.
     fn ended(&mut self, _region: Region, _time: u64) {}

@@ -50,6 +50,15 @@ impl Key {
     pub(crate) fn new(function: *const ()) -> Self {
         Self(function as usize)
     }
+
+    pub(crate) fn address(self) -> usize {
+        self.0
+    }
+
+    /// Fibonacci hashing (Knuth, volume 3, 6.4): the upper bits are the good ones, so they are the lower ones here.
+    pub(crate) fn hash(self) -> u64 {
+        (self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(8)
+    }
 }
 
 struct Site {
@@ -77,9 +86,13 @@ impl Sites {
     }
 
     fn site(&self, key: Key) -> &Site {
-        // Fibonacci hashing (Knuth, volume 3, 6.4).
-        let hash = (key.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        &self.sites[hash as usize % SITES]
+        &self.sites[key.hash() as usize % SITES]
+    }
+
+    /// How long this site's regions have lasted, ticks, if one was seen.
+    pub(crate) fn usual(&self, key: Key) -> Option<u64> {
+        let site = self.site(key);
+        (site.key.load(Ordering::Relaxed) == key.0).then(|| site.mean.load(Ordering::Relaxed))
     }
 
     /// Whether a region of this site is expected to be worth a wake-up that takes `latency` ticks. One that was never seen is.

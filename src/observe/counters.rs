@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::observe::clock::Reader;
+use crate::runtime::SiteMetrics;
 use crate::sync::statistic::AtomicU64;
 use crate::sync::Ordering;
 use crate::topology::Distance;
@@ -22,6 +23,10 @@ pub(crate) struct Counters {
     pub(crate) busy: AtomicU64,
     /// When the current busy stretch began, 0 while idle.
     pub(crate) busy_since: AtomicU64,
+    /// How long the tasks took that it stole, by distance.
+    pub(crate) stolen: [AtomicU64; Distance::ALL.len()],
+    /// What was chosen for the region that it works on (`runtime/regions.rs`).
+    pub(crate) region: AtomicU64,
 }
 
 impl Counters {
@@ -36,6 +41,8 @@ impl Counters {
             off_node: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
+            stolen: std::array::from_fn(|_| AtomicU64::new(0)),
+            region: AtomicU64::new(0),
         }
     }
 
@@ -85,10 +92,13 @@ pub struct WorkerMetrics {
 }
 
 /// What a runtime has done since it started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
     /// One entry a worker.
     pub workers: Vec<WorkerMetrics>,
+    /// What was learned at each call site since the runtime was built, most regions first; empty where nothing is
+    /// ([`Learning`](crate::Learning)).
+    pub sites: Vec<SiteMetrics>,
     /// Time since the runtime was built.
     pub uptime: Duration,
 }
@@ -124,6 +134,11 @@ impl Metrics {
             off_node: now.off_node - then.off_node,
             busy: now.busy.saturating_sub(then.busy),
         });
-        Metrics { workers: workers.collect(), uptime: self.uptime.saturating_sub(earlier.uptime) }
+        // Of what was learned there is no difference: it is a state.
+        Metrics {
+            workers: workers.collect(),
+            sites: self.sites.clone(),
+            uptime: self.uptime.saturating_sub(earlier.uptime),
+        }
     }
 }

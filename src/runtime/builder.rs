@@ -12,6 +12,7 @@ use super::registry::{PanicHandler, Parts, Registry};
 use super::search::serve;
 use super::seat::Seats;
 use crate::error::BuildError;
+use crate::steal::learned::{Learning, Weights};
 use crate::steal::{StealPolicy, Stealing};
 use crate::sync::{lock, thread, wait, Condvar, Mutex};
 use crate::task::inherit::Inheritance;
@@ -49,6 +50,8 @@ pub struct Builder {
     machine: Option<Machine>,
     seed: u64,
     mode: Option<Mode>,
+    learning: Option<Learning>,
+    weights: Option<Weights>,
     stack_size: Option<usize>,
     enrol_callers: Option<bool>,
     thread_name: Box<dyn Fn(usize) -> String>,
@@ -68,6 +71,8 @@ impl Default for Builder {
             machine: None,
             seed: 0x5eed,
             mode: None,
+            learning: None,
+            weights: None,
             stack_size: None,
             enrol_callers: None,
             thread_name: Box::new(|index| format!("upbeat-{index}")),
@@ -138,6 +143,19 @@ impl Builder {
     /// that help to find races.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
+        self
+    }
+
+    /// Whether the settings of parallel regions are learned, call site by call site: [`Learning::Static`] unless `UPBEAT_POLICY` says
+    /// `bandit` or `learned`. [`Metrics::sites`](crate::Metrics::sites) tells what was chosen and what it gained.
+    pub fn learning(mut self, learning: Learning) -> Self {
+        self.learning = Some(learning);
+        self
+    }
+
+    /// The weights that [`Learning::Learned`] begins with, in place of those that come with this version.
+    pub fn weights(mut self, weights: Weights) -> Self {
+        self.weights = Some(weights);
         self
     }
 
@@ -234,6 +252,12 @@ impl Builder {
             None => Mode::from_environment(std::env::var_os("UPBEAT_MODE"))?,
             Some(mode) => mode,
         };
+        let learning = match self.learning {
+            // A model is told apart by what is in it, not by what happened before.
+            _ if cfg!(upbeat_loom) => Learning::Static,
+            None => Learning::from_environment(std::env::var_os("UPBEAT_POLICY"))?,
+            Some(learning) => learning,
+        };
         let seed = if let Mode::Seeded(seed) = mode { seed } else { self.seed };
         if workers > MAX_WORKERS {
             return Err(BuildError::TooManyWorkers { asked: workers });
@@ -261,6 +285,8 @@ impl Builder {
             on_panic: self.on_panic,
             inheritance: self.inheritance,
             tenant: None,
+            learning,
+            weights: self.weights.map(Weights::into_network),
         });
         let is_plain = self.stack_size.is_none() && self.on_start.is_none() && self.on_exit.is_none();
         let enrols = self.enrol_callers.unwrap_or(is_plain);

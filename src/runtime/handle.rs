@@ -269,6 +269,7 @@ impl Runtime {
         let (reader, now) = (registry.clock.reader(), ticks());
         Metrics {
             workers: registry.peers.iter().map(|peer| peer.counters.read(now, &reader)).collect(),
+            sites: registry.regions.as_ref().map(|regions| regions.metrics(&reader)).unwrap_or_default(),
             uptime: registry.clock.elapsed(),
         }
     }

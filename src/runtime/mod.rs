@@ -22,6 +22,7 @@ pub(crate) mod once;
 pub(crate) mod opened;
 pub(crate) mod pending;
 mod pinning;
+pub(crate) mod regions;
 pub(crate) mod registry;
 mod report;
 mod roster;
@@ -48,6 +49,7 @@ pub use handle::Runtime;
 pub(crate) use in_model::global;
 pub use mode::Mode;
 pub use pinning::Pin;
+pub use regions::SiteMetrics;
 
 /// The runtime whose worker this thread is, or the global one.
 pub(crate) fn current_registry() -> std::sync::Arc<registry::Registry> {

@@ -9,6 +9,7 @@ use super::fork;
 use super::mode::Mode;
 use super::opened::Opened;
 use super::pending::Pending;
+use super::regions::Regions;
 use super::report::Note;
 use super::roster::Roster;
 use super::tenant::Tenant;
@@ -21,6 +22,7 @@ use crate::observe::clock::Clock;
 use crate::observe::counters::{count, Counters};
 use crate::observe::events::Events;
 use crate::sleep::Sleep;
+use crate::steal::learned::{Learning, Network};
 use crate::steal::{is_order, Generator, Random, StealPolicy};
 use crate::sync::{ordering, statistic, ticks, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
@@ -29,7 +31,7 @@ use crate::task::isolate::{self, Region};
 use crate::task::unwind::{abort, catch, message, warn, Payload};
 use crate::task::Task;
 use crate::topology::memory::Memory;
-use crate::topology::Topology;
+use crate::topology::{Distance, Topology};
 
 /// Handles panics that no one waits for.
 pub(crate) type PanicHandler = Box<dyn Fn(Payload) + Send + Sync>;
@@ -104,6 +106,8 @@ pub(crate) struct Registry {
     pub(crate) clock: Clock,
     pub(crate) rule: Rule,
     pub(crate) sites: Sites,
+    /// What is learned of regions, if anything is.
+    pub(crate) regions: Option<Regions>,
     pub(crate) batches: Roll,
 }
 
@@ -117,6 +121,8 @@ pub(crate) struct Parts {
     pub(crate) on_panic: Option<PanicHandler>,
     pub(crate) inheritance: Option<Inheritance>,
     pub(crate) tenant: Option<Tenant>,
+    pub(crate) learning: Learning,
+    pub(crate) weights: Option<Network>,
 }
 
 impl Registry {
@@ -139,6 +145,8 @@ impl Registry {
             events: Events::new(),
         });
         let clock = Clock::new();
+        let rule = Rule::new(&clock, parts.heartbeat);
+        let regions = Regions::new(parts.learning, parts.weights, &rule, &clock, &parts.topology, parts.seed);
         let sleep = Sleep::new(workers);
         let registry = Self {
             peers: peers.collect(),
@@ -161,7 +169,8 @@ impl Registry {
             pending: Pending::new(),
             left: AtomicUsize::new(0),
             generation: fork::generation(),
-            rule: Rule::new(&clock, parts.heartbeat),
+            rule,
+            regions,
             sites: Sites::new(&clock),
             batches: Roll::new(),
             clock,
@@ -253,6 +262,24 @@ impl Registry {
         let is_long = |since: u64| since != 0 && now.saturating_sub(since) >= ticks;
         let mut others = self.peers.iter().enumerate().filter(|(index, _)| *index != but);
         others.any(|(_, peer)| is_long(peer.counters.busy_since.load(Ordering::Relaxed)))
+    }
+
+    /// The rule for a look at worker `victim`, at `now`.
+    pub(super) fn rule_for(&self, victim: usize, now: u64) -> &Rule {
+        match &self.regions {
+            None => &self.rule,
+            Some(regions) => regions.rule(self.peers[victim].counters.region.load(Ordering::Relaxed), now),
+        }
+    }
+
+    /// Whether `thief`, which has had nothing to do since `idle_since`, may look at worker `victim` already: at those of its own node at once.
+    pub(super) fn may_look_at(&self, victim: usize, thief: usize, now: u64, idle_since: u64) -> bool {
+        let Some(regions) = &self.regions else { return true };
+        let word = self.peers[victim].counters.region.load(Ordering::Relaxed);
+        let patience = regions.patience(word, now);
+        patience == 0
+            || self.topology.distance(thief, victim) != Distance::Remote
+            || now.saturating_sub(idle_since) >= patience
     }
 
     /// Fills `order` with the victims that the policy names for `thief`, or with all in random order where it is wrong.

@@ -37,6 +37,8 @@ pub(crate) struct Thief {
     /// The same of their queues.
     thrifts: Vec<Thrift>,
     looks: Vec<Look>,
+    /// Since when it has had nothing to do, ticks.
+    idle_since: u64,
     /// Since when each home's queue had a task at every look, ticks; 0 when it had none. As many as are needed.
     bound: Vec<u64>,
 }
@@ -81,6 +83,7 @@ impl Thief {
             sights: vec![Sight::default(); workers],
             thrifts: vec![Thrift::default(); workers],
             looks: vec![Look::default(); workers],
+            idle_since: 0,
             bound: Vec::new(),
         }
     }
@@ -213,14 +216,17 @@ impl WorkerThread {
         let registry = &*self.registry;
         let counters = &registry.peers[self.index].counters;
         let mut thief = self.thief.borrow_mut();
-        let Thief { generator, order, sights, .. } = &mut *thief;
+        let Thief { generator, order, sights, idle_since, .. } = &mut *thief;
         registry.victims(self.index, generator, order);
         let now = ticks();
         for &victim in order.iter() {
             let peer = &registry.peers[victim];
             let sight = &mut sights[victim];
             let since = peer.counters.busy_since.load(Ordering::Relaxed);
-            match sight.look(now, since, peer.ring.oldest(), &registry.rule) {
+            if !registry.may_look_at(victim, self.index, now, *idle_since) {
+                continue;
+            }
+            match sight.look(now, since, peer.ring.oldest(), registry.rule_for(victim, now)) {
                 Verdict::Wait => (),
                 Verdict::Ask => peer.ring.ask(),
                 Verdict::Take => {
@@ -245,6 +251,7 @@ impl WorkerThread {
     /// Waits for work, hungry; `None` when the runtime shuts down and there is none.
     fn next_work(&self) -> Option<Work> {
         let sleep = self.registry.sleep();
+        self.thief.borrow_mut().idle_since = ticks();
         loop {
             self.attend();
             if let Some(work) = self.find_work() {
@@ -343,6 +350,7 @@ impl WorkerThread {
 mod tests {
     use super::*;
     use crate::runtime::registry::{Parts, Registry};
+    use crate::steal::learned::Learning;
     use crate::steal::StealPolicy;
     use crate::topology::Topology;
 
@@ -378,6 +386,8 @@ mod tests {
             on_panic: None,
             inheritance: None,
             tenant: None,
+            learning: Learning::Static,
+            weights: None,
         });
         let seats = Seats::new(registry.clone(), queues, false, None);
         std::thread::scope(|threads| {

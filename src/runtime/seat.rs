@@ -9,6 +9,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use super::current::with_current;
+use super::regions::Begun;
 use super::registry::Registry;
 use super::worker::WorkerThread;
 use crate::heartbeat::sites::Key;
@@ -149,7 +150,8 @@ impl Seats {
         };
         // SAFETY: the seat is ours until `visit` is dropped, which is after the last use.
         let worker = unsafe { self.worker(index) };
-        let visit = Visit { worker, site: Key::new(Self::enrol::<F, R> as *const ()), begun: ticks() };
+        let (site, begun) = (Key::new(Self::enrol::<F, R> as *const ()), ticks());
+        let visit = Visit { worker, site, begun, region: worker.begin_region(site, begun) };
         worker.is_guest.set(true);
         self.registry.begin_busy_at(index, visit.begun);
         if self.workers.len() > 1 {
@@ -173,6 +175,7 @@ struct Visit<'a> {
     worker: &'a WorkerThread,
     site: Key,
     begun: u64,
+    region: Option<Begun>,
 }
 
 impl Drop for Visit<'_> {
@@ -182,7 +185,7 @@ impl Drop for Visit<'_> {
         let (registry, index) = (&*worker.registry, worker.index);
         let sleep = registry.sleep();
         let ended = ticks();
-        registry.sites.record(self.site, ended.saturating_sub(self.begun));
+        worker.end_region(self.site, self.begun, ended, self.region.take());
         worker.row.leave(ended);
         registry.end_busy_at(index, ended);
         worker.is_guest.set(false);

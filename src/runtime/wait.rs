@@ -96,7 +96,8 @@ impl WorkerThread {
     fn may_help(&self, victim: usize, begun: u64) -> bool {
         let peer = &self.registry.peers[victim];
         let mut thief = self.thief.borrow_mut();
-        match thief.sight(victim).look(ticks(), begun, peer.ring.oldest(), &self.registry.rule) {
+        let now = ticks();
+        match thief.sight(victim).look(now, begun, peer.ring.oldest(), self.registry.rule_for(victim, now)) {
             Verdict::Wait => false,
             Verdict::Take => true,
             Verdict::Ask => {

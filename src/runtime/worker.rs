@@ -12,7 +12,7 @@ use super::registry::Registry;
 use super::search::Thief;
 use crate::deque::{Front, OwnerEnd, Taken};
 use crate::heartbeat::sites::Row;
-use crate::observe::counters::count;
+use crate::observe::counters::{count, Counters};
 use crate::sync::{spin, thread, ticks, Local, Ordering, HAS_TIME};
 use crate::task::frame::{Stolen, Worker};
 use crate::task::inherit::Captured;
@@ -301,11 +301,29 @@ impl WorkerThread {
         let run = || stolen.run(self);
         // Relaxed: said before the task was made public.
         let is_isolated = self.registry.peers[victim].isolating.load(Ordering::Relaxed) > 0;
+        let outer = self.join_region_of(victim);
         let owner_sleeps = if is_isolated { isolate::within_another(self, run) } else { run() };
+        self.counters().region.store(outer, Ordering::Relaxed);
         if owner_sleeps {
             self.registry.sleep().unpark(victim);
         }
-        self.thief.borrow_mut().sight(victim).ran(self.last_stretch.get());
+        let length = self.last_stretch.get();
+        self.thief.borrow_mut().sight(victim).ran(length);
+        count(&self.counters().stolen[self.registry.topology.distance(self.index, victim) as usize], length);
+    }
+
+    /// Goes on under the settings of worker `victim`'s region; what its own were.
+    fn join_region_of(&self, victim: usize) -> u64 {
+        let of = |index: usize| &self.registry.peers[index].counters.region;
+        let outer = of(self.index).load(Ordering::Relaxed);
+        if self.registry.regions.is_some() {
+            of(self.index).store(of(victim).load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        outer
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.registry.peers[self.index].counters
     }
 
     /// Begins to run in a region of isolation.

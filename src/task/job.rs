@@ -9,8 +9,10 @@ use super::frame::Worker;
 use super::latch::Blocking;
 use super::unwind::{catch, discard};
 use super::Then;
+use crate::heartbeat::sites::Key;
+use crate::runtime::regions::Begun;
 use crate::runtime::worker::WorkerThread;
-use crate::sync::UnsafeCell;
+use crate::sync::{ticks, UnsafeCell};
 
 /// The closure until it is called, the result from then on.
 union Content<F, R> {
@@ -69,7 +71,9 @@ where
             let closure = unsafe { &mut (*content).closure };
             // SAFETY: as above.
             let closure = unsafe { ManuallyDrop::take(closure) };
+            let region = Handed::begin(thread, Key::new(Self::execute as *const ()));
             let result = catch(move || cancel::under(job.token.clone(), || thread.enter(closure)));
+            region.end(thread);
             // SAFETY: the closure was moved out; the content is this thread's until `done` is set.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
         });
@@ -96,6 +100,24 @@ impl InstallRef {
     pub(crate) fn run(self, thread: &WorkerThread, then: Then) {
         // SAFETY: `publish` vouched for the job, and consuming `self` makes this the only run.
         unsafe { (self.execute)(self.job, thread, then) }
+    }
+}
+
+/// The region that a closure from outside is, where regions are learned from.
+struct Handed(Option<(Key, u64, Option<Begun>)>);
+
+impl Handed {
+    fn begin(thread: &WorkerThread, key: Key) -> Self {
+        Self(thread.registry().regions.is_some().then(|| {
+            let now = ticks();
+            (key, now, thread.begin_region(key, now))
+        }))
+    }
+
+    fn end(self, thread: &WorkerThread) {
+        if let Some((key, began, begun)) = self.0 {
+            thread.end_region(key, began, ticks(), begun);
+        }
     }
 }
 

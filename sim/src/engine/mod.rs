@@ -62,6 +62,8 @@ struct Engine<'a> {
     idling: Idling,
     settings: Settings,
     rule: Rule,
+    /// When the region that was last chosen for is late.
+    limit: (u64, Region),
     queue: Queue,
     now: u64,
     workers: Vec<Worker>,
@@ -94,6 +96,7 @@ impl<'a> Engine<'a> {
         let workers = plan.workers;
         let layout = Layout::new(plan.machine, workers);
         let settings = chooser.choose(WHOLE, 0);
+        let limit = (chooser.limit(), WHOLE);
         let seed = |worker| plan.seed.wrapping_mul(0x9e37_79b9).wrapping_add(worker as u64);
         Self {
             program,
@@ -102,6 +105,7 @@ impl<'a> Engine<'a> {
             idling: plan.idling,
             settings,
             rule: rate::rule(settings.sharing.beat()),
+            limit,
             queue: Queue::new(workers + 1),
             now: 0,
             workers: (0..workers).map(|worker| Worker::new(layout.node(worker), seed(worker))).collect(),
@@ -160,10 +164,22 @@ impl<'a> Engine<'a> {
             debug_assert!(now >= self.now, "time goes on");
             self.now = now;
             self.tally.events += 1;
+            if now > self.limit.0 {
+                let region = self.limit.1;
+                self.limit.0 = u64::MAX;
+                let settings = self.chooser.late(region);
+                self.set(settings);
+            }
             let next = if slot == self.workers.len() { self.arrive(now) } else { self.event(slot, now) };
             debug_assert!(next >= now, "slot {slot} goes back in time");
             self.queue.set(slot, next);
         }
+    }
+
+    /// These settings hold from now on.
+    fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.rule = rate::rule(settings.sharing.beat());
     }
 
     /// What worker `w` does at `now`; when it is on again.

@@ -62,8 +62,9 @@ impl Engine<'_> {
         }
         if let Some(region) = step.region {
             let began = now + spent;
-            self.settings = self.chooser.choose(region, began);
-            self.rule = crate::rate::rule(self.settings.sharing.beat());
+            let settings = self.chooser.choose(region, began);
+            self.limit = (began.saturating_add(self.chooser.limit()), region);
+            self.set(settings);
             self.workers[w].frames.push(super::Frame::new(Kind::Region { region, began }, task));
         }
         match step.next {
@@ -268,6 +269,7 @@ impl Engine<'_> {
         worker.above = below;
         if victim != NONE {
             self.sight(w, victim).ran(now - began);
+            self.tally.stolen_time[self.layout.distance(w, victim)] += now - began;
         }
         let cost = self.tell(w, home, now);
         if self.is_done {

@@ -1,0 +1,272 @@
+//! Which settings the parallel regions of this runtime have, where it learns (`crate::steal::learned`): the table of call sites, and what each
+//! worker's present region was given.
+//!
+//! A region's settings are looked up by who has time: a thief that looks at a busy worker reads that one's word and follows the rule that it names. A
+//! worker that steals a part of a region goes on under the same word. Regions that are nested in others have those' settings.
+
+use std::time::Duration;
+
+use super::registry::Registry;
+use super::worker::WorkerThread;
+use crate::heartbeat::rate::Rule;
+use crate::heartbeat::sites::Key;
+use crate::observe::clock::{Clock, Reader};
+use crate::steal::learned::{Configuration, Learning, Network, Observed, Sample, Site, ARMS, CONFIGURATIONS};
+use crate::sync::statistic::AtomicU64;
+use crate::sync::{Mutex, Ordering};
+use crate::topology::Topology;
+
+/// Call sites that are told apart; those that share a place are the first one's, and the others have the default settings.
+const PLACES: usize = 256;
+/// Regions shorter than this are not learned from: what a choice can gain there is less than what making it costs.
+const LEAST: Duration = Duration::from_micros(50);
+/// A worker's word: the arm, and above it when the region is late, ticks. 0 for arm 0.
+const ARM_BITS: u32 = 3;
+
+/// What is learned, and from what.
+pub(crate) struct Regions {
+    /// The arm of all regions, where there is nothing to choose.
+    always: Option<usize>,
+    network: Option<Network>,
+    seed: u64,
+    /// The arms that differ on this machine, by bits.
+    open: u32,
+    rules: [Rule; ARMS],
+    /// How long an idle worker of several nodes keeps to its own, ticks.
+    patience: [u64; ARMS],
+    least: u64,
+    places: Box<[Mutex<Option<(Key, Site)>>]>,
+}
+
+/// A region that something was chosen for.
+pub(crate) struct Begun {
+    key: Key,
+    arm: usize,
+    /// The worker's word before.
+    outer: u64,
+    /// What was counted until it began, if that matters.
+    before: Option<Counted>,
+}
+
+/// Sums over all workers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    busy: u64,
+    steals: [u64; 4],
+    stolen: [u64; 4],
+    failed: u64,
+    answers: u64,
+    promotions: u64,
+    parks: u64,
+}
+
+/// What a call site has come to.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SiteMetrics {
+    /// The address of the code of its closure.
+    pub site: usize,
+    /// Its regions by settings: their names and how many had them, the default ones first.
+    pub chosen: Vec<(&'static str, u64)>,
+    /// The time that was saved beside the default settings, as far as is known, s; negative if trying others has cost more than it gained.
+    pub saved: f64,
+    /// Times that what was learned was found to be out of date.
+    pub changes: u32,
+}
+
+impl Regions {
+    /// `None` where nothing is learned.
+    pub(crate) fn new(
+        learning: Learning,
+        network: Option<Network>,
+        base: &Rule,
+        clock: &Clock,
+        topology: &Topology,
+        seed: u64,
+    ) -> Option<Self> {
+        let network = match learning {
+            Learning::Static => return None,
+            Learning::Bandit | Learning::Always(_) => None,
+            Learning::Learned => Some(network.unwrap_or_else(Network::shipped)),
+        };
+        let ticks = |ns: u32| clock.ticks(Duration::from_nanos(u64::from(ns)));
+        let nodes = topology.nodes().len();
+        // What of a configuration is carried out here; the rest is for who places loops and data.
+        let effect = |configuration: &Configuration| {
+            (configuration.share_after, if nodes > 1 { configuration.patience } else { 0 })
+        };
+        let effects = CONFIGURATIONS.map(|configuration| effect(&configuration));
+        let is_new = |arm: &usize| !effects[..*arm].contains(&effects[*arm]);
+        Some(Self {
+            always: if let Learning::Always(arm) = learning { Some(arm.min(ARMS - 1)) } else { None },
+            network,
+            seed,
+            open: (0..ARMS).filter(is_new).map(|arm| 1 << arm).sum(),
+            rules: effects.map(|(share_after, _)| Rule {
+                visible: ticks(share_after).min(base.beat),
+                coarse: base.coarse.max(ticks(share_after)),
+                beat: base.beat,
+            }),
+            patience: effects.map(|(_, patience)| ticks(patience)),
+            least: clock.ticks(LEAST),
+            places: (0..PLACES).map(|_| Mutex::new(None)).collect(),
+        })
+    }
+
+    /// The rule for a look, at `now`, at a worker of this word.
+    pub(crate) fn rule(&self, word: u64, now: u64) -> &Rule {
+        &self.rules[arm(word, now)]
+    }
+
+    /// How long who looks at a worker of this word should have looked on its own node only, ticks.
+    pub(crate) fn patience(&self, word: u64, now: u64) -> u64 {
+        self.patience[arm(word, now)]
+    }
+
+    fn place(&self, key: Key) -> &Mutex<Option<(Key, Site)>> {
+        &self.places[key.hash() as usize % PLACES]
+    }
+
+    /// A region begins at `now` on worker `index`, whose regions have lasted `usually` ticks. `None` when it has the default settings and
+    /// nothing is learned from it: it is short, or its call site is being looked at by somebody else.
+    pub(crate) fn begin(
+        &self,
+        registry: &Registry,
+        index: usize,
+        key: Key,
+        usually: Option<u64>,
+        now: u64,
+    ) -> Option<Begun> {
+        if let Some(arm) = self.always {
+            registry.peers[index].counters.region.store(u64::MAX << ARM_BITS | arm as u64, Ordering::Relaxed);
+            return None;
+        }
+        if usually.is_none_or(|usually| usually < self.least) {
+            return None;
+        }
+        let mut place = self.place(key).try_lock().ok()?;
+        let (found, site) = place.get_or_insert_with(|| (key, Site::new(self.seed ^ key.hash())));
+        if *found != key {
+            return None;
+        }
+        let choice = site.choose(self.open);
+        let before = (site.wants_counts() || site.wants_work()).then(|| Counted::of(registry, now));
+        let word = &registry.peers[index].counters.region;
+        let outer = word.load(Ordering::Relaxed);
+        let until = now.saturating_add(choice.limit.exp() as u64).min(u64::MAX >> ARM_BITS);
+        word.store(
+            if choice.arm == 0 { 0 } else { until << ARM_BITS | choice.arm as u64 },
+            Ordering::Relaxed,
+        );
+        Some(Begun { key, arm: choice.arm, outer, before })
+    }
+
+    /// It ended at `now`, after `time` ticks.
+    pub(crate) fn end(&self, registry: &Registry, index: usize, begun: &Begun, time: u64, now: u64) {
+        registry.peers[index].counters.region.store(begun.outer, Ordering::Relaxed);
+        let Ok(mut place) = self.place(begun.key).try_lock() else { return };
+        let Some((_, site)) = place.as_mut().filter(|(key, _)| *key == begun.key) else { return };
+        let counted = begun.before.map(|before| Counted::of(registry, now).since(&before));
+        let sample = Sample {
+            log_time: (time.max(1) as f32).ln(),
+            // A region is at least its own time.
+            log_work: counted.map_or(0.0, |counted| (counted.busy.max(time).max(1) as f32).ln()),
+        };
+        let observed =
+            counted.filter(|_| site.wants_counts()).map(|counted| counted.observed(registry, time));
+        site.ended(begun.arm, sample, observed, self.network.as_ref());
+    }
+
+    /// What each call site has come to, most regions first.
+    pub(crate) fn metrics(&self, reader: &Reader) -> Vec<SiteMetrics> {
+        let of = |(key, site): &(Key, Site)| SiteMetrics {
+            site: key.address(),
+            chosen: CONFIGURATIONS.iter().map(|known| known.name).zip(site.chosen()).collect(),
+            saved: site.saved().signum() * reader.length(site.saved().abs() as u64) as f64 / 1e9,
+            changes: site.changes(),
+        };
+        let mut all: Vec<SiteMetrics> =
+            self.places.iter().filter_map(|place| crate::sync::lock(place).as_ref().map(of)).collect();
+        let regions = |site: &SiteMetrics| site.chosen.iter().map(|(_, count)| count).sum::<u64>();
+        all.sort_by_key(|site| std::cmp::Reverse(regions(site)));
+        all
+    }
+}
+
+/// The arm that a word names at `now`: arm 0 once the region is late.
+fn arm(word: u64, now: u64) -> usize {
+    let arm = (word & ((1 << ARM_BITS) - 1)) as usize;
+    if now <= word >> ARM_BITS && arm < ARMS {
+        arm
+    } else {
+        0
+    }
+}
+
+impl Counted {
+    fn of(registry: &Registry, now: u64) -> Self {
+        let mut sum = Self::default();
+        for counters in registry.peers.iter().map(|peer| &peer.counters) {
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let since = read(&counters.busy_since);
+            sum.busy += read(&counters.busy) + if since == 0 { 0 } else { now.saturating_sub(since) };
+            for at in 0..4 {
+                sum.steals[at] += read(&counters.steals[at]);
+                sum.stolen[at] += read(&counters.stolen[at]);
+            }
+            sum.failed += read(&counters.failed_steals);
+            sum.answers += read(&counters.beats);
+            sum.promotions += read(&counters.promotions);
+            sum.parks += read(&counters.parks);
+        }
+        sum
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        // A stretch that ended between two loads may be missing from either sum.
+        let less = |now: u64, before: u64| now.saturating_sub(before);
+        Self {
+            busy: less(self.busy, before.busy),
+            steals: std::array::from_fn(|at| less(self.steals[at], before.steals[at])),
+            stolen: std::array::from_fn(|at| less(self.stolen[at], before.stolen[at])),
+            failed: less(self.failed, before.failed),
+            answers: less(self.answers, before.answers),
+            promotions: less(self.promotions, before.promotions),
+            parks: less(self.parks, before.parks),
+        }
+    }
+
+    fn observed(&self, registry: &Registry, time: u64) -> Observed {
+        let reader = registry.clock.reader();
+        Observed {
+            workers: registry.peers.len() as u32,
+            nodes: registry.topology.nodes().len() as u32,
+            time: reader.length(time),
+            busy: reader.length(self.busy),
+            steals: self.steals,
+            stolen: self.stolen.map(|ticks| reader.length(ticks)),
+            failed: self.failed,
+            answers: self.answers,
+            promotions: self.promotions,
+            parks: self.parks,
+            variance: 0.0,
+        }
+    }
+}
+
+impl WorkerThread {
+    /// A region of call site `key` begins here at `now`.
+    pub(crate) fn begin_region(&self, key: Key, now: u64) -> Option<Begun> {
+        let registry = &*self.registry;
+        registry.regions.as_ref()?.begin(registry, self.index, key, registry.sites.usual(key), now)
+    }
+
+    /// It ended at `now`.
+    pub(crate) fn end_region(&self, key: Key, began: u64, now: u64, begun: Option<Begun>) {
+        let (registry, time) = (&*self.registry, now.saturating_sub(began));
+        registry.sites.record(key, time);
+        if let (Some(regions), Some(begun)) = (&registry.regions, begun) {
+            regions.end(registry, self.index, &begun, time, now);
+        }
+    }
+}
