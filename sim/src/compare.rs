@@ -45,6 +45,11 @@ const TRAINING: u64 = 1 << 40;
 const TRAININGS: u64 = 2;
 
 impl Setup {
+    /// How its workers run something.
+    pub fn plan(&self, seed: u64) -> Plan<'_> {
+        Plan { machine: &self.machine, workers: self.workers, idling: self.idling, seed }
+    }
+
     /// One run.
     pub fn run(&self, workload: Workload, settings: Settings, idling: Idling, seed: u64) -> Outcome {
         let shape = Shape { workers: self.workers as u32, nodes: self.machine.nodes, seed };
@@ -124,7 +129,7 @@ pub fn compare(
 }
 
 /// The mean of samples and its 95 % confidence interval (Student); without bounds for a single one.
-fn interval(samples: &[f64]) -> [f64; 3] {
+pub(crate) fn interval(samples: &[f64]) -> [f64; 3] {
     let count = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / count;
     if samples.len() < 2 {

@@ -21,6 +21,10 @@ pub(crate) enum Sim {
     Scaling(ScalingArgs),
     /// Run five workloads on two real workers and on two simulated ones
     Calibrate(CalibrateArgs),
+    /// Make the learned policy's weights: simulate random regions, train, write a file
+    Learn(LearnArgs),
+    /// Judge the learned policy on machines that it was not made with
+    Judge(JudgeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +107,41 @@ pub(crate) struct CalibrateArgs {
     /// Rounds, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 51, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rounds: u32,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LearnArgs {
+    /// Random regions, each simulated with every configuration
+    #[arg(long, value_name = "N", default_value_t = 12_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) regions: u64,
+    /// Where the simulated regions are kept; those that it has are not simulated again
+    #[arg(long, value_name = "FILE", default_value = "upbeat-out/regions.txt")]
+    pub(crate) data: PathBuf,
+    /// Where the weights go
+    #[arg(long, value_name = "FILE", default_value = "upbeat-out/learned.policy")]
+    pub(crate) out: PathBuf,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JudgeArgs {
+    /// Random regions on machines of four nodes, which are not learned from
+    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) cases: u64,
+    /// Seeds of each
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1000))]
+    pub(crate) seeds: u64,
+    /// Weights that `upbeat sim learn` wrote [default: those that come with this version]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// The regions that they were made of: judges also what is thought of kinds of work that were never seen
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: Option<PathBuf>,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

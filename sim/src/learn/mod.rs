@@ -6,6 +6,8 @@
 
 pub mod cases;
 pub mod data;
+pub mod exam;
 pub mod judge;
+pub mod live;
 pub mod table;
 pub mod train;
