@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::model::{set_naps, Naps, Pool};
 use crate::runtime::in_model;
 use crate::runtime::registry::Parts;
+use crate::steal::learned::Learning;
 use crate::steal::Nearest;
 use crate::task::unwind::{catch, discard, Payload};
 use crate::topology::Topology;
@@ -119,6 +120,8 @@ fn run(workers: usize, f: &impl Fn()) {
             }
         })),
         tenant: None,
+        learning: Learning::Static,
+        weights: None,
     }));
     ::loom::stop_exploring();
     in_model::start(&pool, workers);

@@ -15,7 +15,7 @@ pub(crate) struct Command {
 }
 
 const AFTER_HELP: &str = "\
-Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_TOPOLOGY describes a machine to try, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
+Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_TOPOLOGY describes a machine to try, UPBEAT_POLICY (static, bandit, learned) says whether settings of regions are learned, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
 avx512, emulated512), UPBEAT_BF16 what multiplies matrices in bf16 (amx, dots, f32), UPBEAT_TUNING the file of block sizes (or off).
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 

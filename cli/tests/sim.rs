@@ -147,3 +147,34 @@ fn what_makes_no_sense_is_refused_before_anything_is_simulated() {
         refused(&all, words);
     }
 }
+
+#[test]
+fn weights_are_learned_kept_and_judged() {
+    let folder = Folder::new("sim-learn");
+    let (data, weights) = (folder.path("regions.txt"), folder.path("new/learned.policy"));
+    let learn = ["sim", "learn", "--regions", "24", "--data", &data, "--out", &weights, "--json"];
+    let fits = simulated(&learn);
+    assert_eq!(
+        (fits.len(), &fits[0]["regions"]),
+        (10, &Value::from(24)),
+        "all, some kept apart, eight kinds of work"
+    );
+    let (regions, first) = (fs::read_to_string(&data).unwrap(), fs::read_to_string(&weights).unwrap());
+    assert_eq!(regions.lines().count(), 25);
+    simulated(&learn);
+    assert_eq!(fs::read_to_string(&weights).unwrap(), first, "the same regions give the same weights");
+    let judge =
+        ["sim", "judge", "--cases", "2", "--seeds", "2", "--weights", &weights, "--data", &data, "--json"];
+    let found = simulated(&judge);
+    assert_eq!(found.len(), 6, "five policies, and how the bandit compares with single configurations");
+    for score in &found[..5] {
+        assert!(score["regret_at_500"][0].as_f64().unwrap() >= 1.0, "{score}");
+        assert!(score["worst_first_100"].as_f64().unwrap() < 1.2, "{score}");
+    }
+    fs::write(&weights, first.replacen("network 16", "network 17", 1)).unwrap();
+    refused(&["sim", "judge", "--weights", &weights], "16, 16 and 16 units");
+    fs::write(&data, "upbeat-regions 1\n7 3 0.5\n").unwrap();
+    refused(&["sim", "judge", "--data", &data], "line 2 is not a region");
+    refused(&["sim", "learn", "--data", &data, "--out", &weights], "line 2 is not a region");
+    refused(&["sim", "judge", "--weights", &folder.path("none")], "cannot be read");
+}

@@ -35,8 +35,10 @@ pub(crate) struct Regions {
     /// How long an idle worker of several nodes keeps to its own, ticks.
     patience: [u64; ARMS],
     least: u64,
-    places: Box<[Mutex<Option<(Key, Site)>>]>,
+    places: Box<[Place]>,
 }
+
+type Place = Mutex<Option<(Key, Site)>>;
 
 /// A region that something was chosen for.
 pub(crate) struct Begun {
@@ -123,7 +125,7 @@ impl Regions {
         self.patience[arm(word, now)]
     }
 
-    fn place(&self, key: Key) -> &Mutex<Option<(Key, Site)>> {
+    fn place(&self, key: Key) -> &Place {
         &self.places[key.hash() as usize % PLACES]
     }
 

@@ -115,7 +115,7 @@ pub(crate) struct CalibrateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LearnArgs {
     /// Random regions, each simulated with every configuration
-    #[arg(long, value_name = "N", default_value_t = 12_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) regions: u64,
     /// Where the simulated regions are kept; those that it has are not simulated again
     #[arg(long, value_name = "FILE", default_value = "upbeat-out/regions.txt")]

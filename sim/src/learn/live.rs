@@ -54,3 +54,34 @@ impl Chooser for Live {
         site.ended(arm, sample, None, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{simulate, Plan};
+    use crate::machine::Machine;
+    use crate::program::walk;
+    use crate::settings::Idling;
+    use crate::workloads::{Shape, Workload};
+
+    #[test]
+    fn a_run_that_learns_loses_no_task_comes_again_and_learns() {
+        let machine = Machine::preset("2x32").unwrap();
+        let run = |live: &mut Live, seed| {
+            let program = Workload::Layers.program(Shape { workers: 16, nodes: machine.nodes, seed });
+            let plan = Plan { machine: &machine, workers: 16, idling: Idling::SPIN, seed };
+            let outcome = simulate(&*program, plan, live);
+            assert_eq!(outcome.leaves, walk(&*program).leaves);
+            outcome.makespan
+        };
+        let learn = || {
+            let mut live = Live::new(1);
+            let times: Vec<u64> = (1..=12).map(|seed| run(&mut live, seed)).collect();
+            (times, live.chosen())
+        };
+        let (times, chosen) = learn();
+        assert_eq!((times.clone(), chosen), learn());
+        // The best arm deals loops out, and halves these layers' time.
+        assert!(chosen[4] > 40 && times[11] * 10 < times[0] * 7, "{chosen:?} {times:?}");
+    }
+}

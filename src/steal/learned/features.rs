@@ -40,7 +40,7 @@ impl Observed {
     pub fn features(&self) -> Features {
         let workers = self.workers.max(1) as f32;
         let per_worker = |count: f32| logarithm(count / workers);
-        let sum = |counts: &[u64]| counts.iter().map(|&count| count as f32).sum::<f32>();
+        let sum = |counts: &[u64]| counts.iter().fold(0, |sum: u64, &count| sum.saturating_add(count)) as f32;
         let steals = sum(&self.steals);
         let near = sum(&self.steals[..3]);
         let share = |part: f32, of: f32| if of > 0.0 { (part / of).clamp(0.0, 2.0) } else { 0.0 };

@@ -62,9 +62,9 @@ impl Network {
         let mut of_hidden = [0.0; WIDTH];
         for (row, &slope) in gradient.iter().enumerate().filter(|(_, slope)| **slope != 0.0) {
             add(OUT_BIAS + row, slope);
-            for unit in 0..WIDTH {
+            for (unit, of_hidden) in of_hidden.iter_mut().enumerate() {
                 add(OUT + row * WIDTH + unit, slope * pass.hidden[unit]);
-                of_hidden[unit] += slope * self.parameters[OUT + row * WIDTH + unit];
+                *of_hidden += slope * self.parameters[OUT + row * WIDTH + unit];
             }
         }
         for unit in (0..WIDTH).filter(|&unit| pass.hidden[unit] > 0.0) {
