@@ -3,3 +3,4 @@
 //! Hidden, and no part of the promised interface.
 
 pub use crate::heartbeat::rate::{Rule, Sight, Verdict};
+pub use crate::steal::learned::hedge::{Hedge, BUDGETS, BUDGETS_US};

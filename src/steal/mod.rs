@@ -3,6 +3,7 @@
 //! A policy is pure: it sees the topology and random numbers and returns an order of victims. The same code runs in
 //! workers, in simulation and in tests. An order that is wrong can only be slow: it is checked where it is used.
 
+pub(crate) mod learned;
 mod nearest;
 mod random;
 
