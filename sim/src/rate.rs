@@ -29,6 +29,11 @@ impl Sight {
         self.of.look(now + 1, since.map_or(0, |since| since + 1), oldest, rule)
     }
 
+    /// Until when looks at a victim that does not change, like the one just made, lead to nothing.
+    pub(crate) fn due(&self, rule: &Rule) -> u64 {
+        self.of.due(rule).saturating_sub(1)
+    }
+
     /// A task was taken: the victim's work is worth sharing, so the next request may follow at once.
     pub(crate) fn took(&mut self) {
         self.of.took();

@@ -43,7 +43,8 @@ pub(crate) struct RunArgs {
     /// Settings of the region: on-request, eager, push, push-patient, placed or lazy
     #[arg(long, value_name = "NAME", default_value = "on-request")]
     pub(crate) settings: String,
-    /// What idle workers do: today (one of them watches, the others sleep) or spin (for 20 µs)
+    /// What idle workers do: today (one of them watches, the others sleep), spin (for 20 µs), near (the same, and they mind their node) or
+    /// learned (each learns for how long)
     #[arg(long, value_name = "NAME", default_value = "today")]
     pub(crate) idling: String,
     /// Seed of the workload and of the choices
@@ -65,7 +66,7 @@ pub(crate) struct CompareArgs {
     /// Number of workers
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) workers: usize,
-    /// What idle workers do: today or spin
+    /// What idle workers do: today, spin, near or learned
     #[arg(long, value_name = "NAME", default_value = "spin")]
     pub(crate) idling: String,
     /// Seeds, each run under every policy

@@ -55,12 +55,8 @@ fn settings(name: &str) -> Result<Settings, Failure> {
 }
 
 fn idling(name: &str) -> Result<Idling, Failure> {
-    let found = match name {
-        "today" => Some(Idling::TODAY),
-        "spin" => Some(Idling::SPIN),
-        _ => None,
-    };
-    named("idling", name, found, &["today", "spin"])
+    let found = Idling::ALL.iter().find(|(known, _)| *known == name).map(|&(_, idling)| idling);
+    named("idling", name, found, &Idling::ALL.map(|(name, _)| name))
 }
 
 /// The preset of that name, or the machine that the file of that name describes.

@@ -59,6 +59,8 @@ struct Engine<'a> {
     chooser: &'a mut dyn Chooser,
     machine: &'a Machine,
     layout: Layout,
+    /// How many workers each node has.
+    members: Vec<usize>,
     idling: Idling,
     settings: Settings,
     rule: Rule,
@@ -81,6 +83,8 @@ struct Engine<'a> {
     asleep: Vec<bool>,
     sleepers: usize,
     watcher: usize,
+    /// Counts whatever may make a look lead to something.
+    changes: u64,
     tickets: u64,
     next_job: u32,
     jobs: u32,
@@ -94,17 +98,23 @@ impl<'a> Engine<'a> {
         let workers = plan.workers;
         let layout = Layout::new(plan.machine, workers);
         let settings = chooser.choose(WHOLE, 0);
+        let wake = plan.machine.wake[0] + plan.machine.wake[1];
         let seed = |worker| plan.seed.wrapping_mul(0x9e37_79b9).wrapping_add(worker as u64);
         Self {
             program,
             chooser,
             machine: plan.machine,
+            members: (0..plan.machine.nodes)
+                .map(|node| (0..workers).filter(|&worker| layout.node(worker) == node).count())
+                .collect(),
             idling: plan.idling,
             settings,
             rule: rate::rule(settings.sharing.beat()),
             queue: Queue::new(workers + 1),
             now: 0,
-            workers: (0..workers).map(|worker| Worker::new(layout.node(worker), seed(worker))).collect(),
+            workers: (0..workers)
+                .map(|worker| Worker::new(layout.node(worker), wake, seed(worker)))
+                .collect(),
             sights: vec![Sight::default(); workers * workers],
             orders: Orders::new(workers),
             inboxes: vec![Inbox::default(); plan.machine.nodes as usize + 1 + workers],
@@ -115,6 +125,7 @@ impl<'a> Engine<'a> {
             asleep: vec![false; workers],
             sleepers: 0,
             watcher: NONE,
+            changes: 1,
             tickets: 0,
             next_job: 0,
             jobs: 0,
@@ -195,6 +206,13 @@ impl<'a> Engine<'a> {
             true => self.program.job(self.next_job).0.max(now),
             false => NEVER,
         }
+    }
+
+    /// `w` has written to what thieves look at.
+    #[inline]
+    fn changed(&mut self, w: usize) {
+        self.workers[w].version += 1;
+        self.changes += 1;
     }
 
     /// `w` has nothing to run; what it is doing instead says whether it may run anything.

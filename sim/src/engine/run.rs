@@ -64,6 +64,7 @@ impl Engine<'_> {
             let began = now + spent;
             self.settings = self.chooser.choose(region, began);
             self.rule = crate::rate::rule(self.settings.sharing.beat());
+            self.changes += 1;
             self.workers[w].frames.push(super::Frame::new(Kind::Region { region, began }, task));
         }
         match step.next {
@@ -191,8 +192,8 @@ impl Engine<'_> {
                 }
                 let is_outermost = worker.above.open == 1;
                 self.took_back(w, frame.since, is_outermost, now);
+                self.changed(w);
                 let worker = &mut self.workers[w];
-                worker.version += 1;
                 match kind {
                     Kind::Loop { .. } if frame.task.lo < frame.task.hi => {
                         // It was sent whole and nobody wanted it.

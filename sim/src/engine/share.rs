@@ -81,7 +81,7 @@ impl Engine<'_> {
         }
         let worker = &mut self.workers[w];
         worker.above.first_private = at;
-        worker.version += 1;
+        self.changed(w);
         self.overhead(w, cost)
     }
 
@@ -175,8 +175,9 @@ impl Engine<'_> {
 
     pub(super) fn put(&mut self, inbox: usize, sent: Sent) {
         let inbox = &mut self.inboxes[inbox];
-        inbox.entries.push_back(sent);
+        inbox.entries.push_back((self.now, sent));
         inbox.live += 1;
+        self.changes += 1;
     }
 
     /// Takes the oldest thing from an inbox; frames that their owners took back are passed over.
@@ -186,7 +187,7 @@ impl Engine<'_> {
             return None;
         }
         loop {
-            let sent = self.inboxes[inbox].entries.pop_front().expect("a live entry is there");
+            let (_, sent) = self.inboxes[inbox].entries.pop_front().expect("a live entry is there");
             if self.is_live(&sent) {
                 self.inboxes[inbox].live -= 1;
                 return Some(sent);

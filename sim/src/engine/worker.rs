@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use upbeat::simulation::Hedge;
 use upbeat::Generator;
 
 use crate::program::{Region, Task};
@@ -149,7 +150,8 @@ pub(super) enum Sent {
 /// A queue that several workers take from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inbox {
-    pub(super) entries: VecDeque<Sent>,
+    /// With the times at which they came.
+    pub(super) entries: VecDeque<(u64, Sent)>,
     /// Entries that are still to be had.
     pub(super) live: u32,
 }
@@ -160,6 +162,19 @@ pub(super) struct Spent {
     pub(super) useful: u64,
     pub(super) inflated: u64,
     pub(super) overhead: u64,
+}
+
+/// What a round over all victims has shown: that the next one will find nothing, if nothing has changed by then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quiet {
+    /// How many changes there had been when it began.
+    pub(super) changes: u64,
+    /// From when on a look may lead to something though nothing has changed.
+    pub(super) until: u64,
+    /// Whether it left other nodes out.
+    pub(super) is_patient: bool,
+    /// Whether it came to its end.
+    pub(super) is_whole: bool,
 }
 
 /// A worker.
@@ -186,10 +201,18 @@ pub(super) struct Worker {
 
     pub(super) generator: Generator,
     pub(super) order: Vec<usize>,
+    /// Whether `order` is of this round; whether the round leaves other nodes out.
+    pub(super) is_drawn: bool,
+    pub(super) is_patient: bool,
     /// Whom of the order it looks at, and whether the look is paid for.
     pub(super) at: usize,
     pub(super) is_paid: bool,
+    pub(super) quiet: Quiet,
     pub(super) idle_since: u64,
+    /// When the present period without work began, as the `hedge` sees it, and when it ended for who was woken.
+    pub(super) period: u64,
+    pub(super) woken_at: u64,
+    pub(super) hedge: Hedge,
     pub(super) spin_until: u64,
     pub(super) poll_until: u64,
     pub(super) nap: u64,
@@ -200,7 +223,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(node: u32, seed: u64) -> Self {
+    pub(super) fn new(node: u32, wake: u64, seed: u64) -> Self {
         Self {
             state: State::Searching,
             current: Current::Pop,
@@ -216,9 +239,15 @@ impl Worker {
             last_beat: 0,
             generator: Generator::new(seed),
             order: Vec::new(),
+            is_drawn: false,
+            is_patient: false,
             at: 0,
             is_paid: false,
+            quiet: Quiet::default(),
             idle_since: 0,
+            period: 0,
+            woken_at: 0,
+            hedge: Hedge::new(wake, 1_000, seed),
             spin_until: 0,
             poll_until: 0,
             nap: 0,
