@@ -13,6 +13,7 @@ use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::seat::Seats;
 use crate::runtime::tenant::Tenant;
 use crate::runtime::visit::{take_seat, with_current_or_seat};
+use crate::sleep::polling::Polling;
 use crate::steal::Stealing;
 use crate::task::frame::Worker;
 use crate::task::latch::{Blocking, Latch};
@@ -76,6 +77,7 @@ impl Pool {
             on_panic: None,
             inheritance: None,
             tenant: Some(Tenant { newest_first: config.newest_first, data: config.tenant }),
+            polling: Polling::default(),
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));
         let seats = Seats::new(registry.clone(), queues, false, None);

@@ -17,6 +17,7 @@ use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::search::{serve, serve_between};
 use crate::runtime::seat::Seats;
+use crate::sleep::polling::Polling;
 use crate::steal::Random;
 use crate::task::frame::Worker;
 use crate::task::unwind::catch;
@@ -56,6 +57,7 @@ impl Pool {
             on_panic: None,
             inheritance: None,
             tenant: None,
+            polling: Polling::default(),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::heartbeat::sites::Sites;
 use crate::observe::clock::Clock;
 use crate::observe::counters::{count, Counters};
 use crate::observe::events::Events;
+use crate::sleep::polling::Polling;
 use crate::sleep::Sleep;
 use crate::steal::{is_order, Generator, Random, StealPolicy};
 use crate::sync::{ordering, statistic, ticks, AtomicUsize, Injector, Local, Ordering, Stealer};
@@ -93,6 +94,7 @@ pub(crate) struct Registry {
     on_panic: Option<PanicHandler>,
     pub(crate) inheritance: Option<Inheritance>,
     tenant: Option<Tenant>,
+    pub(super) polling: Polling,
     attendance: Attendance,
     /// Spawned futures that are not over.
     pub(crate) pending: Pending,
@@ -117,6 +119,7 @@ pub(crate) struct Parts {
     pub(crate) on_panic: Option<PanicHandler>,
     pub(crate) inheritance: Option<Inheritance>,
     pub(crate) tenant: Option<Tenant>,
+    pub(crate) polling: Polling,
 }
 
 impl Registry {
@@ -157,6 +160,7 @@ impl Registry {
             on_panic: parts.on_panic,
             inheritance: parts.inheritance,
             tenant: parts.tenant,
+            polling: parts.polling,
             attendance: Attendance::default(),
             pending: Pending::new(),
             left: AtomicUsize::new(0),

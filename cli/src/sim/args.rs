@@ -21,6 +21,8 @@ pub(crate) enum Sim {
     Scaling(ScalingArgs),
     /// Run five workloads on two real workers and on two simulated ones
     Calibrate(CalibrateArgs),
+    /// How long an idle worker should spin before it parks: fixed times, ski rental and Hedge on made-up idle periods
+    Idle(IdleArgs),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +106,16 @@ pub(crate) struct CalibrateArgs {
     /// Rounds, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 51, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rounds: u32,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// Idle periods a trace
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) periods: u32,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod calibrate;
 mod compare;
+mod idle;
 mod run;
 mod scaling;
 
@@ -24,13 +25,16 @@ pub(crate) fn run(args: &SimArgs, output: &mut Output) -> Result<(), Failure> {
         Some(Sim::Compare(args)) => compare::run(args, output),
         Some(Sim::Scaling(args)) => scaling::run(args, output),
         Some(Sim::Calibrate(args)) => calibrate::run(args, output),
+        Some(Sim::Idle(args)) => idle::run(args, output),
         None => {
             let list = |what: &str, names: Vec<&str>| format!("{what:<10} {}", names.join(", "));
             output.line(list("machines", PRESETS.to_vec()));
             output.line(list("workloads", Workload::ALL.map(Workload::name).to_vec()));
             output.line(list("policies", Policy::ALL.map(Policy::name).to_vec()));
             output.line(list("settings", CONFIGURATIONS.map(|(name, _)| name).to_vec()));
-            output.line("simulate with: upbeat sim run|compare|scaling|calibrate (see upbeat sim --help)");
+            output.line(list("idling", Idling::ALL.map(|(name, _)| name).to_vec()));
+            output
+                .line("simulate with: upbeat sim run|compare|scaling|calibrate|idle (see upbeat sim --help)");
             Ok(())
         }
     }

@@ -41,15 +41,17 @@ pub struct Hedge {
 }
 
 impl Hedge {
-    /// With all budgets alike. `park`: what parking and being woken cost together; `us`: units a microsecond.
+    /// Half of the weight on ski rental, which is never far from the optimum, the rest alike. `park`: what parking and being woken cost together; `us`: units a microsecond.
     pub fn new(park: u64, us: u64, seed: u64) -> Self {
         let mut budgets = [0.0; BUDGETS];
         for (budget, length) in budgets.iter_mut().zip(BUDGETS_US) {
             *budget = length.saturating_mul(us).min(MOST) as f32;
         }
+        let mut weights = [0.5 / SKI as f32; BUDGETS];
+        weights[SKI] = 0.5;
         let mut hedge = Self {
             budgets,
-            weights: [1.0 / BUDGETS as f32; BUDGETS],
+            weights,
             park: 0.0,
             scale: 1.0,
             credit: 0.0,
