@@ -14,13 +14,18 @@ use crate::process::usage;
 use crate::timing::Samples;
 use crate::workloads::{rounds_lasting, spin_item};
 
+/// What [`HEDGE`] is measured against.
+pub const SKI_RENTAL: &str = "ski rental";
+/// The learned way.
+pub const HEDGE: &str = "hedge";
+
 /// The ways to choose, the runtime's own first. Before them one worker, which has nobody to wake: the work itself.
 pub const POLLINGS: [(&str, Polling); 5] = [
     ("one worker", Polling::Fixed),
     ("fixed 30 us", Polling::Fixed),
     ("at once", Polling::Never),
-    ("ski rental", Polling::SkiRental),
-    ("hedge", Polling::Learned),
+    (SKI_RENTAL, Polling::SkiRental),
+    (HEDGE, Polling::Learned),
 ];
 
 /// Longer than the watcher polls and naps, so that all time it took is accounted for.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use upbeat_benches::gaps::{measure, Row, POLLINGS};
+use upbeat_benches::gaps::{measure, Row, HEDGE, POLLINGS, SKI_RENTAL};
 
+use super::record::Record;
 use crate::args::IdleArgs;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -29,11 +29,11 @@ pub(super) fn run(args: &IdleArgs, output: &mut Output) -> Result<(), Failure> {
         Failure::Input("this system does not tell the CPU time of threads; run it on Linux with /proc".into())
     })?;
     if args.json {
-        for row in &rows {
-            let Row { pattern, polling, cpu, p50, p99 } = row;
-            output.line(json!({
-                "bench": "idle", "pattern": pattern, "polling": polling, "cpu_us": cpu, "p50_us": p50, "p99_us": p99,
-            }));
+        for of_pattern in rows.chunks(POLLINGS.len()) {
+            of_pattern
+                .iter()
+                .flat_map(|row| records(row, of_pattern))
+                .for_each(|record| output.line(record.to_json()));
         }
         return Ok(());
     }
@@ -50,4 +50,25 @@ pub(super) fn run(args: &IdleArgs, output: &mut Output) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// As every bench says it: CPU time, median and tail. Hedge is to take a tenth less CPU time than ski rental, and no more of a region's.
+fn records(row: &Row, of_pattern: &[Row]) -> [Record; 3] {
+    let ski = of_pattern.iter().find(|row| row.polling == SKI_RENTAL).filter(|_| row.polling == HEDGE);
+    let record = |what, value, peer: Option<f64>, goal| Record {
+        bench: "idle",
+        work: format!("{what}: regions {}, {}", row.pattern, row.polling),
+        unit: "us",
+        value,
+        limit: None,
+        peer: peer.map(|_| SKI_RENTAL.into()),
+        peer_value: peer,
+        goal: peer.map(|peer| goal * peer),
+        met: peer.map(|peer| value <= goal * peer),
+    };
+    [
+        record("CPU time", row.cpu, ski.map(|ski| ski.cpu), 0.9),
+        record("median", row.p50, ski.map(|ski| ski.p50), 1.0),
+        record("99th percentile", row.p99, ski.map(|ski| ski.p99), 1.0),
+    ]
 }
