@@ -18,8 +18,6 @@ pub(crate) fn rule(visible: u64) -> Rule {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sight {
     of: upbeat::simulation::Sight,
-    /// Which state of the victim's cache line the thief has.
-    pub(crate) version: u32,
 }
 
 impl Sight {

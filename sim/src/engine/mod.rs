@@ -5,6 +5,7 @@
 //! What workers do: `run` (tasks), `share` (making them public), `search` (finding some), `wait` (for a thief). The model is described
 //! in `sim/README.md`.
 
+mod lines;
 mod run;
 mod search;
 mod share;
@@ -18,6 +19,7 @@ use crate::program::{Program, Region, Start};
 use crate::queue::{Queue, NEVER};
 use crate::rate::{self, Rule, Sight};
 use crate::settings::{Chooser, Idling, Settings};
+use lines::Lines;
 use worker::{Below, Current, Frame, Home, Inbox, Kind, Sent, State, Worker, NO_TASK};
 
 /// What to simulate, besides the program.
@@ -59,8 +61,8 @@ struct Engine<'a> {
     chooser: &'a mut dyn Chooser,
     machine: &'a Machine,
     layout: Layout,
-    /// How many workers each node has.
-    members: Vec<usize>,
+    /// The workers of each node.
+    members: Vec<Vec<usize>>,
     idling: Idling,
     settings: Settings,
     rule: Rule,
@@ -69,9 +71,12 @@ struct Engine<'a> {
     workers: Vec<Worker>,
     /// A row a thief.
     sights: Vec<Sight>,
+    lines: Lines,
     orders: Orders,
     /// One a node, the injector, and one a worker for what it took beyond what it runs.
     inboxes: Vec<Inbox>,
+    /// What is to be had in all of them.
+    live: u32,
     /// Load on each node's memory, in 1/1024 of a stream.
     streams: Vec<u64>,
     /// Workers without work, asleep or not.
@@ -83,8 +88,6 @@ struct Engine<'a> {
     asleep: Vec<bool>,
     sleepers: usize,
     watcher: usize,
-    /// Counts whatever may make a look lead to something.
-    changes: u64,
     tickets: u64,
     next_job: u32,
     jobs: u32,
@@ -105,7 +108,7 @@ impl<'a> Engine<'a> {
             chooser,
             machine: plan.machine,
             members: (0..plan.machine.nodes)
-                .map(|node| (0..workers).filter(|&worker| layout.node(worker) == node).count())
+                .map(|node| (0..workers).filter(|&worker| layout.node(worker) == node).collect())
                 .collect(),
             idling: plan.idling,
             settings,
@@ -116,8 +119,10 @@ impl<'a> Engine<'a> {
                 .map(|worker| Worker::new(layout.node(worker), wake, seed(worker)))
                 .collect(),
             sights: vec![Sight::default(); workers * workers],
+            lines: Lines::new(workers),
             orders: Orders::new(workers),
             inboxes: vec![Inbox::default(); plan.machine.nodes as usize + 1 + workers],
+            live: 0,
             streams: vec![0; plan.machine.nodes as usize],
             hungry: 0,
             free: 0,
@@ -125,7 +130,6 @@ impl<'a> Engine<'a> {
             asleep: vec![false; workers],
             sleepers: 0,
             watcher: NONE,
-            changes: 1,
             tickets: 0,
             next_job: 0,
             jobs: 0,
@@ -211,8 +215,7 @@ impl<'a> Engine<'a> {
     /// `w` has written to what thieves look at.
     #[inline]
     fn changed(&mut self, w: usize) {
-        self.workers[w].version += 1;
-        self.changes += 1;
+        self.lines.change(w);
     }
 
     /// `w` has nothing to run; what it is doing instead says whether it may run anything.

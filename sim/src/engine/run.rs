@@ -62,9 +62,11 @@ impl Engine<'_> {
         }
         if let Some(region) = step.region {
             let began = now + spent;
-            self.settings = self.chooser.choose(region, began);
-            self.rule = crate::rate::rule(self.settings.sharing.beat());
-            self.changes += 1;
+            let before = std::mem::replace(&mut self.settings, self.chooser.choose(region, began));
+            if self.settings.sharing != before.sharing {
+                self.rule = crate::rate::rule(self.settings.sharing.beat());
+                self.lines.forget_due();
+            }
             self.workers[w].frames.push(super::Frame::new(Kind::Region { region, began }, task));
         }
         match step.next {
@@ -188,9 +190,9 @@ impl Engine<'_> {
                         let newest = worker.public.pop_back();
                         assert_eq!(newest, Some(at), "the newest public frame is the newest of all");
                     }
-                    _ => self.inboxes[frame.other as usize].live -= 1,
+                    _ => self.is_gone_from(frame.other as usize),
                 }
-                let is_outermost = worker.above.open == 1;
+                let is_outermost = self.workers[w].above.open == 1;
                 self.took_back(w, frame.since, is_outermost, now);
                 self.changed(w);
                 let worker = &mut self.workers[w];

@@ -1,6 +1,6 @@
 //! How a worker without work finds some, and when it sleeps: the loop of `src/runtime/search.rs`, and the watch of `src/sleep/README.md`.
 
-use super::worker::{Below, Current, Frame, Home, Inbox, Kind, Pace, Quiet, Sent, State, Status, NO_TASK};
+use super::worker::{Below, Current, Frame, Home, Inbox, Kind, Pace, Sent, State, Status, NO_TASK};
 use super::{share, Engine, NONE};
 use crate::machine::Layout;
 use crate::queue::NEVER;
@@ -15,7 +15,9 @@ const LONGEST_NAP: [u64; 2] = [200_000, 4_000_000];
 const LOOKS_BETWEEN: usize = 8;
 
 impl Engine<'_> {
+    /// What `thief` remembers of `victim`, to be changed.
     pub(super) fn sight(&mut self, thief: usize, victim: usize) -> &mut Sight {
+        self.lines.set_due(thief, victim, 0);
         &mut self.sights[thief * self.workers.len() + victim]
     }
 
@@ -61,7 +63,8 @@ impl Engine<'_> {
     /// How many victims the round of `w` has.
     fn round_length(&self, w: usize) -> u64 {
         let worker = &self.workers[w];
-        let among = if worker.is_patient { self.members[worker.node as usize] } else { self.workers.len() };
+        let among =
+            if worker.is_patient { self.members[worker.node as usize].len() } else { self.workers.len() };
         among as u64 - 1
     }
 
@@ -80,18 +83,21 @@ impl Engine<'_> {
             worker.order.retain(|&victim| layout.node(victim) == node);
         }
         worker.is_drawn = true;
-        let (changes, is_patient) = (self.changes, worker.is_patient);
-        worker.quiet = Quiet { changes, until: u64::MAX, is_patient, is_whole: false };
     }
 
-    /// When the round that begins `now` ends, if it is known to find nothing: nothing has changed since the last one began, and no task or
-    /// victim becomes old enough by then. What idle workers do most; to make the looks takes a hundred times as long.
+    /// When the round that begins `now` ends, if it is known to find nothing: no line has changed, nothing lies in an inbox, and no task or
+    /// victim becomes old enough by then. What idle workers do most; to draw an order and make the looks takes ten times as long.
     fn end_of_quiet_round(&self, w: usize, now: u64) -> Option<u64> {
-        let worker = &self.workers[w];
-        let Quiet { changes, until, is_patient, is_whole } = worker.quiet;
         let end = now + self.machine.glance * self.round_length(w);
-        let is_quiet =
-            is_whole && changes == self.changes && end < until && (worker.is_patient || !is_patient);
+        let worker = &self.workers[w];
+        let are_quiet = |end| match worker.is_patient {
+            true => {
+                let own = &self.members[worker.node as usize];
+                own.iter().all(|&victim| victim == w || self.lines.is_quiet(w, victim, end))
+            }
+            false => self.lines.are_quiet(w, end),
+        };
+        let is_quiet = self.live == 0 && are_quiet(end);
         debug_assert!(
             !is_quiet || self.finds_nothing(w, end),
             "a round was left out that would have led to something"
@@ -109,7 +115,7 @@ impl Engine<'_> {
             }
             let mut sight = self.sights[w * workers + victim];
             let (since, oldest) = (self.workers[victim].busy_since, self.workers[victim].oldest());
-            sight.version == self.workers[victim].version
+            self.lines.is_current(w, victim)
                 && self.foreign(w, victim).is_none()
                 && match self.settings.sharing {
                     Sharing::Timer(_) => oldest.is_none(),
@@ -135,7 +141,6 @@ impl Engine<'_> {
             }
             self.draw(w);
         }
-        let workers = self.workers.len();
         let mut is_paid = is_paid;
         let mut t = now;
         loop {
@@ -150,22 +155,22 @@ impl Engine<'_> {
                     return self.run_sent(w, sent, NONE, now);
                 }
             }
-            let Some(&victim) = self.workers[w].order.get(at) else {
-                self.workers[w].quiet.is_whole =
-                    (0..=self.injector()).all(|inbox| self.inboxes[inbox].live == 0);
-                return self.end_round(w, t);
-            };
-            let version = self.workers[victim].version;
+            let Some(&victim) = self.workers[w].order.get(at) else { return self.end_round(w, t) };
             if !is_paid {
+                if self.live == 0 && self.lines.is_quiet(w, victim, t + self.machine.glance) {
+                    t += self.machine.glance;
+                    self.workers[w].at += 1;
+                    continue;
+                }
                 // A line that has not changed is in the thief's cache.
-                if self.sights[w * workers + victim].version != version {
+                if !self.lines.is_current(w, victim) {
                     self.workers[w].is_paid = true;
                     return t + self.machine.probe[self.layout.distance(w, victim)] / self.machine.overlap;
                 }
                 t += self.machine.glance;
             }
             is_paid = false;
-            self.sights[w * workers + victim].version = version;
+            self.lines.fetch(w, victim);
             if let Some(inbox) = self.foreign(w, victim) {
                 if t > now {
                     self.workers[w].is_paid = true;
@@ -180,13 +185,15 @@ impl Engine<'_> {
             let verdict = match self.settings.sharing {
                 // What a timer has made public is there to be taken, and nobody is asked.
                 Sharing::Timer(_) if oldest.is_some() => Verdict::Take,
-                Sharing::Timer(_) => Verdict::Wait,
+                Sharing::Timer(_) => {
+                    self.lines.set_due(w, victim, u64::MAX);
+                    Verdict::Wait
+                }
                 Sharing::OnRequest(_) => {
                     let sight = self.sight(w, victim);
                     let verdict = sight.look(t, since, oldest, &rule);
                     let due = sight.due(&rule);
-                    let until = &mut self.workers[w].quiet.until;
-                    *until = due.min(*until);
+                    self.lines.set_due(w, victim, due);
                     verdict
                 }
             };

@@ -177,7 +177,13 @@ impl Engine<'_> {
         let inbox = &mut self.inboxes[inbox];
         inbox.entries.push_back((self.now, sent));
         inbox.live += 1;
-        self.changes += 1;
+        self.live += 1;
+    }
+
+    /// An entry of an inbox is no longer to be had.
+    pub(super) fn is_gone_from(&mut self, inbox: usize) {
+        self.inboxes[inbox].live -= 1;
+        self.live -= 1;
     }
 
     /// Takes the oldest thing from an inbox; frames that their owners took back are passed over.
@@ -189,7 +195,7 @@ impl Engine<'_> {
         loop {
             let (_, sent) = self.inboxes[inbox].entries.pop_front().expect("a live entry is there");
             if self.is_live(&sent) {
-                self.inboxes[inbox].live -= 1;
+                self.is_gone_from(inbox);
                 return Some(sent);
             }
         }

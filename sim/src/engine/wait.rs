@@ -91,7 +91,7 @@ impl Engine<'_> {
             let entries = &self.inboxes[node].entries;
             if let Some(place) = entries.iter().position(is_ours) {
                 let (_, part) = self.inboxes[node].entries.remove(place).expect("it was found there");
-                self.inboxes[node].live -= 1;
+                self.is_gone_from(node);
                 return Some(self.run_sent(w, part, super::NONE, now));
             }
         }

@@ -164,19 +164,6 @@ pub(super) struct Spent {
     pub(super) overhead: u64,
 }
 
-/// What a round over all victims has shown: that the next one will find nothing, if nothing has changed by then.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Quiet {
-    /// How many changes there had been when it began.
-    pub(super) changes: u64,
-    /// From when on a look may lead to something though nothing has changed.
-    pub(super) until: u64,
-    /// Whether it left other nodes out.
-    pub(super) is_patient: bool,
-    /// Whether it came to its end.
-    pub(super) is_whole: bool,
-}
-
 /// A worker.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -192,8 +179,6 @@ pub(super) struct Worker {
     pub(super) asked: bool,
     /// When it began what it runs.
     pub(super) busy_since: Option<u64>,
-    /// Counts the writes to what thieves look at.
-    pub(super) version: u32,
     /// What it takes of which node's memory, in 1/1024 of a stream.
     pub(super) stream: Option<(u32, u32)>,
     pub(super) last_wake: u64,
@@ -207,7 +192,6 @@ pub(super) struct Worker {
     /// Whom of the order it looks at, and whether the look is paid for.
     pub(super) at: usize,
     pub(super) is_paid: bool,
-    pub(super) quiet: Quiet,
     pub(super) idle_since: u64,
     /// When the present period without work began, as the `hedge` sees it, and when it ended for who was woken.
     pub(super) period: u64,
@@ -233,7 +217,6 @@ impl Worker {
             above: Below::default(),
             asked: false,
             busy_since: None,
-            version: 1,
             stream: None,
             last_wake: 0,
             last_beat: 0,
@@ -243,7 +226,6 @@ impl Worker {
             is_patient: false,
             at: 0,
             is_paid: false,
-            quiet: Quiet::default(),
             idle_since: 0,
             period: 0,
             woken_at: 0,
