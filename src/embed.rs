@@ -13,6 +13,7 @@ use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::seat::Seats;
 use crate::runtime::tenant::Tenant;
 use crate::runtime::visit::{take_seat, with_current_or_seat};
+use crate::sleep::polling::Polling;
 use crate::steal::learned::Learning;
 use crate::steal::Stealing;
 use crate::task::frame::Worker;
@@ -79,6 +80,7 @@ impl Pool {
             tenant: Some(Tenant { newest_first: config.newest_first, data: config.tenant }),
             learning: Learning::Static,
             weights: None,
+            polling: Polling::default(),
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));
         let seats = Seats::new(registry.clone(), queues, false, None);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::model::{set_naps, Naps, Pool};
 use crate::runtime::in_model;
 use crate::runtime::registry::Parts;
+use crate::sleep::polling::Polling;
 use crate::steal::learned::Learning;
 use crate::steal::Nearest;
 use crate::task::unwind::{catch, discard, Payload};
@@ -122,6 +123,7 @@ fn run(workers: usize, f: &impl Fn()) {
         tenant: None,
         learning: Learning::Static,
         weights: None,
+        polling: Polling::default(),
     }));
     ::loom::stop_exploring();
     in_model::start(&pool, workers);

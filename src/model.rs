@@ -17,6 +17,7 @@ use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::search::{serve, serve_between};
 use crate::runtime::seat::Seats;
+use crate::sleep::polling::Polling;
 use crate::steal::learned::Learning;
 use crate::steal::Random;
 use crate::task::frame::Worker;
@@ -59,6 +60,7 @@ impl Pool {
             tenant: None,
             learning: Learning::Static,
             weights: None,
+            polling: Polling::default(),
         }
     }
 

@@ -235,6 +235,8 @@ pub(crate) enum Bench {
     Serve(ServeArgs),
     /// Forming batches: times an item and tails, beside a locked queue and, built with peers, tokio's channel and crossbeam's queue
     Batch(BatchArgs),
+    /// How long a worker without work polls before it sleeps: CPU time and tails of regions from outside, four ways in interleaved rounds
+    Idle(IdleArgs),
 }
 
 #[derive(Debug, Args)]
@@ -319,6 +321,19 @@ pub(crate) struct BatchArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Few items: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// Rounds, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Few regions: everything runs and is checked, and the numbers mean nothing
     #[arg(long)]
     pub(crate) small: bool,
 }

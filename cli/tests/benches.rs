@@ -54,6 +54,25 @@ fn every_row_of_batches_is_measured_and_its_lines_can_be_read() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn every_way_to_idle_is_measured_and_its_lines_can_be_read() {
+    let records = objects(&run(&["bench", "idle", "--small", "--json"]));
+    assert_eq!(records.len(), 7 * 5 * 3);
+    for record in &records {
+        complete(record, "idle");
+        let is_hedge = record["work"].as_str().unwrap().ends_with(", hedge");
+        assert_eq!(
+            (record["met"].is_boolean(), record["peer"] == "ski rental"),
+            (is_hedge, is_hedge),
+            "{record}"
+        );
+    }
+    let text = run(&["bench", "idle", "--small"]);
+    assert_eq!(String::from_utf8_lossy(&text.stdout).matches("| hedge |").count(), 7);
+    refused(&["bench", "idle", "--rounds", "0"], "--rounds");
+}
+
+#[test]
 fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
     let output = run(&["bench", "kernels", "--small", "--rounds", "1", "--json"]);
     let records = objects(&output);

@@ -44,6 +44,7 @@ fn every_name_that_is_listed_can_be_run_and_says_that_it_is_simulated() {
         ("workloads", "--workload"),
         ("policies", "--policy"),
         ("settings", "--settings"),
+        ("idling", "--idling"),
     ] {
         for name in names(list) {
             let output = run(&["sim", "run", "--workers", "2", option, &name]);
@@ -51,6 +52,22 @@ fn every_name_that_is_listed_can_be_run_and_says_that_it_is_simulated() {
             assert!(output.status.success() && text.contains("(simulated)"), "{name}: {text}");
         }
     }
+}
+
+#[test]
+fn budgets_are_compared_on_every_trace() {
+    let rows = simulated(&["sim", "idle", "--periods", "2000", "--json"]);
+    assert_eq!(rows.len(), 38);
+    for row in &rows {
+        let ratio = |key: &str| row[key].as_f64().unwrap();
+        assert!(
+            ratio("hedge") >= 1.0 && ratio("ski_rental") <= 2.0 && ratio("best_fixed") <= ratio("ski_rental"),
+            "{row}"
+        );
+    }
+    let text = String::from_utf8(run(&["sim", "idle", "--periods", "2000"]).stdout).unwrap();
+    assert!(text.contains("made-up") && text.contains("beside ski rental it costs 0."), "{text}");
+    refused(&["sim", "idle", "--periods", "0"], "--periods");
 }
 
 #[test]

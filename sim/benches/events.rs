@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::time::Instant;
 
+use upbeat::simulation::Hedge;
 use upbeat::Generator;
 use upbeat_sim::machine::Machine;
 use upbeat_sim::program::walk;
@@ -66,7 +67,50 @@ fn main() {
         "all workloads, as today",
         events as f64 / start.elapsed().as_secs_f64() / 1e6
     );
+    spinners(test);
     queues(size(1_000, 10_000_000));
+    hedge(size(1_000, 200_000));
+}
+
+/// Where most of many workers spin most of the time.
+fn spinners(test: bool) {
+    let (name, workers) = if test { ("2x32", 8) } else { ("8x32", 128) };
+    let machine = Machine::preset(name).expect("a preset");
+    let placed = CONFIGURATIONS[4].1;
+    for (what, idling) in [("spin", Idling::SPIN), ("near", Idling::NEAR), ("learned", Idling::LEARNED)] {
+        let (mut events, start) = (0, Instant::now());
+        for seed in 1..=if test { 1 } else { 3 } {
+            let program = Workload::Layers.program(Shape { workers, nodes: machine.nodes, seed });
+            let plan = Plan { machine: &machine, workers: workers as usize, idling, seed };
+            events += simulate(&*program, plan, &mut Always(placed)).events;
+        }
+        println!(
+            "  layers placed, {workers} workers, {what:<8} {:7.2} M/s of {events} events",
+            events as f64 / start.elapsed().as_secs_f64() / 1e6
+        );
+    }
+}
+
+/// The runtime's Hedge: to draw a budget, and to learn from a period. Best of many short stretches.
+fn hedge(stretches: u32) {
+    let mut generator = Generator::new(1);
+    let idle: Vec<u64> = (0..256).map(|_| generator.below(30_000) as u64).collect();
+    let mut hedge = Hedge::new(7_500, 1_000, 1);
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..stretches {
+        let mut sum = 0;
+        let start = Instant::now();
+        for _ in &idle {
+            sum += hedge.budget();
+        }
+        best[0] = best[0].min(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        idle.iter().for_each(|&idle| hedge.ended(idle));
+        best[1] = best[1].min(start.elapsed().as_secs_f64());
+        black_box(sum);
+    }
+    let [draw, learn] = best.map(|best| best * 1e9 / idle.len() as f64);
+    println!("ns of Hedge: {draw:.1} to draw a budget, {learn:.1} to learn from a period");
 }
 
 /// The engine's pattern: the earliest slot's next event is moved.

@@ -32,6 +32,7 @@ mod rate;
 pub mod record;
 pub mod scaling;
 pub mod settings;
+pub mod spin;
 pub mod workloads;
 
 pub use engine::{simulate, Plan};

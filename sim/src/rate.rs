@@ -18,8 +18,6 @@ pub(crate) fn rule(visible: u64) -> Rule {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sight {
     of: upbeat::simulation::Sight,
-    /// Which state of the victim's cache line the thief has.
-    pub(crate) version: u32,
 }
 
 impl Sight {
@@ -27,6 +25,11 @@ impl Sight {
     pub(crate) fn look(&mut self, now: u64, since: Option<u64>, oldest: Option<u64>, rule: &Rule) -> Verdict {
         // In the runtime the time 0 stands for no task; here it is when the program begins.
         self.of.look(now + 1, since.map_or(0, |since| since + 1), oldest, rule)
+    }
+
+    /// Until when looks at a victim that does not change, like the one just made, lead to nothing.
+    pub(crate) fn due(&self, rule: &Rule) -> u64 {
+        self.of.due(rule).saturating_sub(1)
     }
 
     /// A task was taken: the victim's work is worth sharing, so the next request may follow at once.

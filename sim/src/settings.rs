@@ -94,20 +94,33 @@ pub const CONFIGURATIONS: [(&str, Settings); ARMS] = {
 pub struct Idling {
     /// How long it polls even though another one watches, ns. The runtime's workers do not: at most one of them polls.
     pub spin: u64,
+    /// Whether each worker learns that time instead, by the runtime's own `src/steal/learned/hedge.rs`.
+    pub learned: bool,
     /// Whether each thief that leaves work behind wakes the next sleeper, so that wakings spread like a tree; else only who leaves the
     /// watch does, one after the other.
     pub tree: bool,
+    /// Whether thieves mind their node: they look at its inbox between victims too, leave it the parts of a loop that were dealt out to it
+    /// for as long as the region is patient, and begin to spin when their own patience ends.
+    pub near: bool,
 }
 
 impl Idling {
     /// What the runtime does today.
-    pub const TODAY: Self = Self { spin: 0, tree: false };
+    pub const TODAY: Self = Self { spin: 0, learned: false, tree: false, near: false };
     /// The longest budget of `policy.md`, with wakings that spread.
-    pub const SPIN: Self = Self { spin: 20_000, tree: true };
+    pub const SPIN: Self = Self { spin: 20_000, tree: true, ..Self::TODAY };
+    /// The same, with thieves that mind their node.
+    pub const NEAR: Self = Self { near: true, ..Self::SPIN };
+    /// As [`NEAR`](Self::NEAR), for a time that each worker learns.
+    pub const LEARNED: Self = Self { spin: 0, learned: true, ..Self::NEAR };
+
+    /// All of them, by their names on the command line.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("today", Self::TODAY), ("spin", Self::SPIN), ("near", Self::NEAR), ("learned", Self::LEARNED)];
 
     /// Spins as long as a waking takes, then sleeps: at most twice the best in hindsight (Karlin et al., 1994).
     pub fn ski_rental(wake: [u64; 2]) -> Self {
-        Self { spin: wake[0] + wake[1], tree: true }
+        Self { spin: wake[0] + wake[1], ..Self::SPIN }
     }
 }
 

@@ -8,7 +8,7 @@ use upbeat_sim::settings::{Always, Idling, Settings, Sharing, CONFIGURATIONS};
 use upbeat_sim::workloads::{Shape, Workload};
 use upbeat_sim::{simulate, Outcome, Plan};
 
-const IDLINGS: [Idling; 2] = [Idling::TODAY, Idling::SPIN];
+const IDLINGS: [Idling; 4] = [Idling::TODAY, Idling::SPIN, Idling::NEAR, Idling::LEARNED];
 
 fn timer() -> Settings {
     Settings { sharing: Sharing::Timer(20_000), ..Settings::TODAY }
@@ -78,9 +78,13 @@ fn a_seed_has_one_answer_and_another_seed_another() {
     let machine = Machine::preset("4x28").unwrap();
     let mut differ = 0;
     for (workload, program) in programs(&machine, 16, 4) {
-        for settings in [Settings::TODAY, CONFIGURATIONS[4].1] {
+        for (settings, idling) in [
+            (Settings::TODAY, Idling::SPIN),
+            (CONFIGURATIONS[4].1, Idling::SPIN),
+            (CONFIGURATIONS[4].1, Idling::LEARNED),
+        ] {
             let of = |seed| {
-                let plan = Plan { machine: &machine, workers: 16, idling: Idling::SPIN, seed };
+                let plan = Plan { machine: &machine, workers: 16, idling, seed };
                 simulate(&*program, plan, &mut Always(settings))
             };
             let first = of(1);

@@ -91,6 +91,20 @@ impl Sight {
         Verdict::Ask
     }
 
+    /// From when on a look at a victim that has not changed since the last one says something else than [`Verdict::Wait`], and until when it
+    /// changes nothing here: so the simulator need not make the looks in between.
+    pub fn due(&self, rule: &Rule) -> u64 {
+        match (self.oldest, self.since) {
+            (Some(_), _) if self.length >= rule.coarse => 0,
+            (Some(_), _) => self.seen_at.saturating_add(rule.visible),
+            (None, 0) => u64::MAX,
+            (None, since) => {
+                let old = since.saturating_add(rule.visible);
+                old.max(self.asked_at.saturating_add(self.patience))
+            }
+        }
+    }
+
     /// A task was taken: the victim's work is worth sharing, so the next request may follow at once.
     pub fn took(&mut self) {
         (self.oldest, self.patience, self.asked_at) = (None, 0, 0);
@@ -155,6 +169,35 @@ mod tests {
         assert_eq!(&gaps[..5], [20, 40, 80, 100, 100]);
         sight.took();
         assert_eq!(sight.look(2000, 1, None, &RULE), Verdict::Ask);
+    }
+
+    /// The slow twin of `due` is to look at every moment.
+    #[test]
+    fn due_is_when_looks_at_what_does_not_change_begin_to_lead_to_something() {
+        let mut generator = crate::Generator::new(3);
+        for _ in 0..if cfg!(miri) { 50 } else { 2_000 } {
+            let mut sight = Sight::default();
+            let mut now = 1_000;
+            for _ in 0..generator.below(6) {
+                now += generator.below(120) as u64;
+                let since = [0, 900, now - 5][generator.below(3)];
+                let oldest = [None, Some(7), Some(8)][generator.below(3)];
+                match generator.below(6) {
+                    0 => sight.ran(200),
+                    1 => sight.took(),
+                    _ => {}
+                }
+                sight.look(now, since, oldest, &RULE);
+                let (oldest, since, due) = (sight.oldest, sight.since, sight.due(&RULE));
+                let mut twin = sight;
+                let first =
+                    (now..now + 300).find(|&then| twin.look(then, since, oldest, &RULE) != Verdict::Wait);
+                match first {
+                    Some(first) => assert_eq!(first, due.max(now), "{sight:?}"),
+                    None => assert!(due >= now + 300, "{sight:?} {due}"),
+                }
+            }
+        }
     }
 
     /// Fault 27.

@@ -12,6 +12,7 @@ use super::registry::{PanicHandler, Parts, Registry};
 use super::search::serve;
 use super::seat::Seats;
 use crate::error::BuildError;
+use crate::sleep::polling::Polling;
 use crate::steal::learned::{Learning, Weights};
 use crate::steal::{StealPolicy, Stealing};
 use crate::sync::{lock, thread, wait, Condvar, Mutex};
@@ -59,6 +60,7 @@ pub struct Builder {
     on_exit: Option<Hook>,
     on_panic: Option<PanicHandler>,
     inheritance: Option<Inheritance>,
+    polling: Polling,
 }
 
 impl Default for Builder {
@@ -80,6 +82,7 @@ impl Default for Builder {
             on_exit: None,
             on_panic: None,
             inheritance: None,
+            polling: Polling::default(),
         }
     }
 }
@@ -177,6 +180,13 @@ impl Builder {
     /// hold for the caller's thread.
     pub fn enrol_callers(mut self, enrol: bool) -> Self {
         self.enrol_callers = Some(enrol);
+        self
+    }
+
+    /// How long the watcher polls while nobody else is awake, for comparisons (`upbeat bench idle`). No part of the promised interface.
+    #[doc(hidden)]
+    pub fn polling(mut self, polling: Polling) -> Self {
+        self.polling = polling;
         self
     }
 
@@ -287,6 +297,7 @@ impl Builder {
             tenant: None,
             learning,
             weights: self.weights.map(Weights::into_network),
+            polling: self.polling,
         });
         let is_plain = self.stack_size.is_none() && self.on_start.is_none() && self.on_exit.is_none();
         let enrols = self.enrol_callers.unwrap_or(is_plain);

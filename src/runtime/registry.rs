@@ -21,6 +21,7 @@ use crate::heartbeat::sites::Sites;
 use crate::observe::clock::Clock;
 use crate::observe::counters::{count, Counters};
 use crate::observe::events::Events;
+use crate::sleep::polling::Polling;
 use crate::sleep::Sleep;
 use crate::steal::learned::{Learning, Network};
 use crate::steal::{is_order, Generator, Random, StealPolicy};
@@ -95,6 +96,7 @@ pub(crate) struct Registry {
     on_panic: Option<PanicHandler>,
     pub(crate) inheritance: Option<Inheritance>,
     tenant: Option<Tenant>,
+    pub(super) polling: Polling,
     attendance: Attendance,
     /// Spawned futures that are not over.
     pub(crate) pending: Pending,
@@ -123,6 +125,7 @@ pub(crate) struct Parts {
     pub(crate) tenant: Option<Tenant>,
     pub(crate) learning: Learning,
     pub(crate) weights: Option<Network>,
+    pub(crate) polling: Polling,
 }
 
 impl Registry {
@@ -165,6 +168,7 @@ impl Registry {
             on_panic: parts.on_panic,
             inheritance: parts.inheritance,
             tenant: parts.tenant,
+            polling: parts.polling,
             attendance: Attendance::default(),
             pending: Pending::new(),
             left: AtomicUsize::new(0),

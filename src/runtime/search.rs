@@ -255,6 +255,7 @@ impl WorkerThread {
         loop {
             self.attend();
             if let Some(work) = self.find_work() {
+                self.end_gap();
                 return Some(work);
             }
             if sleep.is_terminating() {
@@ -265,9 +266,12 @@ impl WorkerThread {
                 let work = self.watch();
                 sleep.stop_watching(self.index);
                 if work.is_some() {
+                    self.end_gap();
                     return work;
                 }
-            } else if let Some(work) = self.linger_as_tenant() {
+                self.gaps.borrow_mut().break_off(ticks());
+            } else if let Some(work) = self.linger() {
+                self.end_gap();
                 return Some(work);
             }
             self.rest(None, || !self.is_serving() || self.has_tasks() || sleep.needs_watcher(self.index));
@@ -278,6 +282,9 @@ impl WorkerThread {
         self.touch();
         let woken = self.registry.sleep().rest(self.index, limit, has_work);
         self.touch();
+        if woken == Woken::ByOthers {
+            self.gaps.borrow_mut().end(self.registry.sleep().granted_at(self.index));
+        }
         if woken != Woken::NotSlept {
             count(&self.registry.peers[self.index].counters.parks, 1);
         }
@@ -307,7 +314,8 @@ impl WorkerThread {
             } else if now.saturating_sub(*idle_since.get_or_insert(now)) >= clock.ticks(LINGER) || !HAS_TIME {
                 return None;
             }
-            if HAS_TIME && now < poll_until {
+            let until = if is_active { None } else { self.poll_gap_until(now) };
+            if HAS_TIME && now < until.unwrap_or(poll_until) {
                 self.pause_to_watch();
                 continue;
             }
@@ -323,6 +331,29 @@ impl WorkerThread {
             poll_until = ticks() + if is_worth_polling { clock.ticks(POLL) } else { 0 };
         }
         None
+    }
+
+    /// Until when to poll while this worker has nothing to do, where that is not fixed.
+    pub(super) fn poll_gap_until(&self, now: u64) -> Option<u64> {
+        let registry = &self.registry;
+        self.gaps.borrow_mut().poll_until(registry.polling, now, registry.sleep().wake_latency())
+    }
+
+    /// It has something to do again.
+    fn end_gap(&self) {
+        let mut gaps = self.gaps.borrow_mut();
+        if gaps.is_open() {
+            gaps.end(ticks());
+        }
+    }
+
+    /// What a worker does before it sleeps though another one watches.
+    fn linger(&self) -> Option<Work> {
+        let now = ticks();
+        match self.registry.tenant() {
+            Some(_) => self.linger_until(now + self.registry.clock.ticks(POLL)),
+            None => self.poll_gap_until(now).and_then(|until| self.linger_until(until)),
+        }
     }
 
     /// One turn of the loop without its sleep.
@@ -350,6 +381,7 @@ impl WorkerThread {
 mod tests {
     use super::*;
     use crate::runtime::registry::{Parts, Registry};
+    use crate::sleep::polling::Polling;
     use crate::steal::learned::Learning;
     use crate::steal::StealPolicy;
     use crate::topology::Topology;
@@ -374,12 +406,16 @@ mod tests {
         assert_eq!([see(None), see(Some(0)), see(Some(70))], [0, 1, 1]);
     }
 
-    /// Fault 36.
-    #[test]
-    fn a_policy_may_be_wrong() {
+    /// Runs `check` beside `workers` workers of a registry made of this.
+    fn serve_while(
+        workers: usize,
+        policy: impl StealPolicy + 'static,
+        polling: Polling,
+        check: impl FnOnce(&Seats),
+    ) {
         let (registry, queues) = Registry::new(Parts {
-            topology: Topology::flat(2),
-            policy: Box::new(Wrong),
+            topology: Topology::flat(workers),
+            policy: Box::new(policy),
             heartbeat: Duration::from_micros(1),
             seed: 1,
             mode: crate::Mode::OnRequest,
@@ -388,24 +424,46 @@ mod tests {
             tenant: None,
             learning: Learning::Static,
             weights: None,
+            polling,
         });
         let seats = Seats::new(registry.clone(), queues, false, None);
         std::thread::scope(|threads| {
-            for index in 0..2 {
+            for index in 0..workers {
                 let seats = &seats;
                 threads.spawn(move || serve(seats, index));
             }
-            fn count(worker: &crate::Worker, depth: u32) -> u64 {
-                if depth == 0 {
-                    return 1;
-                }
-                let (a, b) = worker.join(|w| count(w, depth - 1), |w| count(w, depth - 1));
-                a + b
-            }
-            for _ in 0..100 {
-                assert_eq!(seats.install(|worker| count(worker, 12)), 4096);
-            }
+            check(&seats);
             registry.terminate();
         });
+    }
+
+    fn leaves(worker: &crate::Worker, depth: u32) -> u64 {
+        if depth == 0 {
+            return 1;
+        }
+        let (a, b) = worker.join(|w| leaves(w, depth - 1), |w| leaves(w, depth - 1));
+        a + b
+    }
+
+    /// Fault 36.
+    #[test]
+    fn a_policy_may_be_wrong() {
+        serve_while(2, Wrong, Polling::default(), |seats| {
+            for _ in 0..100 {
+                assert_eq!(seats.install(|worker| leaves(worker, 12)), 4096);
+            }
+        });
+    }
+
+    #[test]
+    fn however_long_idle_workers_poll_everything_is_run() {
+        for polling in [Polling::Fixed, Polling::Never, Polling::SkiRental, Polling::Learned] {
+            serve_while(3, crate::steal::Nearest, polling, |seats| {
+                for round in 0..60 {
+                    std::thread::sleep(Duration::from_micros([0, 20, 300][round % 3]));
+                    assert_eq!(seats.install(|worker| leaves(worker, 10)), 1024, "{polling:?}");
+                }
+            });
+        }
     }
 }

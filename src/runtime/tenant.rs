@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use super::current::with_current;
 use super::registry::Registry;
-use super::search::POLL;
 use super::worker::{pause, Work, WorkerThread, NAP};
 use crate::embed::Job;
 use crate::observe::counters::Counters;
@@ -121,15 +120,16 @@ impl WorkerThread {
         true
     }
 
-    /// What a worker without work does before it sleeps, though another one watches: it polls for a while. A tenant's callers hand each
-    /// region over, and nobody takes part in one from outside, so in a row of regions to poll between two is cheaper than to wake for each.
-    pub(super) fn linger_as_tenant(&self) -> Option<Work> {
-        if self.registry.tenant().is_none() || !HAS_TIME {
-            return None;
-        }
+    /// Polls until then, though another worker watches. A tenant's callers hand each region over, and nobody takes part in one from outside,
+    /// so in a row of regions to poll between two is cheaper than to wake for each.
+    pub(super) fn linger_until(&self, until: u64) -> Option<Work> {
         let sleep = self.registry.sleep();
-        let until = ticks() + self.registry.clock.ticks(POLL);
-        while sleep.is_watched() && self.is_serving() && !sleep.is_terminating() && ticks() < until {
+        while HAS_TIME
+            && sleep.is_watched()
+            && self.is_serving()
+            && !sleep.is_terminating()
+            && ticks() < until
+        {
             self.pause_to_watch();
             if let Some(work) = self.find_work() {
                 return Some(work);

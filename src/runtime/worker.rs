@@ -13,6 +13,7 @@ use super::search::Thief;
 use crate::deque::{Front, OwnerEnd, Taken};
 use crate::heartbeat::sites::Row;
 use crate::observe::counters::{count, Counters};
+use crate::sleep::polling::Gaps;
 use crate::sync::{spin, thread, ticks, Local, Ordering, HAS_TIME};
 use crate::task::frame::{Stolen, Worker};
 use crate::task::inherit::Captured;
@@ -45,6 +46,7 @@ pub(crate) struct WorkerThread {
     /// When this worker last woke another one, ticks.
     last_wake: Cell<u64>,
     pub(super) thief: RefCell<Thief>,
+    pub(super) gaps: RefCell<Gaps>,
     /// What an answer walks over; kept, for to make room for it costs more than the rest of an answer.
     chain: RefCell<Vec<*const Worker>>,
     /// How often it looked for a task.
@@ -70,6 +72,7 @@ pub(crate) struct WorkerThread {
 impl WorkerThread {
     pub(crate) fn new(registry: Arc<Registry>, index: usize, queue: Local<Task>) -> Self {
         let thief = Thief::new(registry.seed.wrapping_add(index as u64), registry.peers.len());
+        let gaps = Gaps::new(&registry.clock, registry.seed.wrapping_add(index as u64));
         let levels = registry.peers.len().next_power_of_two().ilog2() as usize;
         let offers = registry.mode == Mode::OnRequest && registry.peers.len() > 1;
         Self {
@@ -83,6 +86,7 @@ impl WorkerThread {
             received: Cell::new(None),
             last_wake: Cell::new(0),
             thief: RefCell::new(thief),
+            gaps: RefCell::new(gaps),
             chain: RefCell::new(Vec::with_capacity(CHAIN)),
             searches: Cell::new(0),
             last_stretch: Cell::new(0),

@@ -3,6 +3,8 @@
 //! Each worker index has a *seat*; whoever holds it, the worker's own thread or a caller from outside, is that worker. A seat
 //! is free while its thread sleeps. Nothing here is on the path of a join.
 
+pub mod polling;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -238,6 +240,11 @@ impl Sleep {
     /// How long it takes from a wake-up until the thread runs, ticks, learned.
     pub fn wake_latency(&self) -> u64 {
         self.latency.load(Ordering::Relaxed)
+    }
+
+    /// When seat `index` was last granted to its thread, ticks.
+    pub fn granted_at(&self, index: usize) -> u64 {
+        self.sleepers[index].granted_at.load(Ordering::Relaxed)
     }
 
     /// Hands seat `index`, which the caller has claimed, to its thread.

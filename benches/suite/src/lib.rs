@@ -8,6 +8,7 @@
 pub mod affinity;
 pub mod batches;
 pub mod contenders;
+pub mod gaps;
 pub mod outcome;
 pub mod picture;
 pub mod probe;

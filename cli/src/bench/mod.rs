@@ -2,6 +2,7 @@
 //! printed.
 
 mod batch;
+mod idle;
 mod kernels;
 mod record;
 mod scaling;
@@ -14,8 +15,9 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 6] = [
+const BENCHES: [(&str, &str); 7] = [
     ("batch", "forming batches: times an item and tails, beside other queues"),
+    ("idle", "how long a worker without work polls before it sleeps: CPU time and tails of regions from outside"),
     ("kernels", "products, attention, element-wise kernels, norms, images and flows beside the machine's limits, and the crate gemm with --features peers"),
     (
         "scheduler",
@@ -34,6 +36,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
         Some(Bench::Scaling(args)) => scaling::run(args, output),
         Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),
         Some(Bench::Batch(args)) => batch::run(args, output),
+        Some(Bench::Idle(args)) => idle::run(args, output),
         Some(Bench::Serve(args)) => serve::run(args, output),
         None => {
             for (name, what) in BENCHES {

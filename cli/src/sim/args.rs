@@ -25,6 +25,8 @@ pub(crate) enum Sim {
     Learn(LearnArgs),
     /// Judge the learned policy on machines that it was not made with
     Judge(JudgeArgs),
+    /// How long an idle worker should spin before it parks: fixed times, ski rental and Hedge on made-up idle periods
+    Idle(IdleArgs),
 }
 
 #[derive(Debug, Args)]
@@ -47,7 +49,8 @@ pub(crate) struct RunArgs {
     /// Settings of the region: on-request, eager, push, push-patient, placed or lazy
     #[arg(long, value_name = "NAME", default_value = "on-request")]
     pub(crate) settings: String,
-    /// What idle workers do: today (one of them watches, the others sleep) or spin (for 20 µs)
+    /// What idle workers do: today (one of them watches, the others sleep), spin (for 20 µs), near (the same, and they mind their node) or
+    /// learned (each learns for how long)
     #[arg(long, value_name = "NAME", default_value = "today")]
     pub(crate) idling: String,
     /// Seed of the workload and of the choices
@@ -69,7 +72,7 @@ pub(crate) struct CompareArgs {
     /// Number of workers
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) workers: usize,
-    /// What idle workers do: today or spin
+    /// What idle workers do: today, spin, near or learned
     #[arg(long, value_name = "NAME", default_value = "spin")]
     pub(crate) idling: String,
     /// Seeds, each run under every policy
@@ -142,6 +145,16 @@ pub(crate) struct JudgeArgs {
     /// The regions that they were made of: judges also what is thought of kinds of work that were never seen
     #[arg(long, value_name = "FILE")]
     pub(crate) data: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// Idle periods a trace
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) periods: u32,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

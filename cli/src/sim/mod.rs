@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod calibrate;
 mod compare;
+mod idle;
 mod judge;
 mod learn;
 mod run;
@@ -28,14 +29,16 @@ pub(crate) fn run(args: &SimArgs, output: &mut Output) -> Result<(), Failure> {
         Some(Sim::Calibrate(args)) => calibrate::run(args, output),
         Some(Sim::Learn(args)) => learn::run(args, output),
         Some(Sim::Judge(args)) => judge::run(args, output),
+        Some(Sim::Idle(args)) => idle::run(args, output),
         None => {
             let list = |what: &str, names: Vec<&str>| format!("{what:<10} {}", names.join(", "));
             output.line(list("machines", PRESETS.to_vec()));
             output.line(list("workloads", Workload::ALL.map(Workload::name).to_vec()));
             output.line(list("policies", Policy::ALL.map(Policy::name).to_vec()));
             output.line(list("settings", CONFIGURATIONS.map(|(name, _)| name).to_vec()));
+            output.line(list("idling", Idling::ALL.map(|(name, _)| name).to_vec()));
             output.line(
-                "simulate with: upbeat sim run|compare|scaling|calibrate|learn|judge (see upbeat sim --help)",
+                "simulate with: upbeat sim run|compare|scaling|calibrate|idle|learn|judge (see upbeat sim --help)",
             );
             Ok(())
         }
@@ -61,12 +64,8 @@ fn settings(name: &str) -> Result<Settings, Failure> {
 }
 
 fn idling(name: &str) -> Result<Idling, Failure> {
-    let found = match name {
-        "today" => Some(Idling::TODAY),
-        "spin" => Some(Idling::SPIN),
-        _ => None,
-    };
-    named("idling", name, found, &["today", "spin"])
+    let found = Idling::ALL.iter().find(|(known, _)| *known == name).map(|&(_, idling)| idling);
+    named("idling", name, found, &Idling::ALL.map(|(name, _)| name))
 }
 
 /// The preset of that name, or the machine that the file of that name describes.

@@ -5,6 +5,7 @@
 //! What workers do: `run` (tasks), `share` (making them public), `search` (finding some), `wait` (for a thief). The model is described
 //! in `sim/README.md`.
 
+mod lines;
 mod run;
 mod search;
 mod share;
@@ -18,6 +19,7 @@ use crate::program::{Program, Region, Start};
 use crate::queue::{Queue, NEVER};
 use crate::rate::{self, Rule, Sight};
 use crate::settings::{Chooser, Idling, Settings};
+use lines::Lines;
 use worker::{Below, Current, Frame, Home, Inbox, Kind, Sent, State, Worker, NO_TASK};
 
 /// What to simulate, besides the program.
@@ -59,6 +61,8 @@ struct Engine<'a> {
     chooser: &'a mut dyn Chooser,
     machine: &'a Machine,
     layout: Layout,
+    /// The workers of each node.
+    members: Vec<Vec<usize>>,
     idling: Idling,
     settings: Settings,
     rule: Rule,
@@ -69,9 +73,12 @@ struct Engine<'a> {
     workers: Vec<Worker>,
     /// A row a thief.
     sights: Vec<Sight>,
+    lines: Lines,
     orders: Orders,
     /// One a node, the injector, and one a worker for what it took beyond what it runs.
     inboxes: Vec<Inbox>,
+    /// What is to be had in all of them.
+    live: u32,
     /// Load on each node's memory, in 1/1024 of a stream.
     streams: Vec<u64>,
     /// Workers without work, asleep or not.
@@ -97,21 +104,29 @@ impl<'a> Engine<'a> {
         let layout = Layout::new(plan.machine, workers);
         let settings = chooser.choose(WHOLE, 0);
         let limit = (chooser.limit(), WHOLE);
+        let wake = plan.machine.wake[0] + plan.machine.wake[1];
         let seed = |worker| plan.seed.wrapping_mul(0x9e37_79b9).wrapping_add(worker as u64);
         Self {
             program,
             chooser,
             machine: plan.machine,
+            members: (0..plan.machine.nodes)
+                .map(|node| (0..workers).filter(|&worker| layout.node(worker) == node).collect())
+                .collect(),
             idling: plan.idling,
             settings,
             rule: rate::rule(settings.sharing.beat()),
             limit,
             queue: Queue::new(workers + 1),
             now: 0,
-            workers: (0..workers).map(|worker| Worker::new(layout.node(worker), seed(worker))).collect(),
+            workers: (0..workers)
+                .map(|worker| Worker::new(layout.node(worker), wake, seed(worker)))
+                .collect(),
             sights: vec![Sight::default(); workers * workers],
+            lines: Lines::new(workers),
             orders: Orders::new(workers),
             inboxes: vec![Inbox::default(); plan.machine.nodes as usize + 1 + workers],
+            live: 0,
             streams: vec![0; plan.machine.nodes as usize],
             hungry: 0,
             free: 0,
@@ -178,8 +193,11 @@ impl<'a> Engine<'a> {
 
     /// These settings hold from now on.
     fn set(&mut self, settings: Settings) {
-        self.settings = settings;
-        self.rule = rate::rule(settings.sharing.beat());
+        let before = std::mem::replace(&mut self.settings, settings);
+        if settings.sharing != before.sharing {
+            self.rule = rate::rule(settings.sharing.beat());
+            self.lines.forget_due();
+        }
     }
 
     /// What worker `w` does at `now`; when it is on again.
@@ -211,6 +229,12 @@ impl<'a> Engine<'a> {
             true => self.program.job(self.next_job).0.max(now),
             false => NEVER,
         }
+    }
+
+    /// `w` has written to what thieves look at.
+    #[inline]
+    fn changed(&mut self, w: usize) {
+        self.lines.change(w);
     }
 
     /// `w` has nothing to run; what it is doing instead says whether it may run anything.

@@ -188,12 +188,12 @@ impl Engine<'_> {
                         let newest = worker.public.pop_back();
                         assert_eq!(newest, Some(at), "the newest public frame is the newest of all");
                     }
-                    _ => self.inboxes[frame.other as usize].live -= 1,
+                    _ => self.is_gone_from(frame.other as usize),
                 }
-                let is_outermost = worker.above.open == 1;
+                let is_outermost = self.workers[w].above.open == 1;
                 self.took_back(w, frame.since, is_outermost, now);
+                self.changed(w);
                 let worker = &mut self.workers[w];
-                worker.version += 1;
                 match kind {
                     Kind::Loop { .. } if frame.task.lo < frame.task.hi => {
                         // It was sent whole and nobody wanted it.

@@ -1,37 +1,75 @@
 //! How a worker without work finds some, and when it sleeps: the loop of `src/runtime/search.rs`, and the watch of `src/sleep/README.md`.
 
-use super::worker::{Below, Current, Frame, Home, Kind, Pace, Sent, State, Status, NO_TASK};
+use super::worker::{Below, Current, Frame, Home, Inbox, Kind, Pace, Sent, State, Status, NO_TASK};
 use super::{share, Engine, NONE};
 use crate::machine::Layout;
 use crate::queue::NEVER;
 use crate::rate::{Sight, Verdict};
-use crate::settings::Order;
+use crate::settings::{Idling, Order, Sharing};
 
 /// As in the runtime: how long a watcher polls before it naps, its first nap, and its longest while somebody else is awake and while nobody is.
 const POLL: u64 = 30_000;
 pub(super) const NAP: u64 = 50_000;
 const LONGEST_NAP: [u64; 2] = [200_000, 4_000_000];
+/// Who minds its node looks at its inbox each time it has looked at so many victims.
+const LOOKS_BETWEEN: usize = 8;
 
 impl Engine<'_> {
+    /// What `thief` remembers of `victim`, to be changed.
     pub(super) fn sight(&mut self, thief: usize, victim: usize) -> &mut Sight {
+        self.lines.set_due(thief, victim, 0);
         &mut self.sights[thief * self.workers.len() + victim]
     }
 
     /// `w` has no work from `from` on; its next event.
     pub(super) fn idle(&mut self, w: usize, from: u64) -> u64 {
         self.begin_hunger(w, State::Searching);
-        let spin = self.idling.spin;
+        self.changed(w);
         let worker = &mut self.workers[w];
         worker.busy_since = None;
         worker.asked = false;
-        worker.version += 1;
         worker.idle_since = from;
-        worker.spin_until = from + spin;
+        self.begin_period(w, from);
         self.begin_round(w, from)
     }
 
-    /// Draws an order of victims; when the first look is due.
+    /// `w` has nothing to do from `from` on: until when it spins.
+    fn begin_period(&mut self, w: usize, from: u64) {
+        let Idling { spin, learned, near, .. } = self.idling;
+        let patience = if near { self.settings.patience } else { 0 };
+        let worker = &mut self.workers[w];
+        (worker.period, worker.woken_at) = (from, 0);
+        worker.spin_until = from + patience + if learned { worker.hedge.budget() } else { spin };
+    }
+
+    /// A period without work is over at `now`, or was when `w` was woken.
+    fn end_period(&mut self, w: usize, now: u64) {
+        if self.idling.learned {
+            let worker = &mut self.workers[w];
+            let end = if worker.woken_at > 0 { worker.woken_at } else { now };
+            worker.hedge.ended(end.saturating_sub(worker.period));
+        }
+    }
+
+    /// A round over all victims begins; when the first look is due.
     fn begin_round(&mut self, w: usize, from: u64) -> u64 {
+        let worker = &mut self.workers[w];
+        worker.is_patient = from < worker.idle_since + self.settings.patience;
+        (worker.at, worker.is_paid, worker.is_drawn) = (0, false, false);
+        worker.state = State::Searching;
+        from + self.machine.glance + self.machine.draw * self.round_length(w)
+    }
+
+    /// How many victims the round of `w` has.
+    fn round_length(&self, w: usize) -> u64 {
+        let worker = &self.workers[w];
+        let among =
+            if worker.is_patient { self.members[worker.node as usize].len() } else { self.workers.len() };
+        among as u64 - 1
+    }
+
+    /// Draws the order of a round.
+    fn draw(&mut self, w: usize) {
         let worker = &mut self.workers[w];
         self.orders.draw(
             self.settings.order,
@@ -40,19 +78,56 @@ impl Engine<'_> {
             &mut worker.generator,
             &mut worker.order,
         );
-        if from < worker.idle_since + self.settings.patience {
+        if worker.is_patient {
             let (layout, node) = (&self.layout, worker.node);
             worker.order.retain(|&victim| layout.node(victim) == node);
         }
-        (worker.at, worker.is_paid) = (0, false);
-        worker.state = State::Searching;
-        from + self.machine.glance + self.machine.draw * worker.order.len() as u64
+        worker.is_drawn = true;
+    }
+
+    /// When the round that begins `now` ends, if it is known to find nothing: no line has changed, nothing lies in an inbox, and no task or
+    /// victim becomes old enough by then. What idle workers do most; to draw an order and make the looks takes ten times as long.
+    fn end_of_quiet_round(&self, w: usize, now: u64) -> Option<u64> {
+        let end = now + self.machine.glance * self.round_length(w);
+        let worker = &self.workers[w];
+        let are_quiet = |end| match worker.is_patient {
+            true => {
+                let own = &self.members[worker.node as usize];
+                own.iter().all(|&victim| victim == w || self.lines.is_quiet(w, victim, end))
+            }
+            false => self.lines.are_quiet(w, end),
+        };
+        let is_quiet = self.live == 0 && are_quiet(end);
+        debug_assert!(
+            !is_quiet || self.finds_nothing(w, end),
+            "a round was left out that would have led to something"
+        );
+        is_quiet.then_some(end)
+    }
+
+    /// The slow twin: looks at all victims.
+    fn finds_nothing(&self, w: usize, end: u64) -> bool {
+        let workers = self.workers.len();
+        let mut others = (0..workers).filter(|&victim| victim != w);
+        others.all(|victim| {
+            if self.workers[w].is_patient && self.workers[victim].node != self.workers[w].node {
+                return true;
+            }
+            let mut sight = self.sights[w * workers + victim];
+            let (since, oldest) = (self.workers[victim].busy_since, self.workers[victim].oldest());
+            self.lines.is_current(w, victim)
+                && self.foreign(w, victim).is_none()
+                && match self.settings.sharing {
+                    Sharing::Timer(_) => oldest.is_none(),
+                    Sharing::OnRequest(_) => sight.look(end, since, oldest, &self.rule) == Verdict::Wait,
+                }
+        })
     }
 
     /// A look at a victim is over, or a round begins.
     pub(super) fn search(&mut self, w: usize, now: u64) -> u64 {
         let is_paid = std::mem::take(&mut self.workers[w].is_paid);
-        if self.workers[w].at == 0 && !is_paid {
+        if self.workers[w].at == 0 && !is_paid && !self.workers[w].is_drawn {
             for inbox in [self.loot(w), self.workers[w].node as usize, self.injector()] {
                 if let Some(sent) = self.take_sent(inbox) {
                     return self.run_sent(w, sent, NONE, now);
@@ -61,24 +136,41 @@ impl Engine<'_> {
             if self.settings.order == Order::Oracle {
                 return self.consult(w, now);
             }
+            if let Some(end) = self.end_of_quiet_round(w, now) {
+                return self.end_round(w, end);
+            }
+            self.draw(w);
         }
-        let workers = self.workers.len();
         let mut is_paid = is_paid;
         let mut t = now;
         loop {
             let at = self.workers[w].at;
+            if self.idling.near && !is_paid && at % LOOKS_BETWEEN == LOOKS_BETWEEN - 1 {
+                let here = [self.workers[w].node as usize, self.injector()];
+                if let Some(inbox) = here.into_iter().find(|&inbox| self.inboxes[inbox].live > 0) {
+                    if t > now {
+                        return t;
+                    }
+                    let sent = self.take_sent(inbox).expect("a live entry is there");
+                    return self.run_sent(w, sent, NONE, now);
+                }
+            }
             let Some(&victim) = self.workers[w].order.get(at) else { return self.end_round(w, t) };
-            let version = self.workers[victim].version;
             if !is_paid {
+                if self.live == 0 && self.lines.is_quiet(w, victim, t + self.machine.glance) {
+                    t += self.machine.glance;
+                    self.workers[w].at += 1;
+                    continue;
+                }
                 // A line that has not changed is in the thief's cache.
-                if self.sights[w * workers + victim].version != version {
+                if !self.lines.is_current(w, victim) {
                     self.workers[w].is_paid = true;
                     return t + self.machine.probe[self.layout.distance(w, victim)] / self.machine.overlap;
                 }
                 t += self.machine.glance;
             }
             is_paid = false;
-            self.sights[w * workers + victim].version = version;
+            self.lines.fetch(w, victim);
             if let Some(inbox) = self.foreign(w, victim) {
                 if t > now {
                     self.workers[w].is_paid = true;
@@ -92,9 +184,18 @@ impl Engine<'_> {
             let (since, oldest) = (self.workers[victim].busy_since, self.workers[victim].oldest());
             let verdict = match self.settings.sharing {
                 // What a timer has made public is there to be taken, and nobody is asked.
-                crate::settings::Sharing::Timer(_) if oldest.is_some() => Verdict::Take,
-                crate::settings::Sharing::Timer(_) => Verdict::Wait,
-                crate::settings::Sharing::OnRequest(_) => self.sight(w, victim).look(t, since, oldest, &rule),
+                Sharing::Timer(_) if oldest.is_some() => Verdict::Take,
+                Sharing::Timer(_) => {
+                    self.lines.set_due(w, victim, u64::MAX);
+                    Verdict::Wait
+                }
+                Sharing::OnRequest(_) => {
+                    let sight = self.sight(w, victim);
+                    let verdict = sight.look(t, since, oldest, &rule);
+                    let due = sight.due(&rule);
+                    self.lines.set_due(w, victim, due);
+                    verdict
+                }
             };
             match verdict {
                 Verdict::Take if t > now => {
@@ -116,12 +217,21 @@ impl Engine<'_> {
         }
     }
 
-    /// The inbox that a thief finds at `victim`: its node's, or what it has taken and not begun.
+    /// The inbox that a thief finds at `victim`: its node's, or what it has taken and not begun. Who minds nodes leaves the parts of a loop to
+    /// the node that they were dealt out to, for a while.
     fn foreign(&self, w: usize, victim: usize) -> Option<usize> {
         let node = self.workers[victim].node;
-        let inbox = node as usize;
-        if node != self.workers[w].node && self.inboxes[inbox].live > 0 {
-            return Some(inbox);
+        let Inbox { entries, live } = &self.inboxes[node as usize];
+        if node != self.workers[w].node && *live > 0 {
+            let is_reserved = match entries.front() {
+                Some((came, Sent::Part { .. })) => {
+                    self.idling.near && self.now < came + self.settings.patience
+                }
+                _ => false,
+            };
+            if !is_reserved {
+                return Some(node as usize);
+            }
         }
         let loot = self.loot(victim);
         (self.inboxes[loot].live > 0).then_some(loot)
@@ -131,7 +241,7 @@ impl Engine<'_> {
     fn take(&mut self, w: usize, victim: usize, now: u64) -> Option<u64> {
         let public = self.workers[victim].public.len() as u32;
         let at = self.workers[victim].public.pop_front()?;
-        self.workers[victim].version += 1;
+        self.changed(victim);
         self.sight(w, victim).took();
         let more = self.settings.batch.min(public.div_ceil(2)).saturating_sub(1);
         let loot = self.loot(w);
@@ -230,6 +340,7 @@ impl Engine<'_> {
     /// `w` has something to run, after `cost`; passes the watch on, and wakes another one for what it has left behind.
     fn begin_work(&mut self, w: usize, now: u64, cost: u64, has_more: bool) -> u64 {
         self.end_hunger(w);
+        self.end_period(w, now);
         if self.watcher == w {
             self.watcher = NONE;
         }
@@ -240,7 +351,7 @@ impl Engine<'_> {
         worker.asked = is_wanted;
         worker.busy_since = Some(now);
         worker.last_beat = now;
-        worker.version += 1;
+        self.changed(w);
         now + self.overhead(w, cost + wake)
     }
 
@@ -287,7 +398,8 @@ impl Engine<'_> {
 
     /// A sleeper that was woken is there.
     pub(super) fn wake_up(&mut self, w: usize, now: u64) -> u64 {
-        self.workers[w].spin_until = now + self.idling.spin;
+        self.end_period(w, now);
+        self.begin_period(w, now);
         self.begin_round(w, now)
     }
 
@@ -304,6 +416,7 @@ impl Engine<'_> {
         self.sleepers -= 1;
         self.tally.wakes += 1;
         self.workers[w].state = State::Waking;
+        self.workers[w].woken_at = now;
         self.queue.set(w, now + self.machine.wake[1]);
         true
     }

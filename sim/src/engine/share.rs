@@ -81,7 +81,7 @@ impl Engine<'_> {
         }
         let worker = &mut self.workers[w];
         worker.above.first_private = at;
-        worker.version += 1;
+        self.changed(w);
         self.overhead(w, cost)
     }
 
@@ -175,8 +175,15 @@ impl Engine<'_> {
 
     pub(super) fn put(&mut self, inbox: usize, sent: Sent) {
         let inbox = &mut self.inboxes[inbox];
-        inbox.entries.push_back(sent);
+        inbox.entries.push_back((self.now, sent));
         inbox.live += 1;
+        self.live += 1;
+    }
+
+    /// An entry of an inbox is no longer to be had.
+    pub(super) fn is_gone_from(&mut self, inbox: usize) {
+        self.inboxes[inbox].live -= 1;
+        self.live -= 1;
     }
 
     /// Takes the oldest thing from an inbox; frames that their owners took back are passed over.
@@ -186,9 +193,9 @@ impl Engine<'_> {
             return None;
         }
         loop {
-            let sent = self.inboxes[inbox].entries.pop_front().expect("a live entry is there");
+            let (_, sent) = self.inboxes[inbox].entries.pop_front().expect("a live entry is there");
             if self.is_live(&sent) {
-                self.inboxes[inbox].live -= 1;
+                self.is_gone_from(inbox);
                 return Some(sent);
             }
         }

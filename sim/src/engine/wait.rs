@@ -12,9 +12,9 @@ impl Engine<'_> {
     /// `w` cannot go on before what its newest frame waits for is done; its next event.
     pub(super) fn wait(&mut self, w: usize, from: u64) -> u64 {
         self.begin_hunger(w, State::Waiting);
+        self.changed(w);
         let worker = &mut self.workers[w];
         worker.busy_since = None;
-        worker.version += 1;
         (worker.polls, worker.nap, worker.wait_began) = (0, NAP, from);
         from
     }
@@ -34,9 +34,9 @@ impl Engine<'_> {
             let worker = &mut self.workers[w];
             worker.current = Current::Pop;
             worker.busy_since = Some(now);
-            worker.version += 1;
             // Whoever ran it has nothing to do now.
             worker.asked |= is_wanted;
+            self.changed(w);
             return self.run(w, now);
         }
         let helps = match frame.kind {
@@ -74,7 +74,7 @@ impl Engine<'_> {
             }
             Verdict::Take => {
                 let at = self.workers[thief].public.pop_front()?;
-                self.workers[thief].version += 1;
+                self.changed(thief);
                 self.sight(w, thief).took();
                 let cost = self.machine.steal[self.layout.distance(w, thief)];
                 self.run_frame(w, thief, at, thief, now, cost)
@@ -85,13 +85,13 @@ impl Engine<'_> {
     /// Takes a part that was dealt out with ours and that nobody has begun; the own node's first.
     fn help_gather(&mut self, w: usize, at: u32, now: u64) -> Option<u64> {
         let own = self.workers[w].node as usize;
-        let is_ours = |sent: &Sent| matches!(*sent, Sent::Part { owner, at: a, .. } if owner == w && a == at);
+        let is_ours = |(_, sent): &(u64, Sent)| matches!(*sent, Sent::Part { owner, at: a, .. } if owner == w && a == at);
         let nodes = std::iter::once(own).chain((0..self.machine.nodes as usize).filter(|&node| node != own));
         for node in nodes {
             let entries = &self.inboxes[node].entries;
             if let Some(place) = entries.iter().position(is_ours) {
-                let part = self.inboxes[node].entries.remove(place).expect("it was found there");
-                self.inboxes[node].live -= 1;
+                let (_, part) = self.inboxes[node].entries.remove(place).expect("it was found there");
+                self.is_gone_from(node);
                 return Some(self.run_sent(w, part, super::NONE, now));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use upbeat::simulation::Hedge;
 use upbeat::Generator;
 
 use crate::program::{Region, Task};
@@ -149,7 +150,8 @@ pub(super) enum Sent {
 /// A queue that several workers take from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inbox {
-    pub(super) entries: VecDeque<Sent>,
+    /// With the times at which they came.
+    pub(super) entries: VecDeque<(u64, Sent)>,
     /// Entries that are still to be had.
     pub(super) live: u32,
 }
@@ -177,8 +179,6 @@ pub(super) struct Worker {
     pub(super) asked: bool,
     /// When it began what it runs.
     pub(super) busy_since: Option<u64>,
-    /// Counts the writes to what thieves look at.
-    pub(super) version: u32,
     /// What it takes of which node's memory, in 1/1024 of a stream.
     pub(super) stream: Option<(u32, u32)>,
     pub(super) last_wake: u64,
@@ -186,10 +186,17 @@ pub(super) struct Worker {
 
     pub(super) generator: Generator,
     pub(super) order: Vec<usize>,
+    /// Whether `order` is of this round; whether the round leaves other nodes out.
+    pub(super) is_drawn: bool,
+    pub(super) is_patient: bool,
     /// Whom of the order it looks at, and whether the look is paid for.
     pub(super) at: usize,
     pub(super) is_paid: bool,
     pub(super) idle_since: u64,
+    /// When the present period without work began, as the `hedge` sees it, and when it ended for who was woken.
+    pub(super) period: u64,
+    pub(super) woken_at: u64,
+    pub(super) hedge: Hedge,
     pub(super) spin_until: u64,
     pub(super) poll_until: u64,
     pub(super) nap: u64,
@@ -200,7 +207,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(node: u32, seed: u64) -> Self {
+    pub(super) fn new(node: u32, wake: u64, seed: u64) -> Self {
         Self {
             state: State::Searching,
             current: Current::Pop,
@@ -210,15 +217,19 @@ impl Worker {
             above: Below::default(),
             asked: false,
             busy_since: None,
-            version: 1,
             stream: None,
             last_wake: 0,
             last_beat: 0,
             generator: Generator::new(seed),
             order: Vec::new(),
+            is_drawn: false,
+            is_patient: false,
             at: 0,
             is_paid: false,
             idle_since: 0,
+            period: 0,
+            woken_at: 0,
+            hedge: Hedge::new(wake, 1_000, seed),
             spin_until: 0,
             poll_until: 0,
             nap: 0,

@@ -1,4 +1,5 @@
-//! The learned policy: which settings a parallel region gets, chosen call site by call site.
+//! The learned policy: which settings a parallel region gets, chosen call site by call site; and how long a worker spins before it sleeps
+//! ([`hedge`]).
 //!
 //! Everything here is pure: times and random numbers in, choices out, no clock and no thread. The runtime and the simulator run the same
 //! code. Arm 0 is always what the runtime does without any of it, and what is returned to whenever something else is in doubt.
@@ -10,6 +11,7 @@ pub(crate) mod bandit;
 pub(crate) mod configuration;
 #[allow(unreachable_pub)]
 pub(crate) mod features;
+pub(crate) mod hedge;
 #[allow(unreachable_pub)]
 pub(crate) mod network;
 #[allow(unreachable_pub)]
