@@ -97,6 +97,9 @@ fn each_request_gets_the_tokens_that_it_gets_alone() {
     for workers in [1, 2, 3] {
         for (batch, rows) in [(1, 1), (3, 1), (5, 9), (16, 32), (40, 64)] {
             same_tokens::<f32>(workers, ServerOptions { batch, rows, ..options() }, 40);
+            for stretch in [None, Some(1.0)] {
+                same_tokens::<f32>(workers, ServerOptions { batch, rows, stretch, ..options() }, 10);
+            }
         }
     }
     same_tokens::<f64>(2, options(), 20);

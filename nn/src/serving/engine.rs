@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::Arc;
+use std::time::Instant;
 
 use upbeat::Runtime;
 use upbeat_kernels::Element;
 
 use super::batch_decoder::{BatchDecoder, Feed, FeedError};
+use super::pace::Pace;
 use super::pages::Sequence;
 use super::request::{Request, RequestError, Sender};
 use super::server::{ServerOptions, Shared, TICK};
@@ -112,11 +114,13 @@ pub(super) struct Engine<'a, E: Element> {
     running: Vec<Running>,
     /// Pages that are kept for those that run.
     kept: usize,
+    /// What steps took.
+    pace: Pace,
 }
 
 impl<'a, E: Element> Engine<'a, E> {
     pub(super) fn new(decoder: BatchDecoder<'a, E>, options: ServerOptions, shared: Arc<Shared>) -> Self {
-        Self { decoder, options, shared, running: Vec::new(), kept: 0 }
+        Self { decoder, options, shared, running: Vec::new(), kept: 0, pace: Pace::default() }
     }
 
     /// Serves until the server closes and nothing is left to do.
@@ -190,10 +194,9 @@ impl<'a, E: Element> Engine<'a, E> {
         counts.waiting.store(queue.waiting.len(), Release);
         drop(queue);
         drop(gone);
-        // One row each; what is left of a step's rows goes to prompts, so that a long one delays nobody's next token by much. A
-        // quarter is theirs in any case, or a prompt among many requests would be read as slowly as a text is written.
-        let rows = self.options.rows;
-        let mut spare = rows.saturating_sub(self.running.len()).max(rows / 4).max(1);
+        // One row each; what is left of a step's rows goes to prompts.
+        let waits = self.running.iter().any(|running| running.unread() == 0);
+        let mut spare = spare(&self.options, &self.pace, self.running.len(), waits);
         for running in &mut self.running {
             running.chunk = running.unread().clamp(1, 1 + spare);
             spare -= running.chunk - 1;
@@ -202,7 +205,8 @@ impl<'a, E: Element> Engine<'a, E> {
 
     /// One step of everything that runs.
     fn step(&mut self) {
-        let Self { decoder, running, shared, .. } = self;
+        let Self { decoder, running, shared, pace, .. } = self;
+        let began = Instant::now();
         let rows = running.iter().map(|running| running.chunk).sum::<usize>();
         match decoder.step(running) {
             Ok(logits) => {
@@ -210,6 +214,7 @@ impl<'a, E: Element> Engine<'a, E> {
             }
             Err(error) => fail(running, &error),
         }
+        pace.learn(rows, began.elapsed().as_secs_f64());
         shared.counts.steps.fetch_add(1, Relaxed);
         shared.counts.rows.fetch_add(rows as u64, Relaxed);
     }
@@ -231,5 +236,42 @@ impl<'a, E: Element> Engine<'a, E> {
 fn fail(running: &mut [Running], error: &ModelError) {
     for running in running {
         running.finish(Err(RequestError::Model(error.clone())));
+    }
+}
+
+/// Rows of a step of `running` requests for parts of prompts, beyond one for each. A quarter is theirs even where requests fill the step, or
+/// a prompt among many would be read as slowly as a text is written; but where someone `waits` for the next token, only as many as delay it
+/// by no more than the options bear, and a sixteenth in any case.
+fn spare(options: &ServerOptions, pace: &Pace, running: usize, waits: bool) -> usize {
+    let rows = options.rows;
+    let spare = rows.saturating_sub(running).max(rows / 4).max(1);
+    match options.stretch {
+        Some(stretch) if waits => spare.min(pace.spare(running, stretch).max(rows / 16).max(1)),
+        _ => spare,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_take_what_those_who_wait_can_bear() {
+        // A step's weights cost as much as 16 rows, so 16 requests take 32, and a quarter more are 8.
+        let mut pace = Pace::default();
+        for step in 0..300 {
+            let rows = 1 + step % 32;
+            pace.learn(rows, 16.0 + rows as f64);
+        }
+        let spare = |rows, stretch, running, waits| {
+            spare(&ServerOptions { rows, stretch, ..ServerOptions::default() }, &pace, running, waits)
+        };
+        assert_eq!(spare(32, None, 4, true), 28, "anything is borne");
+        assert_eq!(spare(32, Some(1.25), 4, false), 28, "nobody waits");
+        assert_eq!(spare(32, Some(1.25), 16, true), 8);
+        assert_eq!(spare(32, Some(1.25), 4, true), 5);
+        assert_eq!(spare(18, Some(1.25), 16, true), 4, "a quarter is the most where requests fill the step");
+        assert_eq!(spare(32, Some(1.0), 16, true), 2, "a sixteenth in any case");
+        assert_eq!(spare(1, Some(1.0), 16, true), 1, "or one");
     }
 }

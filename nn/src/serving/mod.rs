@@ -6,6 +6,7 @@
 
 mod batch_decoder;
 mod engine;
+mod pace;
 mod pages;
 pub mod pressure;
 mod request;

@@ -38,6 +38,10 @@ pub struct ServerOptions {
     /// steps short for those that wait for their next token. A quarter, and one at least, is there for prompts even when the
     /// requests fill them all: a step has at most `max(rows, batch + max(rows/4, 1))`.
     pub rows: usize,
+    /// How many times as long a step may take with parts of prompts as it would without them, while anyone waits for their next token;
+    /// `None` for any. The server learns from its steps what a row costs and takes fewer rows of prompts where they would
+    /// take longer, but a sixteenth of `rows`, and one at least, in any case. Below 1 it counts as 1.
+    pub stretch: Option<f64>,
     /// Most requests that wait.
     pub queue: usize,
     /// Positions of a key and value page.
@@ -50,7 +54,15 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { batch: 16, rows: 32, queue: 256, page: 16, pages: None, gauge: Some(Gauge::default()) }
+        Self {
+            batch: 16,
+            rows: 32,
+            stretch: Some(1.25),
+            queue: 256,
+            page: 16,
+            pages: None,
+            gauge: Some(Gauge::default()),
+        }
     }
 }
 
