@@ -367,6 +367,9 @@ pub(crate) struct ServeArgs {
     /// Rows of a step in all: one of each request, the others, a quarter at least, for parts of prompts
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) rows: usize,
+    /// How many times as long as without parts of prompts a step with them may take, at least 1; 0 for any
+    #[arg(long, value_name = "X", default_value_t = 1.25)]
+    pub(crate) stretch: f64,
     /// Rounds in which each way has its turn
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) rounds: usize,

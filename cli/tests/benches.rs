@@ -193,6 +193,7 @@ fn serving_refuses_what_cannot_be_measured() {
     for option in ["--requests", "--each", "--tokens", "--prompt", "--rows", "--rounds"] {
         refused(&["bench", "serve", "--small", option, "0"], &format!("{option} must be between 1 and 4096"));
     }
+    refused(&["bench", "serve", "--small", "--stretch", "0.5"], "--stretch must be a number from 1 on");
     refused(&["bench", "serve", "--width", "100"], "multiple of 64");
     refused(&["bench", "serve", "--vocabulary", "0"], "vocabulary must not be zero");
     refused(&["bench", "serve", "--layers", "0"], "layers must not be zero");

@@ -86,7 +86,12 @@ fn measure(
     model: &Arc<Transformer<f32>>,
     progress: &Progress,
 ) -> Result<Outcome, Failure> {
-    let options = ServerOptions { batch: plan.clients, rows: args.rows, ..ServerOptions::default() };
+    let options = ServerOptions {
+        batch: plan.clients,
+        rows: args.rows,
+        stretch: Some(args.stretch).filter(|stretch| *stretch != 0.0),
+        ..ServerOptions::default()
+    };
     let server = Server::new(runtime.clone(), model.clone(), options)?;
     let alone = |request| runtime.install(|_| generated(model, request, Answer::begin()));
     let task = |request| {

@@ -43,6 +43,9 @@ impl Plan {
                 return Err(Failure::Input(format!("{option} must be between 1 and {most}")));
             }
         }
+        if args.stretch != 0.0 && !(args.stretch >= 1.0 && args.stretch.is_finite()) {
+            return Err(Failure::Input("--stretch must be a number from 1 on, or 0".into()));
+        }
         let cache = machine().caches.iter().max_by_key(|cache| cache.level).map_or(0, |cache| cache.bytes);
         let (tokens, prompt) = if args.small { (6, 3) } else { (args.tokens, args.prompt) };
         let context = prompt + 2 * tokens;
