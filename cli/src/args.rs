@@ -235,6 +235,8 @@ pub(crate) enum Bench {
     Serve(ServeArgs),
     /// Forming batches: times an item and tails, beside a locked queue and, built with peers, tokio's channel and crossbeam's queue
     Batch(BatchArgs),
+    /// Learned settings of parallel regions beside every fixed one on two workers, answers checked, and what learning costs
+    Policy(PolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -319,6 +321,19 @@ pub(crate) struct BatchArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Few items: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// About the time for each work; one that seems to miss its goal is measured again, longer
+    #[arg(long, value_name = "X", default_value_t = 4.0)]
+    pub(crate) seconds: f64,
+    /// Tiny works: everything runs and is checked, and the numbers mean nothing
     #[arg(long)]
     pub(crate) small: bool,
 }

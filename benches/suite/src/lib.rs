@@ -10,6 +10,7 @@ pub mod batches;
 pub mod contenders;
 pub mod outcome;
 pub mod picture;
+pub mod policies;
 pub mod probe;
 pub mod process;
 pub mod report;
