@@ -1,7 +1,7 @@
 //! Measures the bound of `upbeat_benches::serial` at every size and prints the violations.
 
 use upbeat::Runtime;
-use upbeat_benches::serial::{check, families, measure, Effort, Outcome};
+use upbeat_benches::serial::{check, families, measure, Effort, Outcome, Turn};
 
 use crate::arguments::Arguments;
 
@@ -12,11 +12,12 @@ const TESTED: u64 = 70;
 pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> usize {
     let mut violations = Vec::new();
     let (mut measured, mut strictly) = (0, 0);
+    let turn = Turn::of(runtime);
     let effort = if arguments.quick { Effort::QUICK } else { Effort::MEASURE };
     for family in families(arguments.full).into_iter().filter(|family| arguments.takes_work(family.name)) {
         if arguments.test {
             for &size in family.sizes.iter().filter(|&&size| size <= TESTED) {
-                family.case(runtime, size, &mut |case| check(family.name, case));
+                family.case(&turn, size, &mut |case| check(family.name, case));
             }
             continue;
         }
@@ -27,7 +28,7 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> usize {
         );
         let mut outcomes = Vec::new();
         for &size in &family.sizes {
-            family.case(runtime, size, &mut |case| outcomes.push(measure(family.name, case, effort)));
+            family.case(&turn, size, &mut |case| outcomes.push(measure(family.name, case, effort)));
             let outcome = outcomes.last().expect("a case was made");
             if arguments.all || outcome.is_violation() {
                 println!("{}", line(outcome));

@@ -237,6 +237,8 @@ pub(crate) enum Bench {
     Batch(BatchArgs),
     /// How long a worker without work polls before it sleeps: CPU time and tails of regions from outside, four ways in interleaved rounds
     Idle(IdleArgs),
+    /// Learned settings of parallel regions beside every fixed one on two workers, answers checked, and what learning costs
+    Policy(PolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -334,6 +336,19 @@ pub(crate) struct IdleArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Few regions: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// About the time for each work; one that seems to miss its goal is measured again, longer
+    #[arg(long, value_name = "X", default_value_t = 4.0)]
+    pub(crate) seconds: f64,
+    /// Tiny works: everything runs and is checked, and the numbers mean nothing
     #[arg(long)]
     pub(crate) small: bool,
 }

@@ -73,6 +73,29 @@ fn every_way_to_idle_is_measured_and_its_lines_can_be_read() {
 }
 
 #[test]
+fn every_work_and_cost_of_the_policy_is_measured_and_its_lines_can_be_read() {
+    let small = ["bench", "policy", "--small", "--seconds", "0"];
+    let records = objects(&run(&[&small[..], &["--json"]].concat()));
+    let of = |way: &str| records.iter().filter(|r| r["work"].as_str().unwrap().ends_with(way)).count();
+    assert!(of(": learned") > 15 && of(": bandit") == of(": learned"), "{} rows", records.len());
+    for record in &records {
+        complete(record, "policy");
+        assert!(record["goal"].is_f64() && record["met"].is_boolean(), "{record}");
+        if let Some(peer) = record["peer_value"].as_f64() {
+            let (value, ratio) = (record["value"].as_f64().unwrap(), record["ratio"].as_f64().unwrap());
+            assert!(value > 0.0 && (ratio - value / peer).abs() < 1e-6, "{record}");
+            assert_eq!(record["met"] == true, ratio <= record["goal"].as_f64().unwrap(), "{record}");
+        }
+    }
+    let text = run(&small);
+    assert!(text.status.success(), "{}", stderr(&text));
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert_eq!(text.matches("best fixed: ").count(), of(": learned"), "{text}");
+    assert!(text.contains("goals met"), "{text}");
+    refused(&["bench", "policy", "--seconds=-1"], "--seconds");
+}
+
+#[test]
 fn every_row_of_the_kernels_is_measured_and_its_lines_can_be_read() {
     let output = run(&["bench", "kernels", "--small", "--rounds", "1", "--json"]);
     let records = objects(&output);

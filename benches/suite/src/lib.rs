@@ -11,6 +11,7 @@ pub mod contenders;
 pub mod gaps;
 pub mod outcome;
 pub mod picture;
+pub mod policies;
 pub mod probe;
 pub mod process;
 pub mod report;

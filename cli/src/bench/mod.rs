@@ -4,6 +4,7 @@
 mod batch;
 mod idle;
 mod kernels;
+mod policy;
 mod record;
 mod scaling;
 mod scheduler;
@@ -15,10 +16,11 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 7] = [
+const BENCHES: [(&str, &str); 8] = [
     ("batch", "forming batches: times an item and tails, beside other queues"),
     ("idle", "how long a worker without work polls before it sleeps: CPU time and tails of regions from outside"),
     ("kernels", "products, attention, element-wise kernels, norms, images and flows beside the machine's limits, and the crate gemm with --features peers"),
+    ("policy", "learned settings of parallel regions beside every fixed one, and what learning costs"),
     (
         "scheduler",
         "joins, loops, regions and idle workers, beside rayon and chili if built with --features peers",
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
         Some(Bench::TrainGpt(args)) => train_gpt::run(args, output),
         Some(Bench::Batch(args)) => batch::run(args, output),
         Some(Bench::Idle(args)) => idle::run(args, output),
+        Some(Bench::Policy(args)) => policy::run(args, output),
         Some(Bench::Serve(args)) => serve::run(args, output),
         None => {
             for (name, what) in BENCHES {

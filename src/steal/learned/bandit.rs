@@ -284,6 +284,10 @@ impl Bandit {
             self.drift = [0.0; 2];
             self.changes += 1;
             self.first = FIRST;
+            // What changed may be the machine's speed, for all arms alike: how they compared is what is expected of them now, as uncertainly as
+            // at first.
+            let relative: [f32; ARMS] = std::array::from_fn(|arm| self.posterior(arm).0 - self.mean(0));
+            self.prior.mean = relative;
             self.arms = Default::default();
         }
     }

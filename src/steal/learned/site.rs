@@ -219,6 +219,26 @@ mod tests {
         assert!(site.changes() >= 1 && after[2] < 40 && after[3] > 250, "{after:?}");
     }
 
+    /// A neighbour on the machine slows all arms down alike, and goes away again.
+    #[test]
+    fn a_machine_that_changes_its_speed_leaves_the_best_arm_the_best() {
+        let mut site = Site::new(6);
+        let time = |region: usize, arm: usize| {
+            noisy(region, [0.0, 0.1, -0.2, -0.2, -0.2, -0.4][arm] - 0.4 * (region / 100 % 2) as f32)
+        };
+        run(&mut site, 200, None, time);
+        let before = site.chosen();
+        let mut later = Vec::new();
+        for region in 200..1000 {
+            let arm = site.choose((1 << ARMS) - 1).arm;
+            later.push(arm);
+            site.ended(arm, Sample { log_time: time(region, arm), log_work: 0.0 }, None, None);
+        }
+        assert!(site.changes() >= 5, "the changes are noticed: {}", site.changes());
+        let best = later.iter().filter(|arm| **arm == 1).count();
+        assert!(best > 700, "{before:?}, then {best} of 800");
+    }
+
     /// Sizes that differ by a hundredfold hide a tenth, unless the work is known.
     #[test]
     fn the_size_of_a_region_is_told_from_the_arms_doing() {

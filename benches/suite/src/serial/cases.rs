@@ -3,9 +3,7 @@
 use std::cell::RefCell;
 use std::hint::black_box;
 
-use upbeat::Runtime;
-
-use super::{loops, Case};
+use super::{loops, Case, Turn};
 use crate::timing::repeat;
 use crate::workloads::{
     count_joins, counted, on_upbeat, on_upbeat_swapped, right_first, sequential, tiles, Layout, Node, Sorting,
@@ -25,12 +23,12 @@ pub struct Family {
 }
 
 /// Makes the case of a size and hands it on.
-type Run = fn(&Runtime, u64, &mut dyn FnMut(Case<'_>));
+type Run = fn(&Turn<'_>, u64, &mut dyn FnMut(Case<'_>));
 
 impl Family {
-    /// Makes the case of `size` on `runtime` and hands it to `with`.
-    pub fn case(&self, runtime: &Runtime, size: u64, with: &mut dyn FnMut(Case<'_>)) {
-        (self.run)(runtime, size, with);
+    /// Makes the case of `size` on the runtime that has its turn and hands it to `with`.
+    pub fn case(&self, turn: &Turn<'_>, size: u64, with: &mut dyn FnMut(Case<'_>)) {
+        (self.run)(turn, size, with);
     }
 }
 
@@ -53,38 +51,38 @@ pub(super) fn sizes(most: u64) -> Vec<u64> {
 pub fn families(full: bool) -> Vec<Family> {
     let up_to = |most: u64, full_most: u64| if full { full_most } else { most };
     let joins: [(&'static str, Vec<u64>, Run); 12] = [
-        ("tree, left first in memory", sizes(up_to(1 << 20, 1 << 24)), |runtime, size, with| {
-            tree(runtime, size, Layout::LeftFirst, with)
+        ("tree, left first in memory", sizes(up_to(1 << 20, 1 << 24)), |turn, size, with| {
+            tree(turn, size, Layout::LeftFirst, with)
         }),
-        ("tree, right first in memory", sizes(up_to(1 << 20, 1 << 24)), |runtime, size, with| {
-            tree(runtime, size, Layout::RightFirst, with)
+        ("tree, right first in memory", sizes(up_to(1 << 20, 1 << 24)), |turn, size, with| {
+            tree(turn, size, Layout::RightFirst, with)
         }),
-        ("tree, shuffled in memory", sizes(up_to(1 << 18, 1 << 22)), |runtime, size, with| {
-            tree(runtime, size, Layout::Shuffled, with)
+        ("tree, shuffled in memory", sizes(up_to(1 << 18, 1 << 22)), |turn, size, with| {
+            tree(turn, size, Layout::Shuffled, with)
         }),
         ("fib", (0..=up_to(30, 35)).collect(), fib),
-        ("sum by join, one number a leaf", sizes(up_to(1 << 20, 1 << 23)), |runtime, size, with| {
-            sum(runtime, size, 1, with)
+        ("sum by join, one number a leaf", sizes(up_to(1 << 20, 1 << 23)), |turn, size, with| {
+            sum(turn, size, 1, with)
         }),
-        ("sum by join, 1024 numbers a leaf", sizes(up_to(1 << 20, 1 << 23)), |runtime, size, with| {
-            sum(runtime, size, 1024, with)
+        ("sum by join, 1024 numbers a leaf", sizes(up_to(1 << 20, 1 << 23)), |turn, size, with| {
+            sum(turn, size, 1024, with)
         }),
         ("queens", (1..=up_to(11, 13)).collect(), queens),
         ("unbalanced tree, children of the root", sizes(up_to(512, 2000)), search),
         ("quicksort", sizes(up_to(1 << 18, 10_000_000)), quicksort),
         ("mergesort", sizes(up_to(1 << 18, 10_000_000)), mergesort),
         ("matmul, tiles a side", vec![1, 2, 4, 8], matmul),
-        ("empty join", vec![1], |runtime, size, with| spin(runtime, 2 * size, 0, with)),
+        ("empty join", vec![1], |turn, size, with| spin(turn, 2 * size, 0, with)),
     ];
     let spins: [(&'static str, Vec<u64>, Run); 3] = [
-        ("items of about 50 ns", sizes(up_to(1 << 14, 1 << 17)), |runtime, size, with| {
-            spin(runtime, size, 20, with)
+        ("items of about 50 ns", sizes(up_to(1 << 14, 1 << 17)), |turn, size, with| {
+            spin(turn, size, 20, with)
         }),
-        ("items of about 1 us", sizes(up_to(1 << 11, 1 << 13)), |runtime, size, with| {
-            spin(runtime, size, 400, with)
+        ("items of about 1 us", sizes(up_to(1 << 11, 1 << 13)), |turn, size, with| {
+            spin(turn, size, 400, with)
         }),
-        ("items of about 1 ms", (1..=up_to(5, 16)).collect(), |runtime, size, with| {
-            spin(runtime, size, 400_000, with)
+        ("items of about 1 ms", (1..=up_to(5, 16)).collect(), |turn, size, with| {
+            spin(turn, size, 400_000, with)
         }),
     ];
     let family = |(name, sizes, run)| Family { name, sizes, run };
@@ -99,7 +97,7 @@ impl Family {
 
 /// A case of `$body` with the same arguments in every stamp; `|$state in $cell|` gives the stamps turns with a `RefCell`.
 macro_rules! case {
-    ($runtime:ident, $size:expr, $cost:expr, $(|$state:ident in $cell:ident|)? $body:ident($($argument:expr),*)) => {
+    ($turn:ident, $size:expr, $cost:expr, $(|$state:ident in $cell:ident|)? $body:ident($($argument:expr),*)) => {
         Case {
             size: $size,
             joins: {
@@ -124,59 +122,59 @@ macro_rules! case {
             parallel: vec![
                 Box::new(|times| {
                     $(let $state = &mut *$cell.borrow_mut();)?
-                    repeat(times, || $runtime.install(|worker| on_upbeat::$body(worker, $($argument),*)))
+                    repeat(times, || $turn.install(|worker| on_upbeat::$body(worker, $($argument),*)))
                 }),
                 Box::new(|times| {
                     $(let $state = &mut *$cell.borrow_mut();)?
-                    repeat(times, || $runtime.install(|worker| on_upbeat_swapped::$body(worker, $($argument),*)))
+                    repeat(times, || $turn.install(|worker| on_upbeat_swapped::$body(worker, $($argument),*)))
                 }),
             ],
         }
     };
 }
 
-fn tree(runtime: &Runtime, nodes: u64, layout: Layout, with: &mut dyn FnMut(Case<'_>)) {
+fn tree(turn: &Turn<'_>, nodes: u64, layout: Layout, with: &mut dyn FnMut(Case<'_>)) {
     let tree = Node::balanced(nodes as usize, layout);
-    with(case!(runtime, nodes, JOIN, tree(black_box(&tree))));
+    with(case!(turn, nodes, JOIN, tree(black_box(&tree))));
 }
 
-fn fib(runtime: &Runtime, n: u64, with: &mut dyn FnMut(Case<'_>)) {
-    with(case!(runtime, n, FIB_JOIN, fib(black_box(n as u32))));
+fn fib(turn: &Turn<'_>, n: u64, with: &mut dyn FnMut(Case<'_>)) {
+    with(case!(turn, n, FIB_JOIN, fib(black_box(n as u32))));
 }
 
-fn sum(runtime: &Runtime, count: u64, grain: usize, with: &mut dyn FnMut(Case<'_>)) {
+fn sum(turn: &Turn<'_>, count: u64, grain: usize, with: &mut dyn FnMut(Case<'_>)) {
     let data: Vec<u64> = (0..count).collect();
-    with(case!(runtime, count, JOIN, sum(black_box(&data), grain)));
+    with(case!(turn, count, JOIN, sum(black_box(&data), grain)));
 }
 
-fn queens(runtime: &Runtime, n: u64, with: &mut dyn FnMut(Case<'_>)) {
-    with(case!(runtime, n, JOIN, queens(black_box((1 << n) - 1))));
+fn queens(turn: &Turn<'_>, n: u64, with: &mut dyn FnMut(Case<'_>)) {
+    with(case!(turn, n, JOIN, queens(black_box((1 << n) - 1))));
 }
 
-fn search(runtime: &Runtime, root: u64, with: &mut dyn FnMut(Case<'_>)) {
-    with(case!(runtime, root, JOIN, search(black_box(root as u32))));
+fn search(turn: &Turn<'_>, root: u64, with: &mut dyn FnMut(Case<'_>)) {
+    with(case!(turn, root, JOIN, search(black_box(root as u32))));
 }
 
-fn spin(runtime: &Runtime, items: u64, length: u64, with: &mut dyn FnMut(Case<'_>)) {
-    with(case!(runtime, items, JOIN, spin(black_box(items), black_box(length))));
+fn spin(turn: &Turn<'_>, items: u64, length: u64, with: &mut dyn FnMut(Case<'_>)) {
+    with(case!(turn, items, JOIN, spin(black_box(items), black_box(length))));
 }
 
-fn quicksort(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn quicksort(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let cell = RefCell::new(Sorting::new(count as usize));
-    let case = case!(runtime, count, JOIN, |sorting in cell| quicksort(sorting));
+    let case = case!(turn, count, JOIN, |sorting in cell| quicksort(sorting));
     assert_eq!(case.answer, cell.borrow().answer(), "quicksort of {count} numbers sorts");
     with(case);
 }
 
-fn mergesort(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn mergesort(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let cell = RefCell::new(Sorting::new(count as usize));
-    let case = case!(runtime, count, JOIN, |sorting in cell| mergesort(sorting));
+    let case = case!(turn, count, JOIN, |sorting in cell| mergesort(sorting));
     assert_eq!(case.answer, cell.borrow().answer(), "mergesort of {count} numbers sorts");
     with(case);
 }
 
-fn matmul(runtime: &Runtime, side: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn matmul(turn: &Turn<'_>, side: u64, with: &mut dyn FnMut(Case<'_>)) {
     let (a, b) = (tiles(side as usize, 7), tiles(side as usize, 5));
     let cell = RefCell::new(tiles(side as usize, 1));
-    with(case!(runtime, side, JOIN, |into in cell| matmul(into, black_box(&a), black_box(&b))));
+    with(case!(turn, side, JOIN, |into in cell| matmul(into, black_box(&a), black_box(&b))));
 }

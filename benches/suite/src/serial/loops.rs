@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use upbeat::{par, Runtime};
+use upbeat::par;
 
 use super::cases::{sizes, Family};
-use super::Case;
+use super::{Case, Turn};
 use crate::timing::repeat;
 use crate::workloads::mix;
 
@@ -40,7 +40,7 @@ fn case<'a>(
     }
 }
 
-fn map_reduce(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn map_reduce(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let count = count as usize;
     let hash = |i: usize| mix(i as u64);
     let answer = (0..count).map(hash).fold(0, u64::wrapping_add);
@@ -48,11 +48,11 @@ fn map_reduce(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
         count as u64,
         answer,
         || (0..black_box(count)).map(hash).fold(0, u64::wrapping_add),
-        || runtime.install(|_| par::map_reduce(0..black_box(count), hash, u64::wrapping_add, || 0)),
+        || turn.install(|_| par::map_reduce(0..black_box(count), hash, u64::wrapping_add, || 0)),
     ));
 }
 
-fn map_reduce_chunks(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn map_reduce_chunks(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let data: Vec<u64> = (0..count).collect();
     let data = || black_box(&data[..]);
     let sum = |chunk: &[u64]| chunk.iter().sum::<u64>();
@@ -60,11 +60,11 @@ fn map_reduce_chunks(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_
         count,
         count * (count - 1) / 2,
         || sum(data()),
-        || runtime.install(|_| par::map_reduce_chunks(data(), sum, |a, b| a + b, || 0)),
+        || turn.install(|_| par::map_reduce_chunks(data(), sum, |a, b| a + b, || 0)),
     ));
 }
 
-fn for_each(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn for_each(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let data: Vec<AtomicU64> = (0..count).map(|_| AtomicU64::new(0)).collect();
     let data = || black_box(&data[..]);
     let last = count as usize - 1;
@@ -78,7 +78,7 @@ fn for_each(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
         },
         || {
             let data = data();
-            runtime.install(|_| {
+            turn.install(|_| {
                 par::for_each(0..black_box(data.len()), move |i| data[i].store(i as u64, Ordering::Relaxed));
             });
             data[last].load(Ordering::Relaxed)
@@ -86,18 +86,18 @@ fn for_each(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     ));
 }
 
-fn map(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn map(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let count = count as usize;
     let last = |hashes: Vec<u64>| hashes[count - 1];
     with(case(
         count as u64,
         mix(count as u64 - 1),
         || last((0..black_box(count)).map(|i| mix(i as u64)).collect()),
-        || last(runtime.install(|_| par::map(0..black_box(count), |i| mix(i as u64)))),
+        || last(turn.install(|_| par::map(0..black_box(count), |i| mix(i as u64)))),
     ));
 }
 
-fn chunks_mut(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
+fn chunks_mut(turn: &Turn<'_>, count: u64, with: &mut dyn FnMut(Case<'_>)) {
     let fill = |i: usize, chunk: &mut [u64]| chunk.fill(i as u64);
     let cell = RefCell::new(vec![0u64; count as usize]);
     with(case(
@@ -111,7 +111,7 @@ fn chunks_mut(runtime: &Runtime, count: u64, with: &mut dyn FnMut(Case<'_>)) {
         || {
             let data = &mut *cell.borrow_mut();
             let chunks = black_box(&mut *data);
-            runtime.install(|_| par::chunks_mut(chunks, 64, fill));
+            turn.install(|_| par::chunks_mut(chunks, 64, fill));
             data[data.len() - 1]
         },
     ));

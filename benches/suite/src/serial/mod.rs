@@ -12,8 +12,11 @@
 mod cases;
 mod loops;
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+
+use upbeat::{Runtime, Worker};
 
 use crate::timing::{time, Body, Samples};
 use crate::workloads::{right_first, Layout, Node};
@@ -24,6 +27,27 @@ pub use cases::{families, Family};
 pub const ENTRY: f64 = 60.0;
 /// What cannot be told from noise, as a factor of `T`.
 pub const TOLERANCE: f64 = 1.05;
+
+/// Which runtime a case's parallel bodies enter, so that several can take turns at one case and its data.
+#[derive(Debug)]
+pub struct Turn<'r>(Cell<&'r Runtime>);
+
+impl<'r> Turn<'r> {
+    /// The turn of `runtime`.
+    pub fn of(runtime: &'r Runtime) -> Self {
+        Self(Cell::new(runtime))
+    }
+
+    /// From now on it is that of `runtime`.
+    pub fn pass_to(&self, runtime: &'r Runtime) {
+        self.0.set(runtime);
+    }
+
+    #[inline(always)]
+    fn install<R: Send>(&self, region: impl FnOnce(&Worker) -> R + Send) -> R {
+        self.0.get().install(region)
+    }
+}
 
 /// One workload at one size.
 pub struct Case<'a> {
