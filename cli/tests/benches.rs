@@ -84,7 +84,9 @@ fn every_work_and_cost_of_the_policy_is_measured_and_its_lines_can_be_read() {
         if let Some(peer) = record["peer_value"].as_f64() {
             let (value, ratio) = (record["value"].as_f64().unwrap(), record["ratio"].as_f64().unwrap());
             assert!(value > 0.0 && (ratio - value / peer).abs() < 1e-6, "{record}");
-            assert_eq!(record["met"] == true, ratio <= record["goal"].as_f64().unwrap(), "{record}");
+            // At the goal itself either may be rounded.
+            let above = ratio - record["goal"].as_f64().unwrap();
+            assert!(above.abs() < 1e-9 || (record["met"] == true) == (above < 0.0), "{record}");
         }
     }
     let text = run(&small);

@@ -86,10 +86,14 @@ fn of_work(work: &Work) -> String {
         verdict(work.met())
     );
     for entry in [work.beside(), work.ours()] {
-        let chosen: Vec<_> = entry.chosen.iter().filter(|(_, count)| *count > 0).collect();
-        let chosen: Vec<_> = chosen.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        text +=
-            &format!("  {} chose {}; began anew {} times\n", entry.name, chosen.join(", "), entry.changes);
+        let chosen = entry.chosen.iter().filter(|(_, count)| *count > 0);
+        let chosen: Vec<_> = chosen.map(|(name, count)| format!("{name} {count}")).collect();
+        text += &match chosen.is_empty() {
+            true => format!("  {} learned nothing: its regions are too short\n", entry.name),
+            false => {
+                format!("  {} chose {}; began anew {} times\n", entry.name, chosen.join(", "), entry.changes)
+            }
+        };
     }
     text
 }

@@ -1,8 +1,7 @@
 //! The small network: from what was counted in a region's first runs to what the other arms would make of it.
 //!
 //! 16 features, 16 hidden units (rectified), 16 outputs: for each arm the expected log time beside arm 0's and the logarithm of its
-//! standard deviation; four are spare, so that a row is a vector. Weights are 8-bit integers times a scale for each row where `Quantised`
-//! computes, f32 where it learns.
+//! standard deviation; four are spare, so that a row is a vector.
 
 use super::bandit::Prior;
 use super::configuration::ARMS;
@@ -19,7 +18,8 @@ const DEVIATIONS: (f32, f32) = (0.02, 1.0);
 /// Means beyond this are not believed: a tenth, or ten times.
 const MOST: f32 = 2.3;
 
-/// Weights in f32, row by row: the hidden layer, its biases, the output layer, its biases.
+/// Weights in f32: the hidden layer, its biases, the output layer, its biases. A layer has a row for each of its inputs, so that a row times the input is a
+/// vector and is added to the sums; each sum has one order on every host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// See [`PARAMETERS`].
@@ -43,11 +43,8 @@ impl Network {
     /// One forward pass.
     pub fn forward(&self, features: &Features) -> Pass {
         let p = &self.parameters;
-        let hidden = std::array::from_fn(|row| {
-            (p[BIAS + row] + dot(&p[row * FEATURES..][..FEATURES], features)).max(0.0)
-        });
-        let out =
-            std::array::from_fn(|row| p[OUT_BIAS + row] + dot(&p[OUT + row * WIDTH..][..WIDTH], &hidden));
+        let hidden = layer(&p[..BIAS], &p[BIAS..OUT], features).map(|sum| sum.max(0.0));
+        let out = layer(&p[OUT..OUT_BIAS], &p[OUT_BIAS..], &hidden);
         Pass { hidden, out }
     }
 
@@ -63,14 +60,14 @@ impl Network {
         for (row, &slope) in gradient.iter().enumerate().filter(|(_, slope)| **slope != 0.0) {
             add(OUT_BIAS + row, slope);
             for (unit, of_hidden) in of_hidden.iter_mut().enumerate() {
-                add(OUT + row * WIDTH + unit, slope * pass.hidden[unit]);
-                *of_hidden += slope * self.parameters[OUT + row * WIDTH + unit];
+                add(OUT + unit * WIDTH + row, slope * pass.hidden[unit]);
+                *of_hidden += slope * self.parameters[OUT + unit * WIDTH + row];
             }
         }
         for unit in (0..WIDTH).filter(|&unit| pass.hidden[unit] > 0.0) {
             add(BIAS + unit, of_hidden[unit]);
             for (feature, value) in features.iter().enumerate() {
-                add(unit * FEATURES + feature, of_hidden[unit] * value);
+                add(feature * WIDTH + unit, of_hidden[unit] * value);
             }
         }
     }
@@ -92,13 +89,14 @@ pub fn prior(out: &[f32; WIDTH]) -> Prior {
     prior
 }
 
-fn dot(weights: &[f32], values: &[f32; 16]) -> f32 {
-    // In four sums, in this order on every host.
-    let mut sums = [0.0; 4];
-    for (at, (weight, value)) in weights.iter().zip(values).enumerate() {
-        sums[at % 4] += weight * value;
+fn layer(weights: &[f32], biases: &[f32], inputs: &[f32; 16]) -> [f32; WIDTH] {
+    let mut sums: [f32; WIDTH] = std::array::from_fn(|unit| biases[unit]);
+    for (row, input) in weights.chunks_exact(WIDTH).zip(inputs) {
+        for (sum, weight) in sums.iter_mut().zip(row) {
+            *sum += weight * input;
+        }
     }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
+    sums
 }
 
 #[cfg(test)]
