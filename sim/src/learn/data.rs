@@ -72,7 +72,7 @@ pub fn write(regions: &[Region]) -> String {
     text
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// The line that is wrong, and how.

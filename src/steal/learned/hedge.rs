@@ -186,7 +186,11 @@ mod tests {
     #[test]
     fn what_was_learned_is_forgotten_when_the_periods_change() {
         let phases = |length: usize| {
-            costs(PARK, PERIODS, |period, _| if period / length % 2 == 0 { 3_000 } else { 200_000 })
+            costs(
+                PARK,
+                PERIODS,
+                |period, _| if (period / length).is_multiple_of(2) { 3_000 } else { 200_000 },
+            )
         };
         near_the_optimum(phases(500), 1.15);
         near_the_optimum(phases(50), 1.5);
