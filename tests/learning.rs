@@ -53,11 +53,12 @@ fn what_was_chosen_is_told_call_site_by_call_site() {
 }
 
 #[test]
-fn other_settings_are_tried_and_the_budget_keeps_them_rare() {
+fn other_settings_are_tried() {
     let runtime = runtime(Learning::Bandit);
     let tried = |site: &SiteMetrics| count(site) - site.chosen[0].1;
     let sites = regions(&runtime, |sites| sites.first().is_some_and(|site| tried(site) >= 1));
-    assert!(tried(&sites[0]) >= 1, "{sites:?}");
+    let tried = tried(&sites[0]);
+    assert!(tried >= 1 && tried < count(&sites[0]), "{sites:?}");
 }
 
 #[test]
@@ -120,9 +121,9 @@ fn a_region_that_panics_is_over_and_callers_at_the_same_time_are_no_trouble() {
     assert_eq!(runtime.install(|worker| sum(worker, &numbers)), expected);
 }
 
-/// Fault 36: weights are checked, and the worst that others can do is to be slow.
+/// Fault 36.
 #[test]
-fn weights_are_checked_and_any_that_are_whole_give_the_same_results() {
+fn weights_are_checked_and_can_be_given() {
     assert_eq!("".parse::<Weights>().unwrap_err(), WeightsError::Version);
     let shipped = Weights::shipped();
     assert_eq!(shipped.to_string().parse::<Weights>().unwrap(), shipped);

@@ -23,10 +23,10 @@ pub(crate) struct Counters {
     pub(crate) busy: AtomicU64,
     /// When the current busy stretch began, 0 while idle.
     pub(crate) busy_since: AtomicU64,
+    /// What was chosen for the region that it works on (`runtime/regions.rs`). Thieves read it with the one above.
+    pub(crate) region: AtomicU64,
     /// How long the tasks took that it stole, by distance.
     pub(crate) stolen: [AtomicU64; Distance::ALL.len()],
-    /// What was chosen for the region that it works on (`runtime/regions.rs`).
-    pub(crate) region: AtomicU64,
 }
 
 impl Counters {

@@ -163,12 +163,11 @@ impl Regions {
         Some(Begun { key, arm: choice.arm, outer, before })
     }
 
-    /// It ended at `now`, after `time` ticks.
-    pub(crate) fn end(&self, registry: &Registry, index: usize, begun: &Begun, time: u64, now: u64) {
-        registry.peers[index].counters.region.store(begun.outer, Ordering::Relaxed);
+    /// It ended at `now`, after `time` ticks. Who does not get the place tells nothing.
+    pub(crate) fn end(&self, registry: &Registry, begun: &Begun, time: u64, now: u64) {
+        let counted = begun.before.map(|before| Counted::of(registry, now).since(&before));
         let Ok(mut place) = self.place(begun.key).try_lock() else { return };
         let Some((_, site)) = place.as_mut().filter(|(key, _)| *key == begun.key) else { return };
-        let counted = begun.before.map(|before| Counted::of(registry, now).since(&before));
         let sample = Sample {
             log_time: (time.max(1) as f32).ln(),
             // A region is at least its own time.
@@ -179,7 +178,8 @@ impl Regions {
         site.ended(begun.arm, sample, observed, self.network.as_ref());
     }
 
-    /// What each call site has come to, most regions first.
+    /// What each call site has come to, most regions first; without those where a region begins or ends at this moment, for whom nobody waits: in a
+    /// child of `fork` they would never be done.
     pub(crate) fn metrics(&self, reader: &Reader) -> Vec<SiteMetrics> {
         let of = |(key, site): &(Key, Site)| SiteMetrics {
             site: key.address(),
@@ -188,7 +188,7 @@ impl Regions {
             changes: site.changes(),
         };
         let mut all: Vec<SiteMetrics> =
-            self.places.iter().filter_map(|place| crate::sync::lock(place).as_ref().map(of)).collect();
+            self.places.iter().filter_map(|place| place.try_lock().ok()?.as_ref().map(of)).collect();
         let regions = |site: &SiteMetrics| site.chosen.iter().map(|(_, count)| count).sum::<u64>();
         all.sort_by_key(|site| std::cmp::Reverse(regions(site)));
         all
@@ -263,12 +263,43 @@ impl WorkerThread {
         registry.regions.as_ref()?.begin(registry, self.index, key, registry.sites.usual(key), now)
     }
 
-    /// It ended at `now`.
-    pub(crate) fn end_region(&self, key: Key, began: u64, now: u64, begun: Option<Begun>) {
+    /// It ended at `now`. One that panicked did who knows what part of its work, and teaches nothing.
+    pub(crate) fn end_region(&self, key: Key, began: u64, now: u64, begun: Option<Begun>, panicked: bool) {
         let (registry, time) = (&*self.registry, now.saturating_sub(began));
         registry.sites.record(key, time);
         if let (Some(regions), Some(begun)) = (&registry.regions, begun) {
-            regions.end(registry, self.index, &begun, time, now);
+            registry.peers[self.index].counters.region.store(begun.outer, Ordering::Relaxed);
+            if !panicked {
+                regions.end(registry, &begun, time, now);
+            }
         }
+    }
+}
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use super::*;
+    use crate::topology::Machine;
+
+    fn regions(machine: &str) -> Regions {
+        let topology = Topology::dealt(&Machine::synthetic(machine).unwrap(), 4);
+        let clock = Clock::new();
+        let rule = Rule::new(&clock, Duration::from_micros(100));
+        Regions::new(Learning::Bandit, None, &rule, &clock, &topology, 1).unwrap()
+    }
+
+    #[test]
+    fn arms_that_come_to_the_same_are_closed_and_patience_takes_several_nodes() {
+        assert_eq!(regions("core:4").open, 0b10_0011);
+        assert_eq!(regions("node:2 core:2").open, 0b10_1011);
+        assert!(regions("core:4").patience.iter().all(|&ticks| ticks == 0));
+        assert!(regions("node:2 core:2").patience[3] > 0);
+    }
+
+    #[test]
+    fn a_late_region_and_a_word_of_nonsense_have_arm_0() {
+        let word = 1_000 << ARM_BITS | 3;
+        assert_eq!([arm(word, 0), arm(word, 1_000), arm(word, 1_001)], [3, 3, 0]);
+        assert_eq!([arm(0, 5), arm(u64::MAX, 5), arm(u64::MAX - 1, 5)], [0; 3]);
     }
 }

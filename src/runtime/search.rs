@@ -72,6 +72,11 @@ impl Thief {
         *since
     }
 
+    /// It has nothing to do from now on.
+    pub(super) fn begin_idling(&mut self) {
+        self.idle_since = ticks();
+    }
+
     pub(super) fn generator(&mut self) -> &mut Generator {
         &mut self.generator
     }
@@ -251,7 +256,7 @@ impl WorkerThread {
     /// Waits for work, hungry; `None` when the runtime shuts down and there is none.
     fn next_work(&self) -> Option<Work> {
         let sleep = self.registry.sleep();
-        self.thief.borrow_mut().idle_since = ticks();
+        self.thief.borrow_mut().begin_idling();
         loop {
             self.attend();
             if let Some(work) = self.find_work() {

@@ -185,7 +185,7 @@ impl Drop for Visit<'_> {
         let (registry, index) = (&*worker.registry, worker.index);
         let sleep = registry.sleep();
         let ended = ticks();
-        worker.end_region(self.site, self.begun, ended, self.region.take());
+        worker.end_region(self.site, self.begun, ended, self.region.take(), std::thread::panicking());
         worker.row.leave(ended);
         registry.end_busy_at(index, ended);
         worker.is_guest.set(false);

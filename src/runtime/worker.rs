@@ -290,6 +290,10 @@ impl WorkerThread {
         if then == Then::Rest {
             self.last_stretch.set(self.registry.end_busy(self.index));
             self.registry.sleep().begin_hunger();
+            if self.registry.regions.is_some() {
+                // Patience begins anew with each task that is done.
+                self.thief.borrow_mut().begin_idling();
+            }
         }
     }
 

@@ -73,7 +73,7 @@ where
             let closure = unsafe { ManuallyDrop::take(closure) };
             let region = Handed::begin(thread, Key::new(Self::execute as *const ()));
             let result = catch(move || cancel::under(job.token.clone(), || thread.enter(closure)));
-            region.end(thread);
+            region.end(thread, result.is_err());
             // SAFETY: the closure was moved out; the content is this thread's until `done` is set.
             unsafe { content.write(Content { result: ManuallyDrop::new(result) }) }
         });
@@ -114,9 +114,9 @@ impl Handed {
         }))
     }
 
-    fn end(self, thread: &WorkerThread) {
+    fn end(self, thread: &WorkerThread, panicked: bool) {
         if let Some((key, began, begun)) = self.0 {
-            thread.end_region(key, began, ticks(), begun);
+            thread.end_region(key, began, ticks(), begun, panicked);
         }
     }
 }

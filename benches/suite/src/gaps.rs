@@ -123,7 +123,7 @@ pub fn measure(regions: u64, rounds: u64, work: Duration, each: &mut dyn FnMut(R
                     }
                 }
                 sleep(SETTLE);
-                let cpu = (usage("")?.cpu - before.cpu).saturating_sub(waited);
+                let cpu = usage("")?.cpu.saturating_sub(before.cpu).saturating_sub(waited);
                 if round > 0 {
                     cpus[at].push(cpu.as_secs_f64() * 1e6 / regions as f64);
                 }

@@ -241,6 +241,7 @@ impl Bandit {
         if !(time.abs() < MOST && work.abs() < MOST) || arm >= ARMS {
             return None;
         }
+        let raw = time;
         let known = self.arms[arm];
         if self.arms.iter().all(|arm| arm.weight == 0.0) {
             self.usual_work = work;
@@ -258,11 +259,12 @@ impl Bandit {
             self.spread.note(time - known.time, work - known.work, own);
         }
         self.regions += 1.0;
-        let slower = self.adjusted(time, work) - self.mean(0);
-        if arm == 0 {
-            self.first = self.first.saturating_sub(1);
-        } else {
-            self.debt = (self.debt + exp(slower.min(2.0)) - 1.0).max(-CREDIT);
+        // Just after a change there is nothing to compare with. What is paid is the time as it was, however rare.
+        let slower = (self.arms[0].weight > 0.0).then(|| self.adjusted(raw, work) - self.mean(0));
+        match slower {
+            _ if arm == 0 => self.first = self.first.saturating_sub(1),
+            Some(slower) => self.debt = (self.debt + exp(slower.min(2.0)) - 1.0).max(-CREDIT),
+            None => {}
         }
         for arm in &mut self.arms {
             arm.weight *= DISCOUNT;
@@ -272,7 +274,7 @@ impl Bandit {
         arm.weight += 1.0;
         arm.time += (time - arm.time) / arm.weight;
         arm.work += (work - arm.work) / arm.weight;
-        (number > 0).then_some((-slower).clamp(-2.0, 2.0))
+        slower.filter(|_| number > 0).map(|slower| (-slower).clamp(-2.0, 2.0))
     }
 
     /// A region was off its arm's mean by so many deviations.
@@ -285,9 +287,10 @@ impl Bandit {
             self.changes += 1;
             self.first = FIRST;
             // What changed may be the machine's speed, for all arms alike: how they compared is what is expected of them now, as uncertainly as
-            // at first.
-            let relative: [f32; ARMS] = std::array::from_fn(|arm| self.posterior(arm).0 - self.mean(0));
-            self.prior.mean = relative;
+            // at first. Regions that were under way when the last change was noticed may bring another one before there is anything to compare with.
+            if self.arms[0].weight > 0.0 {
+                self.prior.mean = std::array::from_fn(|arm| self.posterior(arm).0 - self.mean(0));
+            }
             self.arms = Default::default();
         }
     }
