@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn prompts_take_what_those_who_wait_can_bear() {
-        // A step's weights cost as much as 16 rows, so 16 requests take 32, and a quarter more are 8.
+        // A step's weights cost as much as 16 rows, so 16 requests take 32, and 27 % more are 8 rows and a part of one.
         let mut pace = Pace::default();
         for step in 0..300 {
             let rows = 1 + step % 32;
@@ -268,8 +268,8 @@ mod tests {
         };
         assert_eq!(spare(32, None, 4, true), 28, "anything is borne");
         assert_eq!(spare(32, Some(1.25), 4, false), 28, "nobody waits");
-        assert_eq!(spare(32, Some(1.25), 16, true), 8);
-        assert_eq!(spare(32, Some(1.25), 4, true), 5);
+        assert_eq!(spare(32, Some(1.27), 16, true), 8);
+        assert_eq!(spare(32, Some(1.27), 4, true), 5);
         assert_eq!(spare(18, Some(1.25), 16, true), 4, "a quarter is the most where requests fill the step");
         assert_eq!(spare(32, Some(1.0), 16, true), 2, "a sixteenth in any case");
         assert_eq!(spare(1, Some(1.0), 16, true), 1, "or one");
