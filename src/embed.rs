@@ -7,20 +7,15 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::seat::Seats;
 use crate::runtime::tenant::Tenant;
 use crate::runtime::visit::{take_seat, with_current_or_seat};
-use crate::sleep::polling::Polling;
-use crate::steal::learned::Learning;
-use crate::steal::Stealing;
 use crate::task::frame::Worker;
 use crate::task::latch::{Blocking, Latch};
 use crate::task::Task;
 use crate::topology::{machine, Topology};
-use crate::Mode;
 
 pub use crate::runtime::thread_body::ThreadBody;
 
@@ -70,17 +65,8 @@ impl Pool {
             }
         }
         let (registry, queues) = Registry::new(Parts {
-            topology: Topology::dealt(&machine(), config.workers),
-            policy: Box::new(Stealing::default()),
-            heartbeat: Duration::from_micros(100),
-            seed: 0x5eed,
-            mode: Mode::OnRequest,
-            on_panic: None,
-            inheritance: None,
             tenant: Some(Tenant { newest_first: config.newest_first, data: config.tenant }),
-            learning: Learning::Static,
-            weights: None,
-            polling: Polling::default(),
+            ..Parts::new(Topology::dealt(&machine(), config.workers))
         });
         let mut unless_built = Terminate(Some(Self(registry.clone())));
         let seats = Seats::new(registry.clone(), queues, false, None);

@@ -9,8 +9,6 @@ use std::time::Duration;
 use crate::model::{set_naps, Naps, Pool};
 use crate::runtime::in_model;
 use crate::runtime::registry::Parts;
-use crate::sleep::polling::Polling;
-use crate::steal::learned::Learning;
 use crate::steal::Nearest;
 use crate::task::unwind::{catch, discard, Payload};
 use crate::topology::Topology;
@@ -105,14 +103,12 @@ fn run(workers: usize, f: &impl Fn()) {
     let unhandled = Arc::new(Mutex::new(None::<Payload>));
     let kept = unhandled.clone();
     let pool = Arc::new(Pool::with(Parts {
-        topology: Topology::flat(workers),
         policy: Box::new(Nearest),
         // No time passes in a model, so every wake-up must be due at once.
         heartbeat: Duration::ZERO,
         seed: 1,
         // Which side of a join is stolen shall depend on the interleaving and on no heuristic.
         mode: Mode::AlwaysPromote,
-        inheritance: None,
         on_panic: Some(Box::new(move |payload| {
             let mut first = kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match *first {
@@ -120,10 +116,7 @@ fn run(workers: usize, f: &impl Fn()) {
                 Some(_) => discard(payload),
             }
         })),
-        tenant: None,
-        learning: Learning::Static,
-        weights: None,
-        polling: Polling::default(),
+        ..Parts::new(Topology::flat(workers))
     }));
     ::loom::stop_exploring();
     in_model::start(&pool, workers);

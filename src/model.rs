@@ -17,13 +17,10 @@ use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::search::{serve, serve_between};
 use crate::runtime::seat::Seats;
-use crate::sleep::polling::Polling;
-use crate::steal::learned::Learning;
 use crate::steal::Random;
 use crate::task::frame::Worker;
 use crate::task::unwind::catch;
 use crate::topology::{Cpu, Topology};
-use crate::Mode;
 
 /// A runtime whose threads the model makes.
 pub struct Pool {
@@ -50,17 +47,10 @@ impl Pool {
 
     fn parts(workers: usize) -> Parts {
         Parts {
-            topology: Topology::flat(workers),
             policy: Box::new(Random),
             heartbeat: Duration::from_micros(1),
             seed: 1,
-            mode: Mode::OnRequest,
-            on_panic: None,
-            inheritance: None,
-            tenant: None,
-            learning: Learning::Static,
-            weights: None,
-            polling: Polling::default(),
+            ..Parts::new(Topology::flat(workers))
         }
     }
 

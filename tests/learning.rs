@@ -1,5 +1,7 @@
 //! Regions whose settings are learned: what is chosen can be seen, is the default where nothing is learned, and never changes a result.
 
+mod support;
+
 use std::time::{Duration, Instant};
 
 use upbeat::topology::Machine;
@@ -134,8 +136,7 @@ fn weights_are_checked_and_can_be_given() {
 /// Fault 50. In a process of its own, for the environment is everybody's.
 #[test]
 fn the_environment_chooses_and_garbage_is_refused() {
-    const CHILD: &str = "UPBEAT_TEST_POLICY_CHILD";
-    if let Ok(expected) = std::env::var(CHILD) {
+    if let Some(expected) = support::role() {
         let built = Runtime::builder().workers(2).build();
         match expected.as_str() {
             "refused" => {
@@ -164,12 +165,7 @@ fn the_environment_chooses_and_garbage_is_refused() {
         ("static", "nothing"),
         ("", "nothing"),
     ] {
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_environment_chooses_and_garbage_is_refused"])
-            .env("UPBEAT_POLICY", policy)
-            .env(CHILD, expected)
-            .output()
-            .unwrap();
-        assert!(child.status.success(), "{policy}: {}", String::from_utf8_lossy(&child.stderr));
+        let mut child = support::rerun("the_environment_chooses_and_garbage_is_refused", expected);
+        support::assert_passed(&child.env("UPBEAT_POLICY", policy).output().unwrap());
     }
 }

@@ -434,7 +434,7 @@ impl<T: Send + 'static, R: Send + 'static> Source for Core<T, R> {
 
     fn may_leave(&self, now: u64, may_add: bool) -> bool {
         let age = now.saturating_sub(self.producers.0.opened_at.load(Ordering::Relaxed));
-        let visible = self.registry.rule.visible;
+        let visible = self.registry.terms.rule.visible;
         // Items come in a stream: to take each few of them costs them and us more than they gain. As with joins, nothing is taken that has
         // not been there for a moment, unless nothing was taken for a moment. Asked first, for a look at the batch itself slows down who
         // adds to it.

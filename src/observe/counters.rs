@@ -103,37 +103,40 @@ pub struct Metrics {
     pub uptime: Duration,
 }
 
+impl WorkerMetrics {
+    /// Two readings number by number.
+    fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            beats: with(self.beats, other.beats),
+            promotions: with(self.promotions, other.promotions),
+            steals: std::array::from_fn(|i| with(self.steals[i], other.steals[i])),
+            failed_steals: with(self.failed_steals, other.failed_steals),
+            parks: with(self.parks, other.parks),
+            on_node: with(self.on_node, other.on_node),
+            off_node: with(self.off_node, other.off_node),
+            busy: Duration::from_nanos(with(self.busy.as_nanos() as u64, other.busy.as_nanos() as u64)),
+        }
+    }
+
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    /// A busy stretch that ended between two loads may be missing from either reading.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        self.zip(earlier, u64::saturating_sub)
+    }
+}
+
 impl Metrics {
     /// The sums over all workers.
     pub fn total(&self) -> WorkerMetrics {
-        let mut total = WorkerMetrics::default();
-        for worker in &self.workers {
-            total.beats += worker.beats;
-            total.promotions += worker.promotions;
-            for (sum, steals) in total.steals.iter_mut().zip(worker.steals) {
-                *sum += steals;
-            }
-            total.failed_steals += worker.failed_steals;
-            total.parks += worker.parks;
-            total.on_node += worker.on_node;
-            total.off_node += worker.off_node;
-            total.busy += worker.busy;
-        }
-        total
+        self.workers.iter().fold(WorkerMetrics::default(), |sum, worker| sum.plus(worker))
     }
 
     /// What happened between `earlier` and `self`, two readings of one runtime.
     pub fn since(&self, earlier: &Metrics) -> Metrics {
-        let workers = self.workers.iter().zip(&earlier.workers).map(|(now, then)| WorkerMetrics {
-            beats: now.beats - then.beats,
-            promotions: now.promotions - then.promotions,
-            steals: std::array::from_fn(|i| now.steals[i] - then.steals[i]),
-            failed_steals: now.failed_steals - then.failed_steals,
-            parks: now.parks - then.parks,
-            on_node: now.on_node - then.on_node,
-            off_node: now.off_node - then.off_node,
-            busy: now.busy.saturating_sub(then.busy),
-        });
+        let workers = self.workers.iter().zip(&earlier.workers).map(|(now, then)| now.since(then));
         // Of what was learned there is no difference: it is a state.
         Metrics {
             workers: workers.collect(),

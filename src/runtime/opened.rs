@@ -98,7 +98,7 @@ impl Opened {
 impl WorkerThread {
     /// A scope that could use this worker's help: one of its own, or another worker's.
     pub(super) fn find_scope(&self) -> Option<Arc<Shared>> {
-        let (peers, rule) = (&self.registry.peers, &self.registry.rule);
+        let (peers, rule) = (&self.registry.peers, &self.registry.terms.rule);
         // Who leaves looks for the last time. Where no time passes there is none to wait for.
         let is_last = HAS_TIME && self.registry.sleep().is_terminating();
         let mut thief = self.thief.borrow_mut();

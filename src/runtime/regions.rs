@@ -11,10 +11,10 @@ use super::worker::WorkerThread;
 use crate::heartbeat::rate::Rule;
 use crate::heartbeat::sites::Key;
 use crate::observe::clock::{Clock, Reader};
+use crate::observe::counters::WorkerMetrics;
 use crate::steal::learned::{Configuration, Learning, Network, Observed, Sample, Site, ARMS, CONFIGURATIONS};
-use crate::sync::statistic::AtomicU64;
 use crate::sync::{Mutex, Ordering};
-use crate::topology::Topology;
+use crate::topology::{Distance, Topology};
 
 /// Call sites that are told apart; those that share a place are the first one's, and the others have the default settings.
 const PLACES: usize = 256;
@@ -31,11 +31,16 @@ pub(crate) struct Regions {
     seed: u64,
     /// The arms that differ on this machine, by bits.
     open: u32,
-    rules: [Rule; ARMS],
-    /// How long an idle worker of several nodes keeps to its own, ticks.
-    patience: [u64; ARMS],
+    terms: [Terms; ARMS],
     least: u64,
     places: Box<[Place]>,
+}
+
+/// How a thief deals with a worker.
+pub(crate) struct Terms {
+    pub(crate) rule: Rule,
+    /// How long an idle worker keeps to its own node before it looks at one of another, ticks.
+    pub(super) patience: u64,
 }
 
 type Place = Mutex<Option<(Key, Site)>>;
@@ -51,15 +56,13 @@ pub(crate) struct Begun {
 }
 
 /// Sums over all workers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Counted {
-    busy: u64,
-    steals: [u64; 4],
-    stolen: [u64; 4],
-    failed: u64,
-    answers: u64,
-    promotions: u64,
-    parks: u64,
+    /// One for both ends of a region: times since the start would show how two of them differ.
+    reader: Reader,
+    metrics: WorkerMetrics,
+    /// How long the tasks took that were stolen, ns.
+    stolen: [u64; Distance::ALL.len()],
 }
 
 /// What a call site has come to.
@@ -104,25 +107,22 @@ impl Regions {
             network,
             seed,
             open: (0..ARMS).filter(is_new).map(|arm| 1 << arm).sum(),
-            rules: effects.map(|(share_after, _)| Rule {
-                visible: ticks(share_after).min(base.beat),
-                coarse: base.coarse.max(ticks(share_after)),
-                beat: base.beat,
+            terms: effects.map(|(share_after, patience)| Terms {
+                rule: Rule {
+                    visible: ticks(share_after).min(base.beat),
+                    coarse: base.coarse.max(ticks(share_after)),
+                    beat: base.beat,
+                },
+                patience: ticks(patience),
             }),
-            patience: effects.map(|(_, patience)| ticks(patience)),
             least: clock.ticks(LEAST),
             places: (0..PLACES).map(|_| Mutex::new(None)).collect(),
         })
     }
 
-    /// The rule for a look, at `now`, at a worker of this word.
-    pub(crate) fn rule(&self, word: u64, now: u64) -> &Rule {
-        &self.rules[arm(word, now)]
-    }
-
-    /// How long who looks at a worker of this word should have looked on its own node only, ticks.
-    pub(crate) fn patience(&self, word: u64, now: u64) -> u64 {
-        self.patience[arm(word, now)]
+    /// How a thief deals, at `now`, with a worker of this word.
+    pub(super) fn terms(&self, word: u64, now: u64) -> &Terms {
+        &self.terms[arm(word, now)]
     }
 
     fn place(&self, key: Key) -> &Place {
@@ -152,7 +152,8 @@ impl Regions {
             return None;
         }
         let choice = site.choose(self.open);
-        let before = (site.wants_counts() || site.wants_work()).then(|| Counted::of(registry, now));
+        let before = (site.wants_counts() || site.wants_work())
+            .then(|| Counted::of(registry, registry.clock.reader(), now));
         let word = &registry.peers[index].counters.region;
         let outer = word.load(Ordering::Relaxed);
         let until = now.saturating_add(choice.limit.exp() as u64).min(u64::MAX >> ARM_BITS);
@@ -165,13 +166,12 @@ impl Regions {
 
     /// It ended at `now`, after `time` ticks. Who does not get the place tells nothing.
     pub(crate) fn end(&self, registry: &Registry, begun: &Begun, time: u64, now: u64) {
-        let counted = begun.before.map(|before| Counted::of(registry, now).since(&before));
+        let counted = begun.before.map(|before| Counted::of(registry, before.reader, now).since(&before));
         let Ok(mut place) = self.place(begun.key).try_lock() else { return };
         let Some((_, site)) = place.as_mut().filter(|(key, _)| *key == begun.key) else { return };
         let sample = Sample {
             log_time: (time.max(1) as f32).ln(),
-            // A region is at least its own time.
-            log_work: counted.map_or(0.0, |counted| (counted.busy.max(time).max(1) as f32).ln()),
+            log_work: counted.map_or(0.0, |counted| (counted.work(time).max(1) as f32).ln()),
         };
         let observed =
             counted.filter(|_| site.wants_counts()).map(|counted| counted.observed(registry, time));
@@ -206,51 +206,43 @@ fn arm(word: u64, now: u64) -> usize {
 }
 
 impl Counted {
-    fn of(registry: &Registry, now: u64) -> Self {
-        let mut sum = Self::default();
-        for counters in registry.peers.iter().map(|peer| &peer.counters) {
-            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            let since = read(&counters.busy_since);
-            sum.busy += read(&counters.busy) + if since == 0 { 0 } else { now.saturating_sub(since) };
-            for at in 0..4 {
-                sum.steals[at] += read(&counters.steals[at]);
-                sum.stolen[at] += read(&counters.stolen[at]);
+    fn of(registry: &Registry, reader: Reader, now: u64) -> Self {
+        let mut sum = Self { reader, metrics: WorkerMetrics::default(), stolen: Default::default() };
+        for peer in &registry.peers {
+            sum.metrics = sum.metrics.plus(&peer.counters.read(now, &reader));
+            for (sum, stolen) in sum.stolen.iter_mut().zip(&peer.counters.stolen) {
+                *sum += reader.length(stolen.load(Ordering::Relaxed));
             }
-            sum.failed += read(&counters.failed_steals);
-            sum.answers += read(&counters.beats);
-            sum.promotions += read(&counters.promotions);
-            sum.parks += read(&counters.parks);
         }
         sum
     }
 
     fn since(&self, before: &Self) -> Self {
-        // A stretch that ended between two loads may be missing from either sum.
-        let less = |now: u64, before: u64| now.saturating_sub(before);
         Self {
-            busy: less(self.busy, before.busy),
-            steals: std::array::from_fn(|at| less(self.steals[at], before.steals[at])),
-            stolen: std::array::from_fn(|at| less(self.stolen[at], before.stolen[at])),
-            failed: less(self.failed, before.failed),
-            answers: less(self.answers, before.answers),
-            promotions: less(self.promotions, before.promotions),
-            parks: less(self.parks, before.parks),
+            reader: self.reader,
+            metrics: self.metrics.since(&before.metrics),
+            stolen: std::array::from_fn(|at| self.stolen[at].saturating_sub(before.stolen[at])),
         }
     }
 
+    /// The time that all workers spent on a region of `time` ticks, ns. It is at least its own.
+    fn work(&self, time: u64) -> u64 {
+        (self.metrics.busy.as_nanos() as u64).max(self.reader.length(time))
+    }
+
     fn observed(&self, registry: &Registry, time: u64) -> Observed {
-        let reader = registry.clock.reader();
+        let WorkerMetrics { steals, failed_steals, beats, promotions, parks, busy, .. } = self.metrics;
         Observed {
             workers: registry.peers.len() as u32,
             nodes: registry.topology.nodes().len() as u32,
-            time: reader.length(time),
-            busy: reader.length(self.busy),
-            steals: self.steals,
-            stolen: self.stolen.map(|ticks| reader.length(ticks)),
-            failed: self.failed,
-            answers: self.answers,
-            promotions: self.promotions,
-            parks: self.parks,
+            time: self.reader.length(time),
+            busy: busy.as_nanos() as u64,
+            steals,
+            stolen: self.stolen,
+            failed: failed_steals,
+            answers: beats,
+            promotions,
+            parks,
             variance: 0.0,
         }
     }
@@ -292,8 +284,8 @@ mod tests {
     fn arms_that_come_to_the_same_are_closed_and_patience_takes_several_nodes() {
         assert_eq!(regions("core:4").open, 0b10_0011);
         assert_eq!(regions("node:2 core:2").open, 0b10_1011);
-        assert!(regions("core:4").patience.iter().all(|&ticks| ticks == 0));
-        assert!(regions("node:2 core:2").patience[3] > 0);
+        assert!(regions("core:4").terms.iter().all(|terms| terms.patience == 0));
+        assert!(regions("node:2 core:2").terms[3].patience > 0);
     }
 
     #[test]

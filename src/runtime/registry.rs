@@ -9,7 +9,7 @@ use super::fork;
 use super::mode::Mode;
 use super::opened::Opened;
 use super::pending::Pending;
-use super::regions::Regions;
+use super::regions::{Regions, Terms};
 use super::report::Note;
 use super::roster::Roster;
 use super::tenant::Tenant;
@@ -24,7 +24,7 @@ use crate::observe::events::Events;
 use crate::sleep::polling::Polling;
 use crate::sleep::Sleep;
 use crate::steal::learned::{Learning, Network};
-use crate::steal::{is_order, Generator, Random, StealPolicy};
+use crate::steal::{is_order, Generator, Random, StealPolicy, Stealing};
 use crate::sync::{ordering, statistic, ticks, AtomicUsize, Injector, Local, Ordering, Stealer};
 use crate::task::frame::Worker;
 use crate::task::inherit::{Entered, Inheritance};
@@ -32,7 +32,7 @@ use crate::task::isolate::{self, Region};
 use crate::task::unwind::{abort, catch, message, warn, Payload};
 use crate::task::Task;
 use crate::topology::memory::Memory;
-use crate::topology::{Distance, Topology};
+use crate::topology::Topology;
 
 /// Handles panics that no one waits for.
 pub(crate) type PanicHandler = Box<dyn Fn(Payload) + Send + Sync>;
@@ -106,7 +106,8 @@ pub(crate) struct Registry {
     generation: u64,
     /// Read when the registry was made.
     pub(crate) clock: Clock,
-    pub(crate) rule: Rule,
+    /// How thieves deal with who works on a region that nothing was chosen for.
+    pub(crate) terms: Terms,
     pub(crate) sites: Sites,
     /// What is learned of regions, if anything is.
     pub(crate) regions: Option<Regions>,
@@ -126,6 +127,25 @@ pub(crate) struct Parts {
     pub(crate) learning: Learning,
     pub(crate) weights: Option<Network>,
     pub(crate) polling: Polling,
+}
+
+impl Parts {
+    /// Those of a runtime for which nobody asked anything.
+    pub(crate) fn new(topology: Topology) -> Self {
+        Self {
+            topology,
+            policy: Box::new(Stealing::default()),
+            heartbeat: Duration::from_micros(100),
+            seed: 0x5eed,
+            mode: Mode::OnRequest,
+            on_panic: None,
+            inheritance: None,
+            tenant: None,
+            learning: Learning::Static,
+            weights: None,
+            polling: Polling::default(),
+        }
+    }
 }
 
 impl Registry {
@@ -173,7 +193,7 @@ impl Registry {
             pending: Pending::new(),
             left: AtomicUsize::new(0),
             generation: fork::generation(),
-            rule,
+            terms: Terms { rule, patience: 0 },
             regions,
             sites: Sites::new(&clock),
             batches: Roll::new(),
@@ -268,22 +288,12 @@ impl Registry {
         others.any(|(_, peer)| is_long(peer.counters.busy_since.load(Ordering::Relaxed)))
     }
 
-    /// The rule for a look at worker `victim`, at `now`.
-    pub(super) fn rule_for(&self, victim: usize, now: u64) -> &Rule {
+    /// How a thief deals with worker `victim` at `now`.
+    pub(super) fn terms_of(&self, victim: usize, now: u64) -> &Terms {
         match &self.regions {
-            None => &self.rule,
-            Some(regions) => regions.rule(self.peers[victim].counters.region.load(Ordering::Relaxed), now),
+            None => &self.terms,
+            Some(regions) => regions.terms(self.peers[victim].counters.region.load(Ordering::Relaxed), now),
         }
-    }
-
-    /// Whether `thief`, which has had nothing to do since `idle_since`, may look at worker `victim` already: at those of its own node at once.
-    pub(super) fn may_look_at(&self, victim: usize, thief: usize, now: u64, idle_since: u64) -> bool {
-        let Some(regions) = &self.regions else { return true };
-        let word = self.peers[victim].counters.region.load(Ordering::Relaxed);
-        let patience = regions.patience(word, now);
-        patience == 0
-            || self.topology.distance(thief, victim) != Distance::Remote
-            || now.saturating_sub(idle_since) >= patience
     }
 
     /// Fills `order` with the victims that the policy names for `thief`, or with all in random order where it is wrong.

@@ -16,6 +16,7 @@ use crate::sync::{left_out, thread, ticks, Ordering, HAS_TIME};
 use crate::task::frame::Stolen;
 use crate::task::unwind::AbortOnUnwind;
 use crate::task::Task;
+use crate::topology::Distance;
 
 /// How long a watcher polls before it naps, and after a nap that found somebody busy.
 pub(super) const POLL: Duration = Duration::from_micros(30);
@@ -37,7 +38,7 @@ pub(crate) struct Thief {
     /// The same of their queues.
     thrifts: Vec<Thrift>,
     looks: Vec<Look>,
-    /// Since when it has had nothing to do, ticks.
+    /// Since when it has had nothing to do, ticks; 0 where nobody is patient.
     idle_since: u64,
     /// Since when each home's queue had a task at every look, ticks; 0 when it had none. As many as are needed.
     bound: Vec<u64>,
@@ -228,10 +229,12 @@ impl WorkerThread {
             let peer = &registry.peers[victim];
             let sight = &mut sights[victim];
             let since = peer.counters.busy_since.load(Ordering::Relaxed);
-            if !registry.may_look_at(victim, self.index, now, *idle_since) {
+            let terms = registry.terms_of(victim, now);
+            let is_remote = || registry.topology.distance(self.index, victim) == Distance::Remote;
+            if now.saturating_sub(*idle_since) < terms.patience && is_remote() {
                 continue;
             }
-            match sight.look(now, since, peer.ring.oldest(), registry.rule_for(victim, now)) {
+            match sight.look(now, since, peer.ring.oldest(), &terms.rule) {
                 Verdict::Wait => (),
                 Verdict::Ask => peer.ring.ask(),
                 Verdict::Take => {
@@ -256,7 +259,6 @@ impl WorkerThread {
     /// Waits for work, hungry; `None` when the runtime shuts down and there is none.
     fn next_work(&self) -> Option<Work> {
         let sleep = self.registry.sleep();
-        self.thief.borrow_mut().begin_idling();
         loop {
             self.attend();
             if let Some(work) = self.find_work() {
@@ -331,8 +333,8 @@ impl WorkerThread {
             nap = nap.min(LONGEST_NAP[usize::from(!is_active)]);
             let woken = self.rest(Some(nap), || self.has_tasks());
             nap = if woken == Woken::ByOthers { NAP } else { nap * 2 };
-            let is_worth_polling =
-                woken == Woken::ByOthers || registry.is_anybody_busy_for(registry.rule.visible, self.index);
+            let is_worth_polling = woken == Woken::ByOthers
+                || registry.is_anybody_busy_for(registry.terms.rule.visible, self.index);
             poll_until = ticks() + if is_worth_polling { clock.ticks(POLL) } else { 0 };
         }
         None
@@ -387,7 +389,6 @@ mod tests {
     use super::*;
     use crate::runtime::registry::{Parts, Registry};
     use crate::sleep::polling::Polling;
-    use crate::steal::learned::Learning;
     use crate::steal::StealPolicy;
     use crate::topology::Topology;
 
@@ -419,17 +420,10 @@ mod tests {
         check: impl FnOnce(&Seats),
     ) {
         let (registry, queues) = Registry::new(Parts {
-            topology: Topology::flat(workers),
             policy: Box::new(policy),
             heartbeat: Duration::from_micros(1),
-            seed: 1,
-            mode: crate::Mode::OnRequest,
-            on_panic: None,
-            inheritance: None,
-            tenant: None,
-            learning: Learning::Static,
-            weights: None,
             polling,
+            ..Parts::new(Topology::flat(workers))
         });
         let seats = Seats::new(registry.clone(), queues, false, None);
         std::thread::scope(|threads| {

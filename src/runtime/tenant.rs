@@ -202,7 +202,7 @@ impl WorkerThread {
 
     /// A task from the queue of worker `victim`, unless those before were too small to be taken (`heartbeat::thrift`).
     pub(super) fn steal_job(&self, victim: usize) -> Option<Task> {
-        let rule = &self.registry.rule;
+        let rule = &self.registry.terms.rule;
         let mut thief = self.thief.borrow_mut();
         let thrift = thief.thrift(victim);
         let begun = ticks();

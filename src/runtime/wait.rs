@@ -97,7 +97,8 @@ impl WorkerThread {
         let peer = &self.registry.peers[victim];
         let mut thief = self.thief.borrow_mut();
         let now = ticks();
-        match thief.sight(victim).look(now, begun, peer.ring.oldest(), self.registry.rule_for(victim, now)) {
+        let terms = self.registry.terms_of(victim, now);
+        match thief.sight(victim).look(now, begun, peer.ring.oldest(), &terms.rule) {
             Verdict::Wait => false,
             Verdict::Take => true,
             Verdict::Ask => {

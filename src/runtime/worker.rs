@@ -311,7 +311,9 @@ impl WorkerThread {
         let is_isolated = self.registry.peers[victim].isolating.load(Ordering::Relaxed) > 0;
         let outer = self.join_region_of(victim);
         let owner_sleeps = if is_isolated { isolate::within_another(self, run) } else { run() };
-        self.counters().region.store(outer, Ordering::Relaxed);
+        if let Some(outer) = outer {
+            self.counters().region.store(outer, Ordering::Relaxed);
+        }
         if owner_sleeps {
             self.registry.sleep().unpark(victim);
         }
@@ -320,14 +322,13 @@ impl WorkerThread {
         count(&self.counters().stolen[self.registry.topology.distance(self.index, victim) as usize], length);
     }
 
-    /// Goes on under the settings of worker `victim`'s region; what its own were.
-    fn join_region_of(&self, victim: usize) -> u64 {
-        let of = |index: usize| &self.registry.peers[index].counters.region;
-        let outer = of(self.index).load(Ordering::Relaxed);
-        if self.registry.regions.is_some() {
-            of(self.index).store(of(victim).load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        outer
+    /// Goes on under the settings of worker `victim`'s region; what its own were. `None` where all have the same.
+    fn join_region_of(&self, victim: usize) -> Option<u64> {
+        self.registry.regions.as_ref()?;
+        let own = &self.counters().region;
+        let outer = own.load(Ordering::Relaxed);
+        own.store(self.registry.peers[victim].counters.region.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(outer)
     }
 
     fn counters(&self) -> &Counters {

@@ -42,13 +42,13 @@ pub fn replay(table: &Table, beginning: Beginning, invocations: usize, orders: u
         let (mut spent, mut fixed, mut regret) = (0.0, 0.0, [0.0; 2]);
         for invocation in 0..invocations {
             let seed = seeds.below(table.times[0].len());
-            let was_first = bandit.is_first();
+            let awaited_opinion = bandit.awaits_opinion();
             let choice = bandit.choose((1 << ARMS) - 1, &mut draws);
             let whole = table.times[choice.arm][seed];
             let is_late = whole.time.ln() > f64::from(choice.limit);
             let Time { time, work } = if is_late { table.cut[choice.arm][seed] } else { whole };
             bandit.ended(choice.arm, Sample { log_time: time.ln() as f32, log_work: work.ln() as f32 });
-            if let (true, false, Some(opinion)) = (was_first, bandit.is_first(), beginning.opinion) {
+            if let (true, false, Some(opinion)) = (awaited_opinion, bandit.is_first(), beginning.opinion) {
                 bandit.expect(opinion);
             }
             spent += time;

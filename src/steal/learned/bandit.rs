@@ -153,6 +153,11 @@ impl Bandit {
         self.first > 0
     }
 
+    /// Whether these are the very first regions: after a change it is known how the arms compared, and that is better than an opinion.
+    pub fn awaits_opinion(&self) -> bool {
+        self.is_first() && self.changes == 0
+    }
+
     /// Times that what was learned was found to be out of date.
     pub fn changes(&self) -> u32 {
         self.changes
@@ -161,11 +166,6 @@ impl Bandit {
     /// The variance of the log time of regions of usual work.
     pub fn variance(&self) -> f32 {
         self.spread.variance()
-    }
-
-    /// What is left of an arm's samples.
-    pub fn weight(&self, arm: usize) -> f32 {
-        self.arms[arm].weight
     }
 
     fn adjusted(&self, time: f32, work: f32) -> f32 {

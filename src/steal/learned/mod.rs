@@ -20,10 +20,10 @@ mod numbers;
 pub(crate) mod site;
 mod weights;
 
-pub use bandit::{Bandit, Choice, Prior, Sample};
+pub use bandit::{Bandit, Prior, Sample};
 pub use configuration::{Configuration, Placement, ARMS, CONFIGURATIONS};
 pub use features::{Features, Observed, FEATURES};
 pub use network::{prior, Network, Pass, PARAMETERS, WIDTH};
 pub use numbers::{exp, ln};
-pub use site::{Event, Learning, Site};
+pub use site::{Learning, Site};
 pub use weights::{Weights, WeightsError};

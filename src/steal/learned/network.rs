@@ -71,11 +71,6 @@ impl Network {
             }
         }
     }
-
-    /// Whether all parameters are numbers.
-    pub fn is_finite(&self) -> bool {
-        self.parameters.iter().all(|parameter| parameter.is_finite())
-    }
 }
 
 /// What outputs say of the arms.

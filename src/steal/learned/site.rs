@@ -94,12 +94,7 @@ impl Site {
 
     /// Whether the next sample should come with what the workers counted.
     pub fn wants_counts(&self) -> bool {
-        self.asks_network()
-    }
-
-    /// Whether these are the very first regions: after a change it is known how the arms compared, and that is better than an opinion.
-    fn asks_network(&self) -> bool {
-        self.bandit.is_first() && self.bandit.changes() == 0
+        self.bandit.awaits_opinion()
     }
 
     /// Whether samples should come with the work; otherwise it may be any constant.
@@ -119,12 +114,12 @@ impl Site {
         if let Some(chosen) = self.chosen.get_mut(arm) {
             *chosen += 1;
         }
-        let was_first = self.asks_network();
+        let awaited_opinion = self.bandit.awaits_opinion();
         if let Some(faster) = self.bandit.ended(arm, sample) {
             self.saved += f64::from(exp(sample.log_time)) * f64::from(exp(faster) - 1.0);
         }
         if let (true, false, Some(observed), Some(network)) =
-            (was_first, self.bandit.is_first(), observed, network)
+            (awaited_opinion, self.bandit.is_first(), observed, network)
         {
             let observed = Observed { variance: self.bandit.variance(), ..observed };
             self.bandit.expect(prior(&network.forward(&observed.features()).out));
