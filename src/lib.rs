@@ -26,7 +26,7 @@
 //! | to stop what is no longer wanted; to put something first | [`CancelToken`]; [`spawn_with`] |
 //! | many small items run as few large batches | [`batch`] |
 //! | to hold a lock across a join | [`isolate`] |
-//! | tasks where their data is, on a machine with several memory nodes | [`Spawn::near`], [`Runtime::memory`], [`topology`] |
+//! | tasks and loops where their data is, on a machine with several memory nodes | [`Spawn::near`], [`Scope::spawn_with`], [`par::for_each_near`], [`Runtime::memory`], [`topology`] |
 //! | your own set of threads | [`Runtime`] |
 //! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`]; `{runtime:?}` says what each worker does now |
 //! | to find a race or a dependence on the order | [`Mode`]; `upbeat::loom` under `--cfg upbeat_loom` (`docs/loom.md`) |

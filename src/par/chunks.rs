@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use super::cut::Cut;
 use super::drive::{drive, drive_on, Loop};
 use crate::task::frame::Worker;
+use crate::topology::memory::Span;
 
 /// Calls `f(i, chunk)` for every chunk of `size` elements of `data`, the last one maybe shorter, in parallel when workers
 /// are idle. `i` counts chunks from 0.
@@ -22,7 +23,7 @@ use crate::task::frame::Worker;
 /// ```
 pub fn chunks<T: Sync>(data: &[T], size: usize, f: impl Fn(usize, &[T]) + Sync) {
     assert!(size > 0, "a chunk must have at least one element");
-    super::for_each(0..data.len().div_ceil(size), |i| {
+    super::for_each_near(0..data.len().div_ceil(size), data, |i| {
         let from = i * size;
         f(i, &data[from..data.len().min(from.saturating_add(size))]);
     });
@@ -101,6 +102,10 @@ impl<T: Send, F: Fn(usize, &mut [T]) + Sync> Loop for Chunks<'_, T, F> {
 
     fn weight(&self) -> usize {
         self.size
+    }
+
+    fn data(&self, items: Range<usize>) -> Option<Span> {
+        Some(self.data.span(items.start.saturating_mul(self.size)..items.end.saturating_mul(self.size)))
     }
 
     fn begin(&self, _first: usize) {}

@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::topology::memory::Span;
+
 /// An exclusively borrowed slice, of which several workers hold disjoint parts.
 pub(super) struct Cut<'a, T> {
     start: *mut T,
@@ -26,6 +28,12 @@ impl<'a, T> Cut<'a, T> {
     /// Where element `index` lies; for more than one part at a time.
     pub(super) fn address(&self, index: usize) -> *mut T {
         self.start.wrapping_add(index)
+    }
+
+    /// The memory of the elements in `range`, as far as there are some.
+    pub(super) fn span(&self, range: Range<usize>) -> Span {
+        let at = |index: usize| self.address(index.min(self.length)).addr();
+        Span::new(at(range.start)..at(range.end))
     }
 
     /// The elements in `range`.

@@ -8,11 +8,13 @@ use std::mem::forget;
 use std::ops::{ControlFlow, Range};
 
 use super::pace::{Look, Pace, Rest};
+use super::placed;
 use super::share::Share;
 use super::site::{ask, is_alone_allowed, Site};
 use crate::sync::{AtomicBool, Ordering};
 use crate::task::cancel::{self, CancelToken};
 use crate::task::frame::Worker;
+use crate::topology::memory::Span;
 
 /// What a loop does with its indices, which count from 0.
 pub(super) trait Loop: Sync {
@@ -22,6 +24,11 @@ pub(super) trait Loop: Sync {
     /// Elements that an index stands for.
     fn weight(&self) -> usize {
         1
+    }
+
+    /// The memory that the indices `items` work on, if that is known. Only a loop that runs all of its indices names it.
+    fn data(&self, _items: Range<usize>) -> Option<Span> {
+        None
     }
 
     /// The part of a stretch that begins at `first`, when nothing of it was run.
@@ -50,29 +57,33 @@ pub(super) fn drive<L: Loop>(count: usize, body: &L) -> L::Part {
             return part;
         }
     }
-    crate::on_current_worker(|worker| drive_from(first, part, worker, count, body, token.as_ref()))
+    let token = token.as_ref();
+    crate::on_current_worker(|worker| match placed::runs(worker, first, count, body) {
+        None => drive_range(first..count, part, worker, body, token),
+        Some(runs) => placed::drive(worker, runs, body, token, part),
+    })
 }
 
 /// The same on a worker that is at hand, for a loop that is not short.
 pub(super) fn drive_on<L: Loop>(worker: &Worker, count: usize, body: &L) -> L::Part {
-    drive_from(0, body.begin(0), worker, count, body, cancel::current().as_ref())
+    drive_range(0..count, body.begin(0), worker, body, cancel::current().as_ref())
 }
 
-/// The indices from `first` on; `part` is of those before.
-fn drive_from<L: Loop>(
-    mut first: usize,
+/// The indices of `items`, which are some; `part` is of those before.
+pub(super) fn drive_range<L: Loop>(
+    items: Range<usize>,
     mut part: L::Part,
     worker: &Worker,
-    count: usize,
     body: &L,
     token: Option<&CancelToken>,
 ) -> L::Part {
+    let mut first = items.start;
     loop {
-        let length = (count - first).min(BLOCK);
+        let length = (items.end - first).min(BLOCK);
         let job = Job { body, first, token, ended: AtomicBool::new(false) };
         part = job.stretch(worker, 0..length as u32, Pace::new(), part);
         first += length;
-        if first == count || job.ended.load(Ordering::Relaxed) {
+        if first == items.end || job.ended.load(Ordering::Relaxed) {
             return part;
         }
     }

@@ -12,6 +12,9 @@
 //!
 //! A loop under a [`CancelToken`](crate::CancelToken) stops between two chunks when that is cancelled.
 //!
+//! On a machine with several memory nodes a loop over a slice begins each part on the node that has its data, where these are large and lie on
+//! several: first touch does that, and [`Memory::bind`](crate::topology::Memory::bind). [`for_each_near`] names the data of a loop over indices.
+//!
 //! Which worker runs which index is not determined. [`map_reduce`] combines in a tree that depends on the range
 //! alone, so its result has the same bits for any number of workers.
 
@@ -25,6 +28,7 @@ mod for_each;
 #[allow(unsafe_code)]
 mod map;
 mod pace;
+mod placed;
 mod reduce;
 // `pub` in here is for the models alone, which reach it through `model` under `--cfg upbeat_loom`.
 #[allow(unreachable_pub)]
@@ -35,7 +39,7 @@ mod sort;
 use chunks::chunks_on;
 pub use chunks::{chunks, chunks_mut, chunks_pair_mut};
 pub use find::find_any;
-pub use for_each::for_each;
+pub use for_each::{for_each, for_each_near};
 pub use map::map;
 pub use reduce::{map_reduce, map_reduce_chunks};
 pub use sort::{sort, sort_by, sort_by_key, sort_unstable, sort_unstable_by, sort_unstable_by_key};

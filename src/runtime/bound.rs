@@ -100,6 +100,12 @@ impl Registry {
         });
     }
 
+    /// How long a task waits for a worker of its node before one of another node takes it, ticks.
+    pub(crate) fn patience_with_bound(&self) -> u64 {
+        let [least, most] = PATIENCE.map(|time| self.clock.ticks(time));
+        self.sleep().wake_latency().saturating_mul(2).clamp(least, most.max(least))
+    }
+
     /// Wakes one sleeper for a task that this thread has made public, if it is a worker one of its own node first.
     pub(crate) fn wake_near_current(self: &Arc<Self>) {
         let own = || {
@@ -180,9 +186,7 @@ impl WorkerThread {
         if HAS_TIME && !sleep.is_terminating() {
             let now = ticks();
             let since = self.thief.borrow_mut().see_bound(home, Some(now));
-            let [least, most] = PATIENCE.map(|time| self.registry.clock.ticks(time));
-            let patience = sleep.wake_latency().saturating_mul(2).clamp(least, most.max(least));
-            if now.saturating_sub(since) < patience {
+            if now.saturating_sub(since) < self.registry.patience_with_bound() {
                 return Look::Waits;
             }
         }

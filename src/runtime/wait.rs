@@ -63,7 +63,7 @@ impl WorkerThread {
         }
         let begun = ticks().max(1);
         self.wait(Awaited::Scope, scope.latch(), || {
-            if !scope.is_idle() {
+            if scope.has_task_for(self) {
                 return Some(Work::Task(Task::Scoped(scope.clone())));
             }
             if !stack::has_reserve() {

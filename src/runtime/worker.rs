@@ -348,11 +348,12 @@ impl WorkerThread {
         isolating.store(isolating.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
-    pub(crate) fn run_scoped(&self, scope: &Arc<ScopeShared>) {
+    /// Runs what `run` takes of the tasks of `scope`.
+    pub(crate) fn serve_scope(&self, scope: &Arc<ScopeShared>, run: impl FnOnce()) {
         let serving = &self.registry.peers[self.index].serving;
         // Relaxed: whoever finds a task in our ring has acquired what we wrote before it.
         serving.store(Arc::as_ptr(scope) as usize, Ordering::Relaxed);
-        scope.run_stretch(self);
+        run();
         serving.store(0, Ordering::Relaxed);
     }
 

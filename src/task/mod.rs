@@ -5,6 +5,7 @@ pub(crate) mod block_on;
 pub(crate) mod body;
 pub(crate) mod cancel;
 pub(crate) mod context;
+mod directed;
 #[allow(unsafe_code)]
 pub(crate) mod frame;
 #[allow(unsafe_code)]
@@ -83,7 +84,9 @@ impl Task {
             Self::Install(job) => job.run(thread, then),
             Self::Spawned(task) => task.run(thread, then),
             Self::Job(job) => thread.run_job(job, then),
-            Self::Scoped(scope) if then == Then::Rest => thread.run_scoped(&scope),
+            Self::Scoped(scope) if then == Then::Rest => {
+                thread.serve_scope(&scope, || scope.run_stretch(thread))
+            }
             Self::Scoped(scope) => scope.run_one(thread),
             Self::Isolated(ticket) => ticket.run(thread, then),
             Self::Batch(batcher) => batcher.run(thread, then),

@@ -24,7 +24,8 @@ pub enum Priority {
     High,
 }
 
-/// How to spawn a task; for [`Runtime::spawn_with`](crate::Runtime::spawn_with) and [`spawn_with`](crate::spawn_with).
+/// How to spawn a task; for [`Runtime::spawn_with`](crate::Runtime::spawn_with), [`spawn_with`](crate::spawn_with) and
+/// [`Scope::spawn_with`](crate::Scope::spawn_with).
 ///
 /// ```
 /// use upbeat::{CancelToken, Priority, Runtime, Spawn};
@@ -63,6 +64,16 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
+    /// The home, where that decides.
+    pub(super) fn home(&self) -> Option<usize> {
+        self.home
+    }
+
+    /// Whether it is the queue of all tasks without options.
+    pub(super) fn is_usual(&self) -> bool {
+        self.priority == Priority::Normal && self.home.is_none()
+    }
+
     /// Puts a ticket where such tasks wait that were created in `region`.
     pub(super) fn submit(self, registry: &Arc<Registry>, region: Option<Arc<Region>>, task: Task) {
         match (self.priority, self.home) {
@@ -122,7 +133,7 @@ impl Spawn {
     }
 
     /// Where the task goes on the runtime of `registry`.
-    fn destination(&self, registry: &Registry) -> Destination {
+    pub(super) fn destination(&self, registry: &Registry) -> Destination {
         let topology = &registry.topology;
         let node = || match self.wish {
             Wish::None => None,
@@ -131,6 +142,11 @@ impl Spawn {
         };
         let home = if topology.homes() > 1 { node().and_then(|node| topology.home_of(node)) } else { None };
         Destination { priority: self.priority, home }
+    }
+
+    /// The token that cancels it.
+    pub(super) fn token(self) -> Option<CancelToken> {
+        self.cancel
     }
 
     /// Spawns `f` on the runtime of `registry`.

@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use super::body::Body;
 use super::cancel::{self, CancelToken, Cancelled};
+use super::directed::{Directed, DirectedTasks};
 use super::frame::Worker;
 use super::isolate::{self, Region};
 use super::latch::Latch;
 use super::ledger::Ledger;
+use super::priority::{Destination, Spawn};
 use super::unwind::{catch, discard, Payload};
 use super::{Task, Then};
 use crate::heartbeat::sites::Key;
@@ -25,6 +27,7 @@ use crate::sync::{fence_after_rmw, lock, ticks, Injector, Mutex, HAS_TIME};
 /// What a scope's tasks and its owner share.
 pub(crate) struct Shared {
     queue: Injector<Body>,
+    directed: DirectedTasks,
     ledger: Ledger,
     latch: Latch,
     /// The first panic of a task.
@@ -73,6 +76,7 @@ impl Shared {
             }
             None => Arc::new(Self {
                 queue: Injector::new(),
+                directed: DirectedTasks::new(),
                 ledger: Ledger::new(),
                 latch: Latch::new(),
                 panic: Mutex::new(None),
@@ -94,23 +98,40 @@ impl Shared {
             thread.opened().pop();
         }
         self.registry.sites.record(site, ticks().saturating_sub(self.setting.opened_at));
-        // Who has helped may not have let go of it yet.
+        // Who has helped may not have let go of it yet. What the list holds is spent.
+        self.directed.clear();
         if let Some(old) = Arc::get_mut(&mut self) {
             (old.setting.token, old.setting.region) = (None, None);
             thread.spare_scope.set(Some(self));
         }
     }
 
-    /// Makes a task public.
-    fn publish(self: &Arc<Self>, body: Body) {
-        let registry = &self.registry;
+    /// Counts a task that this thread is about to make public.
+    fn add(&self) {
         let is_owner = with_current(|worker| {
             let thread = worker.map(Worker::thread);
             thread.is_some_and(|thread| {
-                thread.index() == self.owner && Arc::ptr_eq(thread.registry(), registry)
+                thread.index() == self.owner && Arc::ptr_eq(thread.registry(), &self.registry)
             })
         });
         self.ledger.add(is_owner);
+    }
+
+    /// Makes a task public that has options.
+    fn publish_at(self: &Arc<Self>, destination: Destination, body: Body) {
+        if destination.is_usual() {
+            return self.publish(body);
+        }
+        self.add();
+        let task = Directed::new(self, &destination, body);
+        self.directed.push(task.clone());
+        destination.submit(&self.registry, self.setting.region.clone(), Task::Spawned(task));
+    }
+
+    /// Makes a task public.
+    fn publish(self: &Arc<Self>, body: Body) {
+        let registry = &self.registry;
+        self.add();
         self.queue.push(body);
         if let Some(region) = &self.setting.region {
             return registry.submit_from(Some(region.clone()), Task::Scoped(self.clone()));
@@ -125,6 +146,18 @@ impl Shared {
         }
     }
 
+    /// A task that `thread` should run.
+    fn take(&self, thread: &WorkerThread) -> Option<Body> {
+        self.queue.steal().or_else(|| self.directed.take(thread))
+    }
+
+    /// Runs a task that was taken from one of the runtime's queues.
+    pub(super) fn run_taken(self: &Arc<Self>, body: Body, thread: &WorkerThread, then: Then) {
+        self.run(body, thread);
+        thread.ending(then);
+        self.finish(1);
+    }
+
     /// Runs one task of the scope, if one waits, in the middle of something else.
     pub(crate) fn run_one(self: &Arc<Self>, thread: &WorkerThread) {
         if let Some(body) = self.queue.steal() {
@@ -137,11 +170,11 @@ impl Shared {
     /// said that it is without work.
     pub(crate) fn run_stretch(self: &Arc<Self>, thread: &WorkerThread) {
         let end = thread.end_of_stretch();
-        let (mut next, mut ran) = (self.queue.steal(), 0);
+        let (mut next, mut ran) = (self.take(thread), 0);
         while let Some(body) = next {
             self.run(body, thread);
             ran += 1;
-            next = if thread.has_to_attend(end) { None } else { self.queue.steal() };
+            next = if thread.has_to_attend(end) { None } else { self.take(thread) };
         }
         thread.ending(Then::Rest);
         if ran > 0 {
@@ -152,7 +185,7 @@ impl Shared {
     /// The owner has run the scope's body; it runs what tasks there are.
     pub(crate) fn drain(self: &Arc<Self>, thread: &WorkerThread) -> Drained {
         let mut ran = 0;
-        while let Some(body) = self.queue.steal() {
+        while let Some(body) = self.take(thread) {
             self.run(body, thread);
             ran += 1;
         }
@@ -193,6 +226,12 @@ impl Shared {
         }
     }
 
+    /// Whether there is a task that `thread`, who waits for them all, should run.
+    pub(crate) fn has_task_for(&self, thread: &WorkerThread) -> bool {
+        !self.is_idle() || self.directed.has_one_for(thread)
+    }
+
+    /// Whether no task waits for whoever comes.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
@@ -238,9 +277,46 @@ impl<'env> Scope<'_, 'env> {
     /// assert_eq!(parts, [1, 2, 3, 4]);
     /// ```
     pub fn spawn(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
+        self.shared.publish(self.body(f));
+    }
+
+    /// [`spawn`](Self::spawn) with options: a memory node, or data to be near to; a priority; a token that cancels. A task that is cancelled before
+    /// it begins is dropped, and the scope goes on.
+    ///
+    /// ```
+    /// use upbeat::topology::Machine;
+    /// use upbeat::{Runtime, Spawn};
+    ///
+    /// let runtime = Runtime::builder().topology(Machine::synthetic("node:2 core:2")?).build()?;
+    /// let mut halves = [vec![1.0_f32; 1 << 16], vec![2.0; 1 << 16]];
+    /// for (node, half) in halves.iter().enumerate() {
+    ///     runtime.memory().bind(&half[..], node)?;
+    /// }
+    /// runtime.scope(|scope| {
+    ///     for half in &mut halves {
+    ///         scope.spawn_with(Spawn::new().near(&half[..]), |_| half.iter_mut().for_each(|x| *x *= 2.0));
+    ///     }
+    /// });
+    /// assert_eq!([halves[0][0], halves[1][9]], [2.0, 4.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_with(&self, options: Spawn, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) {
+        let destination = options.destination(&self.shared.registry);
+        let body = match options.token() {
+            None => self.body(f),
+            Some(token) => self.body(move |scope| match catch(|| token.begin(|| f(scope))) {
+                Err(payload) if !payload.is::<Cancelled>() => resume_unwind(payload),
+                _ => {}
+            }),
+        };
+        self.shared.publish_at(destination, body);
+    }
+
+    /// A task without its lifetime.
+    fn body(&self, f: impl FnOnce(&Scope<'_, 'env>) + Send + 'env) -> Body {
         // Before the closure is in a form that nothing drops.
         self.shared.registry.require_workers();
-        let body = match self.shared.registry.capture() {
+        match self.shared.registry.capture() {
             // SAFETY: `run_under` returns only when every task has run, and `'env` outlives that call.
             None => unsafe {
                 Body::new(move |_: &Worker, shared: &Arc<Shared>| {
@@ -256,8 +332,7 @@ impl<'env> Scope<'_, 'env> {
                 // SAFETY: as above.
                 unsafe { Body::new(run) }
             }
-        };
-        self.shared.publish(body);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::placement::Topology;
@@ -20,6 +21,25 @@ pub(crate) struct Span {
 impl Span {
     pub(crate) fn of<T: ?Sized>(data: &T) -> Self {
         Self { from: (&raw const *data).addr(), bytes: size_of_val(data) }
+    }
+
+    pub(crate) fn new(addresses: Range<usize>) -> Self {
+        Self { from: addresses.start, bytes: addresses.len() }
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn middle(self) -> usize {
+        self.from + self.bytes / 2
+    }
+
+    /// The part of `items` where the whole is that of `count` items, all as large.
+    pub(crate) fn share(self, items: Range<usize>, count: usize) -> Self {
+        let at =
+            |item: usize| self.from + (self.bytes as u128 * item as u128 / count.max(1) as u128) as usize;
+        Self::new(at(items.start)..at(items.end))
     }
 
     fn end(self) -> usize {
@@ -139,11 +159,25 @@ impl Memory {
                     nodes.iter().for_each(|&node| add(node, bytes as f64 / nodes.len() as f64));
                 }
             }
-            None => system::nodes_of(&samples(span))?.into_iter().for_each(|node| add(node, 1.0)),
+            None => system::nodes_of(&samples(span))?.into_iter().flatten().for_each(|node| add(node, 1.0)),
         }
         // Of equals the first one, in the order of the machine's nodes.
         let most = shares.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
         most.filter(|(_, share)| **share > 0.0).map(|(at, _)| self.nodes[at]).ok_or(MemoryError::Nowhere)
+    }
+
+    /// The nodes of the pages at these addresses; `None` for what is nowhere, and for all where the system does not tell.
+    pub(crate) fn nodes_at(&self, addresses: &[usize]) -> Vec<Option<usize>> {
+        let Some(pretended) = &self.pretended else {
+            return system::nodes_of(addresses).unwrap_or_else(|_| vec![None; addresses.len()]);
+        };
+        let pretended = pretended.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = |&address: &usize| {
+            let (_, (_, nodes)) =
+                pretended.range(..=address).next_back().filter(|(_, (end, _))| address < *end)?;
+            Some(nodes[address / system::page_bytes() % nodes.len()])
+        };
+        addresses.iter().map(node).collect()
     }
 
     /// Puts the whole pages of `data` on `node`, moving those that are elsewhere; as long as the node has room, else they go where there is
@@ -227,8 +261,8 @@ mod system {
         usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
     }
 
-    /// The nodes of the pages at these addresses, without those that are nowhere.
-    pub(super) fn nodes_of(addresses: &[usize]) -> Result<Vec<usize>, MemoryError> {
+    /// The nodes of the pages at these addresses; `None` for those that are nowhere.
+    pub(super) fn nodes_of(addresses: &[usize]) -> Result<Vec<Option<usize>>, MemoryError> {
         let pages: Vec<*const libc::c_void> =
             addresses.iter().map(|&address| std::ptr::without_provenance(address)).collect();
         let mut status: Vec<libc::c_int> = vec![-1; pages.len()];
@@ -247,7 +281,7 @@ mod system {
             )
         };
         match failed {
-            0.. => Ok(status.into_iter().filter_map(|node| usize::try_from(node).ok()).collect()),
+            0.. => Ok(status.into_iter().map(|node| usize::try_from(node).ok()).collect()),
             _ => Err(refusal()),
         }
     }
@@ -292,7 +326,7 @@ mod system {
         4096
     }
 
-    pub(super) fn nodes_of(_addresses: &[usize]) -> Result<Vec<usize>, MemoryError> {
+    pub(super) fn nodes_of(_addresses: &[usize]) -> Result<Vec<Option<usize>>, MemoryError> {
         Err(MemoryError::Unsupported)
     }
 
