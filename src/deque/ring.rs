@@ -105,6 +105,18 @@ impl<T> Ring<T> {
         }
     }
 
+    /// The addresses of what different threads write.
+    #[cfg(all(test, not(upbeat_loom)))]
+    pub(crate) fn words(&self) -> [usize; 4] {
+        let slots = (&raw const self.slots).addr();
+        [
+            (&raw const self.front.asked).addr(),
+            (&raw const self.top).addr(),
+            (&raw const self.bottom).addr(),
+            slots,
+        ]
+    }
+
     /// What forks look at.
     #[inline(always)]
     pub fn front(&self) -> &Front {

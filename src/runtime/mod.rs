@@ -14,6 +14,8 @@ mod global;
 mod handle;
 #[cfg(upbeat_loom)]
 pub(crate) mod in_model;
+#[cfg(all(test, not(upbeat_loom)))]
+mod lines;
 mod mode;
 mod nest;
 // `pub` in here is for the models alone, as in `crate::deque`.

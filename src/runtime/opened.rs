@@ -11,7 +11,8 @@ use crate::heartbeat::rate::Rule;
 use crate::sync::{left_out, lock, ticks, AtomicU64, Mutex, Ordering, HAS_TIME};
 use crate::task::scope::Shared;
 
-/// The open scopes of one worker.
+/// The open scopes of one worker, alone on their cache lines: thieves lock them, and its worker writes what is beside them.
+#[repr(align(128))]
 pub(crate) struct Opened {
     /// When the oldest of them was opened, ticks, at least 1; 0 when there is none.
     oldest: AtomicU64,
