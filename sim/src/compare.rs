@@ -6,7 +6,7 @@ use crate::engine::{simulate, Plan};
 use crate::machine::Machine;
 use crate::outcome::Outcome;
 use crate::policy::Policy;
-use crate::settings::{Always, Idling, Settings, CONFIGURATIONS};
+use crate::settings::{Always, Chooser, Idling, Settings, CONFIGURATIONS};
 use crate::workloads::{Shape, Workload};
 
 /// On what policies are compared.
@@ -45,16 +45,11 @@ const TRAINING: u64 = 1 << 40;
 const TRAININGS: u64 = 2;
 
 impl Setup {
-    /// How its workers run something.
-    pub fn plan(&self, seed: u64) -> Plan<'_> {
-        Plan { machine: &self.machine, workers: self.workers, idling: self.idling, seed }
-    }
-
-    /// One run.
-    pub fn run(&self, workload: Workload, settings: Settings, idling: Idling, seed: u64) -> Outcome {
+    /// One run, of whose regions `chooser` decides.
+    pub fn run(&self, workload: Workload, chooser: &mut dyn Chooser, idling: Idling, seed: u64) -> Outcome {
         let shape = Shape { workers: self.workers as u32, nodes: self.machine.nodes, seed };
         let plan = Plan { machine: &self.machine, workers: self.workers, idling, seed };
-        simulate(&*workload.program(shape), plan, &mut Always(settings))
+        simulate(&*workload.program(shape), plan, chooser)
     }
 
     /// One run of a policy.
@@ -63,14 +58,14 @@ impl Setup {
             Policy::Tuned => self.tune(workload).1,
             _ => policy.settings(self.settings),
         };
-        self.run(workload, settings, policy.idling(&self.machine, self.idling), seed)
+        self.run(workload, &mut Always(settings), policy.idling(&self.machine, self.idling), seed)
     }
 
     /// The configuration that is fastest on seeds kept for that.
     pub fn tune(&self, workload: Workload) -> (&'static str, Settings) {
         let cost = |settings: Settings| -> f64 {
-            let runs =
-                (TRAINING..TRAINING + TRAININGS).map(|seed| self.run(workload, settings, self.idling, seed));
+            let runs = (TRAINING..TRAINING + TRAININGS)
+                .map(|seed| self.run(workload, &mut Always(settings), self.idling, seed));
             runs.map(|outcome| measure(workload, &outcome).ln()).sum()
         };
         let costs: Vec<f64> = CONFIGURATIONS.iter().map(|&(_, settings)| cost(settings)).collect();
@@ -109,7 +104,7 @@ pub fn compare(
             };
             let idling = policy.idling(&setup.machine, setup.idling);
             let runs: Vec<Outcome> =
-                (1..=seeds).map(|seed| setup.run(workload, settings, idling, seed)).collect();
+                (1..=seeds).map(|seed| setup.run(workload, &mut Always(settings), idling, seed)).collect();
             let measured: Vec<f64> = runs.iter().map(|run| measure(workload, run)).collect();
             if base.is_empty() {
                 base.clone_from(&measured);
@@ -196,13 +191,7 @@ fn draw(case: u64) -> (Setup, Workload) {
     let mut generator = Generator::new(case.wrapping_mul(0x5851_f42d_4c95_7f2d));
     let mut machine = Machine::preset("8x32").expect("a preset");
     machine.nodes = 1 << generator.below(4);
-    let mut scale = |ns: &mut u64| {
-        // A quarter, a half, one, two or four times.
-        let power = generator.below(5) as u32;
-        *ns = *ns * (1 << power) / 4;
-    };
-    machine.probe.iter_mut().chain(&mut machine.steal).chain(&mut machine.wake).for_each(&mut scale);
-    scale(&mut machine.bandwidth);
+    machine.scale(&mut generator);
     let workers = 2 << generator.below(6);
     let idling = [Idling::TODAY, Idling::SPIN][generator.below(2)];
     let workload = Workload::ALL[generator.below(Workload::ALL.len())];

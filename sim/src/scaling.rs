@@ -2,7 +2,7 @@
 
 use crate::compare::Setup;
 use crate::machine::Machine;
-use crate::settings::{Idling, Settings};
+use crate::settings::{Always, Idling, Settings};
 use crate::workloads::Workload;
 
 /// Numbers of workers, as far as the machine has CPUs.
@@ -53,7 +53,8 @@ pub fn scaling(
             let setup = Setup { machine: machine.clone(), workers, idling, settings: Settings::TODAY };
             let (configuration, settings) =
                 if is_tuned { setup.tune(workload) } else { ("on-request", setup.settings) };
-            let runs: Vec<_> = (1..=seeds).map(|seed| setup.run(workload, settings, idling, seed)).collect();
+            let runs: Vec<_> =
+                (1..=seeds).map(|seed| setup.run(workload, &mut Always(settings), idling, seed)).collect();
             let mean = |of: &dyn Fn(&crate::Outcome) -> f64| runs.iter().map(of).sum::<f64>() / seeds as f64;
             points.push(Point {
                 workers,

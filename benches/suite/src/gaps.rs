@@ -52,6 +52,9 @@ const PATTERNS: [(&str, Gap); 7] = [
     ("rows of 20 at 10 us, then 3000 us", |i, _| if i % 20 == 19 { 3_000 } else { 10 }),
 ];
 
+/// How many rows [`measure`] hands out.
+pub const ROWS: usize = PATTERNS.len() * POLLINGS.len();
+
 /// One pattern under one way to choose.
 #[derive(Clone, Debug)]
 pub struct Row {

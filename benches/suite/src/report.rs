@@ -30,6 +30,15 @@ pub fn goal(outcome: &Outcome) -> String {
     }
 }
 
+/// Whether a goal is met, in a word.
+pub fn met(is_met: bool) -> &'static str {
+    if is_met {
+        "met"
+    } else {
+        "missed"
+    }
+}
+
 /// A measured row: what was done, then a line a contender.
 pub fn text(outcome: &Outcome) -> String {
     let (kept, discarded) = outcome.rounds;
@@ -58,11 +67,7 @@ fn verdict(outcome: &Outcome) -> String {
         (Some(ratio), Some(peer)) => format!("{ratio:.3} x {}; ", peer.name),
         _ => String::new(),
     };
-    let met = match outcome.met() {
-        Some(true) => "met",
-        Some(false) => "missed",
-        None => "unknown without peers",
-    };
+    let met = outcome.met().map_or("unknown without peers", met);
     format!("{ratio}goal {}: {met}", goal(outcome))
 }
 

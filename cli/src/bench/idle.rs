@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use upbeat_benches::gaps::{measure, Row, HEDGE, POLLINGS, SKI_RENTAL};
+use upbeat_benches::gaps::{measure, Row, HEDGE, POLLINGS, ROWS, SKI_RENTAL};
 
 use super::record::Record;
 use crate::args::IdleArgs;
@@ -10,8 +10,6 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// About as many rows as there are, for the bar.
-const ROWS: f64 = 35.0;
 /// Of two workers, one of them the caller.
 const WORK: Duration = Duration::from_micros(200);
 
@@ -22,7 +20,7 @@ pub(super) fn run(args: &IdleArgs, output: &mut Output) -> Result<(), Failure> {
     let mut rows: Vec<Row> = Vec::new();
     let found = measure(regions, rounds, WORK, &mut |row| {
         rows.push(row);
-        progress.at((rows.len() as f64 / ROWS).min(1.0), rows[rows.len() - 1].pattern);
+        progress.at(rows.len() as f64 / ROWS as f64, rows[rows.len() - 1].pattern);
     });
     drop(progress);
     found.ok_or_else(|| {

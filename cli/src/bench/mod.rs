@@ -11,6 +11,8 @@ mod scheduler;
 mod serve;
 mod train_gpt;
 
+use std::time::Duration;
+
 use crate::args::{Bench, BenchArgs};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -61,4 +63,12 @@ fn group<M: Copy>(
         let known: Vec<_> = groups.iter().map(|(name, ..)| *name).collect();
         Failure::Input(format!("there is no group {name}; there are {}", known.join(", ")))
     })
+}
+
+/// How long to measure, as `--seconds` says.
+fn limit(seconds: f64) -> Result<Duration, Failure> {
+    match (0.0..=3600.0).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err(Failure::Input("--seconds must be between 0 and 3600".into())),
+    }
 }

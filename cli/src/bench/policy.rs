@@ -1,8 +1,7 @@
 //! Learned settings of parallel regions beside every fixed one, on two real workers, and what learning costs.
 
-use std::time::Duration;
-
 use upbeat_benches::policies::{measure, Cost, Plan, Row, Work, GOAL, ROWS};
+use upbeat_benches::report::met;
 
 use super::record::Record;
 use crate::args::PolicyArgs;
@@ -12,10 +11,7 @@ use crate::progress::Progress;
 
 /// Runs the bench.
 pub(super) fn run(args: &PolicyArgs, output: &mut Output) -> Result<(), Failure> {
-    if !(0.0..=3600.0).contains(&args.seconds) {
-        return Err(Failure::Input("--seconds must be between 0 and 3600".into()));
-    }
-    let plan = Plan { limit: Duration::from_secs_f64(args.seconds), small: args.small };
+    let plan = Plan { limit: super::limit(args.seconds)?, small: args.small };
     let progress = Progress::new();
     let (mut rows, mut met) = (0, 0);
     let mut ratios = Vec::new();
@@ -49,17 +45,9 @@ pub(super) fn run(args: &PolicyArgs, output: &mut Output) -> Result<(), Failure>
     Ok(())
 }
 
-fn verdict(met: bool) -> &'static str {
-    if met {
-        "met"
-    } else {
-        "missed"
-    }
-}
-
 fn of_cost(cost: &Cost) -> String {
     let Cost { what, time, goal } = cost;
-    format!("{what}: {time:.1} ns; goal {goal:.0}: {}\n", verdict(time <= goal))
+    format!("{what}: {time:.1} ns; goal {goal:.0}: {}\n", met(time <= goal))
 }
 
 fn of_work(work: &Work) -> String {
@@ -83,7 +71,7 @@ fn of_work(work: &Work) -> String {
         work.learned,
         work.bandit,
         work.same,
-        verdict(work.met())
+        met(work.met())
     );
     for entry in [work.beside(), work.ours()] {
         let chosen = entry.chosen.iter().filter(|(_, count)| *count > 0);

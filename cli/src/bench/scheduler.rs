@@ -1,7 +1,5 @@
 //! The scheduler's rows: upbeat beside its peers, where the command is built with them, in interleaved rounds.
 
-use std::time::Duration;
-
 use upbeat_benches::affinity::Cpus;
 use upbeat_benches::contenders::Set;
 use upbeat_benches::outcome::Outcome;
@@ -22,10 +20,7 @@ pub(super) fn run(args: &SchedulerArgs, output: &mut Output) -> Result<(), Failu
         true => GROUPS.to_vec(),
         false => args.groups.iter().map(|name| super::group(&GROUPS, name)).collect::<Result<_, _>>()?,
     };
-    if !(0.0..=3600.0).contains(&args.seconds) {
-        return Err(Failure::Input("--seconds must be between 0 and 3600".into()));
-    }
-    let effort = Effort { limit: Duration::from_secs_f64(args.seconds), ..Effort::RECORD };
+    let effort = Effort { limit: super::limit(args.seconds)?, ..Effort::RECORD };
     let cpus = Cpus::read();
     let bench =
         Bench { one: Set::new(1, &cpus, true)?, two: Set::new(2, &cpus, true)?, cpus, test: args.small };

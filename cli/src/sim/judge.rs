@@ -1,14 +1,12 @@
 //! `upbeat sim judge`: the learned policy's goals, on machines that it was not made with.
 
-use std::fs;
-
 use serde_json::json;
 use upbeat::simulation::Network;
+use upbeat_sim::learn::data::read;
 use upbeat_sim::learn::exam::{examine, Findings};
 use upbeat_sim::learn::judge::Score;
 
 use super::args::JudgeArgs;
-use super::learn::read_regions;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -17,13 +15,9 @@ use crate::progress::Progress;
 pub(super) fn run(args: &JudgeArgs, output: &mut Output) -> Result<(), Failure> {
     let network = match &args.weights {
         None => Network::shipped(),
-        Some(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))?;
-            Network::parse(&text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?
-        }
+        Some(path) => super::parsed(path, Network::parse)?,
     };
-    let regions = args.data.as_deref().map(read_regions).transpose()?;
+    let regions = args.data.as_deref().map(|path| super::parsed(path, read)).transpose()?;
     let progress = Progress::new();
     let found = examine(args.cases, args.seeds, &network, regions.as_deref(), &mut |share, work| {
         progress.at(share, work);

@@ -54,7 +54,7 @@ pub(super) fn run(args: &LearnArgs, output: &mut Output) -> Result<(), Failure> 
 fn simulated(path: &Path, count: u64, progress: &Progress) -> Result<Vec<Region>, Failure> {
     let mut known = BTreeMap::new();
     if path.exists() {
-        known.extend(read_regions(path)?.into_iter().map(|region| (region.number, region)));
+        known.extend(super::parsed(path, read)?.into_iter().map(|region| (region.number, region)));
     }
     let missing: Vec<u64> = (0..count).filter(|number| !known.contains_key(number)).collect();
     for (at, some) in missing.chunks(BETWEEN).enumerate() {
@@ -65,13 +65,6 @@ fn simulated(path: &Path, count: u64, progress: &Progress) -> Result<Vec<Region>
         fs::write(path, write(&all)).map_err(|error| Failure::write(path, &error))?;
     }
     Ok(known.into_values().filter(|region| region.number < count).collect())
-}
-
-/// The regions of a file.
-pub(super) fn read_regions(path: &Path) -> Result<Vec<Region>, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))?;
-    read(&text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
 fn print(fits: &[(&str, Fit)], regions: usize, args: &LearnArgs, output: &mut Output) {

@@ -9,6 +9,8 @@ mod learn;
 mod run;
 mod scaling;
 
+use std::fmt::Display;
+use std::fs;
 use std::path::Path;
 
 use upbeat_sim::machine::{Machine, PRESETS};
@@ -80,9 +82,14 @@ fn machine(name: &str) -> Result<Machine, Failure> {
             "{name} is neither a machine ({presets}) nor a file that describes one"
         )));
     }
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Input(format!("{name} cannot be read: {error}")))?;
-    Machine::parse(name, &text).map_err(|error| Failure::Input(format!("{name}: {error}")))
+    parsed(path, |text| Machine::parse(name, text))
+}
+
+/// What `parse` makes of a file's text.
+fn parsed<T, E: Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))?;
+    parse(&text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
 /// As many workers as were asked for, if the machine has CPUs for them.

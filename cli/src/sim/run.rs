@@ -26,10 +26,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
     };
     let (name, program, outcome) = match &args.graph {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))?;
-            let graph = Graph::parse(&text)
-                .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+            let graph = super::parsed(path, Graph::parse)?;
             let idling = policy.idling(&setup.machine, setup.idling);
             let plan = Plan { machine: &setup.machine, workers, idling, seed: args.seed };
             let outcome = simulate(&graph, plan, &mut Always(policy.settings(setup.settings)));

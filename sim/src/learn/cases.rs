@@ -59,10 +59,7 @@ impl Case {
         machine.name = format!("{nodes} nodes");
         machine.nodes = nodes;
         machine.package = [1, 2, 4][generator.below(3)].min(nodes);
-        // A quarter, a half, one, two or four times.
-        let mut scale = |ns: &mut u64| *ns = *ns * (1 << generator.below(5)) / 4;
-        machine.probe.iter_mut().chain(&mut machine.steal).chain(&mut machine.wake).for_each(&mut scale);
-        scale(&mut machine.bandwidth);
+        machine.scale(generator);
         for slow in &mut machine.slow {
             *slow = 1024 + (*slow - 1024) * (2 + generator.below(7) as u32) / 4;
         }

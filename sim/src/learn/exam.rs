@@ -10,11 +10,10 @@ use super::live::Live;
 use super::table::Table;
 use super::train::{train, unknown, Plan};
 use crate::compare::{interval, Setup};
-use crate::engine::simulate;
 use crate::machine::Machine;
 use crate::policy::Policy;
 use crate::settings::{Idling, Settings, CONFIGURATIONS};
-use crate::workloads::{Shape, Workload};
+use crate::workloads::Workload;
 
 /// Orders of each case's seeds: what intervals are over.
 const ORDERS: u64 = 10;
@@ -64,8 +63,10 @@ pub fn examine(
     progress(0.9, "replaying the policies");
     let opinion = |network: &Network, table: &Table| Some(prior(&network.forward(&table.features).out));
     let judge = |beginning: &dyn Fn(&Case, &Table) -> Beginning| -> Vec<(&Table, Verdict)> {
-        let one = |(case, table)| (table, replay(table, beginning(case, table), INVOCATIONS, ORDERS));
-        drawn.iter().map(|(case, table)| one((case, table))).collect()
+        drawn
+            .iter()
+            .map(|(case, table)| (table, replay(table, beginning(case, table), INVOCATIONS, ORDERS)))
+            .collect()
     };
     let bandit = judge(&|_, _| Beginning { prior: Prior::UNKNOWN, opinion: None });
     let mut scores = vec![
@@ -98,27 +99,23 @@ pub fn examine(
             })),
         ));
     }
-    let ratio = |table: &Table, arm: usize| table.means()[arm] / table.means()[0];
     let total =
-        |arm: usize| drawn.iter().map(|(_, table)| ratio(table, arm).ln()).sum::<f64>() / cases as f64;
+        |arm: usize| drawn.iter().map(|(_, table)| table.ratios()[arm].ln()).sum::<f64>() / cases as f64;
     let single = (0..ARMS).min_by(|&a, &b| total(a).total_cmp(&total(b))).expect("there are arms");
     let beside = |counts: &dyn Fn(&Case) -> bool| {
         let chosen: Vec<_> = drawn.iter().zip(&bandit).filter(|((case, _), _)| counts(case)).collect();
         let log = |order: usize| {
             let of = |((_, table), (_, verdict)): &(&(Case, Table), &(&Table, Verdict))| {
-                (verdict.total[order] / ratio(table, single)).ln()
+                (verdict.total[order] / table.ratios()[single]).ln()
             };
             chosen.iter().map(of).sum::<f64>() / chosen.len().max(1) as f64
         };
         interval(&(0..ORDERS as usize).map(log).collect::<Vec<_>>()).map(f64::exp)
     };
     let is_layers = |case: &Case| matches!(case.workload, Workload::Layers | Workload::PlacedLayers);
-    let best = |table: &Table| (0..ARMS).map(|arm| ratio(table, arm)).fold(f64::INFINITY, f64::min);
-    let worst_single = drawn.iter().map(|(_, table)| ratio(table, single) / best(table)).fold(0.0, f64::max);
-    let worst_bandit = bandit
-        .iter()
-        .map(|(_, verdict)| verdict.regret.iter().map(|regret| regret[1]).sum::<f64>() / ORDERS as f64)
-        .fold(0.0, f64::max);
+    let worst_single =
+        drawn.iter().map(|(_, table)| table.ratios()[single] / table.best()).fold(0.0, f64::max);
+    let worst_bandit = bandit.iter().map(|(_, verdict)| verdict.last_regret()).fold(0.0, f64::max);
     progress(0.97, "the service");
     Findings {
         scores,
@@ -137,11 +134,7 @@ fn service() -> [[f64; 3]; 2] {
         let seed = order as u64 + 1;
         let of = |policy| setup.run_policy(Workload::Service, policy, seed).percentile(990) as f64;
         let mut live = Live::new(seed);
-        let mut run = |seed| {
-            let shape = Shape { workers: 32, nodes: setup.machine.nodes, seed };
-            let plan = setup.plan(seed);
-            simulate(&*Workload::Service.program(shape), plan, &mut live)
-        };
+        let mut run = |seed| setup.run(Workload::Service, &mut live, setup.idling, seed);
         run(FIRST_SEED + seed);
         let learned = run(seed).percentile(990) as f64;
         [Policy::Random, Policy::Oracle].map(|policy| (learned / of(policy)).ln())

@@ -25,6 +25,17 @@ pub struct Verdict {
     pub total: Vec<f64>,
 }
 
+impl Verdict {
+    /// Time beside the best configuration's at the last invocations, as the mean of the orders.
+    pub fn last_regret(&self) -> f64 {
+        mean(&self.regret.iter().map(|regret| regret[1]).collect::<Vec<_>>())
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
 /// Invocations around the hundredth, and last ones, that are averaged.
 const AROUND: std::ops::Range<usize> = 90..110;
 const LAST: usize = 20;
@@ -95,21 +106,15 @@ pub fn score(cases: &[(&Table, Verdict)]) -> Score {
         };
         crate::compare::interval(&(0..orders).map(log).collect::<Vec<_>>()).map(f64::exp)
     };
-    let best = |table: &Table| {
-        let means = table.means();
-        means.iter().copied().fold(f64::INFINITY, f64::min) / means[0]
-    };
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-    let last = |verdict: &Verdict| mean(&verdict.regret.iter().map(|regret| regret[1]).collect::<Vec<_>>());
     Score {
         regret: [0, 1].map(|at| over_cases(&|_, verdict, order| verdict.regret[order][at])),
         total: over_cases(&|_, verdict, order| verdict.total[order]),
-        cold: over_cases(&|table, verdict, order| verdict.cost[order] / (0.98 * best(table) + 0.02)),
+        cold: over_cases(&|table, verdict, order| verdict.cost[order] / (0.98 * table.best() + 0.02)),
         worst: [
             cases.iter().map(|(_, verdict)| mean(&verdict.cost)).fold(0.0, f64::max),
             cases.iter().flat_map(|(_, verdict)| &verdict.total).copied().fold(0.0, f64::max),
         ],
-        missed: cases.iter().filter(|(_, verdict)| last(verdict) > 1.05).count() as f64
+        missed: cases.iter().filter(|(_, verdict)| verdict.last_regret() > 1.05).count() as f64
             / cases.len().max(1) as f64,
     }
 }

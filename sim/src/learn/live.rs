@@ -10,22 +10,21 @@ use crate::settings::{Chooser, Settings, CONFIGURATIONS};
 /// Chooses as the runtime does under `UPBEAT_POLICY=bandit`. Sizes of regions are what the program says.
 pub struct Live {
     seed: u64,
-    sites: HashMap<u32, Site>,
+    /// With the arm of each site's region that was chosen for last. Of regions that overlap the last one decides, as the engine has it.
+    sites: HashMap<u32, (Site, usize)>,
     limit: u64,
-    /// The arm of the region of each site that was chosen for last. Of regions that overlap the last one decides, as the engine has it.
-    arms: HashMap<u32, usize>,
 }
 
 impl Live {
     /// Knows nothing yet; keep it for the next run, and it goes on learning.
     pub fn new(seed: u64) -> Self {
-        Self { seed, sites: HashMap::new(), limit: u64::MAX, arms: HashMap::new() }
+        Self { seed, sites: HashMap::new(), limit: u64::MAX }
     }
 
     /// Regions by arm, of all sites.
     pub fn chosen(&self) -> [u64; ARMS] {
         let mut sum = [0; ARMS];
-        for site in self.sites.values() {
+        for (site, _) in self.sites.values() {
             sum.iter_mut().zip(site.chosen()).for_each(|(sum, chosen)| *sum += chosen);
         }
         sum
@@ -35,9 +34,9 @@ impl Live {
 impl Chooser for Live {
     fn choose(&mut self, region: Region, _: u64) -> Settings {
         let seed = self.seed ^ u64::from(region.site);
-        let site = self.sites.entry(region.site).or_insert_with(|| Site::new(seed));
+        let (site, arm) = self.sites.entry(region.site).or_insert_with(|| (Site::new(seed), 0));
         let choice = site.choose((1 << ARMS) - 1);
-        self.arms.insert(region.site, choice.arm);
+        *arm = choice.arm;
         self.limit = f64::from(choice.limit).exp() as u64;
         CONFIGURATIONS[choice.arm].1
     }
@@ -47,11 +46,9 @@ impl Chooser for Live {
     }
 
     fn ended(&mut self, region: Region, time: u64) {
-        let (Some(site), Some(&arm)) = (self.sites.get_mut(&region.site), self.arms.get(&region.site)) else {
-            return;
-        };
+        let Some((site, arm)) = self.sites.get_mut(&region.site) else { return };
         let sample = Sample { log_time: (time.max(1) as f64).ln() as f32, log_work: 0.0 };
-        site.ended(arm, sample, None, None);
+        site.ended(*arm, sample, None, None);
     }
 }
 

@@ -120,4 +120,15 @@ impl Table {
     pub fn means(&self) -> [f64; ARMS] {
         std::array::from_fn(|arm| mean(&self.times[arm]))
     }
+
+    /// The same beside arm 0's.
+    pub fn ratios(&self) -> [f64; ARMS] {
+        let means = self.means();
+        means.map(|mean| mean / means[0])
+    }
+
+    /// The least of these: what the best configuration takes beside arm 0.
+    pub fn best(&self) -> f64 {
+        self.ratios().into_iter().fold(f64::INFINITY, f64::min)
+    }
 }

@@ -10,6 +10,7 @@ pub use file::MachineError;
 pub use layout::Layout;
 
 use upbeat::topology::Distance;
+use upbeat::Generator;
 
 /// Where workers are put when there are fewer of them than cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +121,13 @@ impl Machine {
     pub fn cpus(&self) -> usize {
         (u64::from(self.nodes) * u64::from(self.caches) * u64::from(self.cores) * u64::from(self.threads))
             as usize
+    }
+
+    /// Makes what a look, a steal and a waking take, and the bandwidth, each a quarter, a half, one, two or four times what it was.
+    pub(crate) fn scale(&mut self, generator: &mut Generator) {
+        let mut scale = |value: &mut u64| *value = *value * (1 << generator.below(5)) / 4;
+        self.probe.iter_mut().chain(&mut self.steal).chain(&mut self.wake).for_each(&mut scale);
+        scale(&mut self.bandwidth);
     }
 
     /// How much slower a node's memory is for a worker of another node, in 1/1024.

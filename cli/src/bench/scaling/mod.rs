@@ -5,7 +5,6 @@ mod picture;
 mod table;
 
 use std::fs;
-use std::time::Duration;
 
 use upbeat_benches::scaling::{measure, Curve, Plan};
 
@@ -20,14 +19,8 @@ const MOST_COUNTS: usize = 16;
 
 /// Runs the bench.
 pub(super) fn run(args: &ScalingArgs, output: &mut Output) -> Result<(), Failure> {
-    let plan = Plan {
-        workers: counts(&args.workers)?,
-        limit: Duration::try_from_secs_f64(args.seconds)
-            .ok()
-            .filter(|limit| limit.as_secs() <= 3600)
-            .ok_or_else(|| Failure::Input("--seconds must be between 0 and 3600".into()))?,
-        small: args.small,
-    };
+    let plan =
+        Plan { workers: counts(&args.workers)?, limit: super::limit(args.seconds)?, small: args.small };
     // A folder that cannot be written is found before minutes of measuring.
     fs::create_dir_all(&args.out).map_err(|error| Failure::write(&args.out, &error))?;
     let progress = Progress::new();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use upbeat::Runtime;
+use upbeat_benches::report::met;
 use upbeat_benches::timing::Samples;
 use upbeat_nn::generation::generate;
 use upbeat_nn::serving::{Request, Server, ServerOptions, ServerStats};
@@ -248,7 +249,6 @@ fn text(title: &str, plan: &Plan, outcome: &Outcome, output: &mut Output) {
         rows as f64 / steps.max(1) as f64,
         level.name(),
     ));
-    let met = |met: bool| if met { "met" } else { "missed" };
     let (speedup, delay) = (outcome.speedup(), outcome.delay());
     output.line(format_args!(
         "{speedup:.2} times the tokens/s of {TASKS} (goal at least {RATE}: {})",
