@@ -42,6 +42,11 @@ fn with_others_held(runtime: &Runtime, is_begun: impl Fn() -> bool + Sync, f: im
     });
 }
 
+/// What a loop does with an index.
+type Item<'a> = &'a (dyn Fn(usize) + Sync);
+/// A loop over all bytes, whichever.
+type AnyLoop = dyn Fn(&mut [u8], Item<'_>) + Sync;
+
 /// A worker on each of four nodes, and rounds in which all four run an item before the next one is begun: each of the nodes is as fast as the
 /// others, so all items are run where their data are.
 #[test]
@@ -49,7 +54,7 @@ fn a_loop_runs_where_its_data_are_while_work_is_balanced() {
     watched("a balanced loop", || {
         const NODES: usize = 4;
         const EACH: usize = 32;
-        let loops: [&(dyn Fn(&mut [u8], &(dyn Fn(usize) + Sync)) + Sync); 3] = [
+        let loops: [&AnyLoop; 3] = [
             &|data, f| par::for_each_near(0..NODES * EACH, &*data, f),
             &|data, f| par::chunks_mut(data, (1 << 22) / EACH, |i, _| f(i)),
             &|data, f| par::chunks(data, (1 << 22) / EACH, |i, _| f(i)),

@@ -36,8 +36,9 @@ pub(super) fn runs<L: Loop>(worker: &Worker, first: usize, count: usize, body: &
     let pieces = (count - first).min(PIECES);
     let cut =
         |piece: usize| first + (count - first) / pieces * piece + (count - first) % pieces * piece / pieces;
-    let middles = (0..pieces).map(|piece| body.data(cut(piece)..cut(piece + 1)).map(|span| span.middle()));
-    let nodes = registry.memory.nodes_at(&middles.collect::<Option<Vec<_>>>()?);
+    let places =
+        (0..pieces).map(|piece| body.data(cut(piece)..cut(piece + 1)).map(|span| span.at(offset(piece))));
+    let nodes = registry.memory.nodes_at(&places.collect::<Option<Vec<_>>>()?);
     let known = |node: Option<usize>| node.filter(|&node| registry.topology.home_of(node).is_some());
     // What is nowhere yet goes with what is before it.
     let mut node = nodes.iter().copied().find_map(known)?;
@@ -53,6 +54,12 @@ pub(super) fn runs<L: Loop>(worker: &Worker, first: usize, count: usize, body: &
     let is_here =
         |run: &Run| registry.topology.home_of(run.node) == Some(registry.topology.home(worker.index()));
     (runs.len() <= MOST * homes && !runs.iter().all(is_here)).then_some(runs)
+}
+
+/// Where in a piece to look, as a fraction: multiples of the golden ratio, for places at equal distances would all meet the same node of pages that
+/// take turns.
+fn offset(piece: usize) -> f64 {
+    (piece as f64 * 0.618_033_988_749_895 + 0.5).fract()
 }
 
 /// Runs them; `part` is of the indices before.

@@ -31,8 +31,9 @@ impl Span {
         self.bytes
     }
 
-    pub(crate) fn middle(self) -> usize {
-        self.from + self.bytes / 2
+    /// The address at this fraction of it, below 1.
+    pub(crate) fn at(self, fraction: f64) -> usize {
+        self.from + (self.bytes as f64 * fraction) as usize
     }
 
     /// The part of `items` where the whole is that of `count` items, all as large.
