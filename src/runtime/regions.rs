@@ -258,7 +258,7 @@ impl WorkerThread {
     /// It ended at `now`. One that panicked did who knows what part of its work, and teaches nothing.
     pub(crate) fn end_region(&self, key: Key, began: u64, now: u64, begun: Option<Begun>, panicked: bool) {
         let (registry, time) = (&*self.registry, now.saturating_sub(began));
-        registry.sites.record(key, time);
+        registry.sites.record(key, time, registry.sleep().wake_latency());
         if let (Some(regions), Some(begun)) = (&registry.regions, begun) {
             registry.peers[self.index].counters.region.store(begun.outer, Ordering::Relaxed);
             if !panicked {

@@ -97,7 +97,9 @@ impl Shared {
         if self.setting.is_listed && !self.registry.is_left_behind() {
             thread.opened().pop();
         }
-        self.registry.sites.record(site, ticks().saturating_sub(self.setting.opened_at));
+        let registry = &self.registry;
+        let length = ticks().saturating_sub(self.setting.opened_at);
+        registry.sites.record(site, length, registry.sleep().wake_latency());
         // Who has helped may not have let go of it yet. What the list holds is spent.
         self.directed.clear();
         if let Some(old) = Arc::get_mut(&mut self) {
