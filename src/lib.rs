@@ -28,6 +28,7 @@
 //! | to hold a lock across a join | [`isolate`] |
 //! | tasks and loops where their data is, on a machine with several memory nodes | [`Spawn::near`], [`Scope::spawn_with`], [`par::for_each_near`], [`Runtime::memory`], [`topology`] |
 //! | your own set of threads | [`Runtime`] |
+//! | a machine by the library hwloc, or from a file of `lstopo` | the feature `hwloc`: `topology::Machine::from_hwloc` |
 //! | to see what happened | [`Runtime::metrics`], [`Runtime::start_trace`]; `{runtime:?}` says what each worker does now |
 //! | to find a race or a dependence on the order | [`Mode`]; `upbeat::loom` under `--cfg upbeat_loom` (`docs/loom.md`) |
 //!

@@ -42,6 +42,28 @@ pub enum TopologyError {
     },
     /// The machine has no CPU to run anything on.
     NoCpus,
+    /// hwloc does not give this machine.
+    #[cfg(feature = "hwloc")]
+    Hwloc {
+        /// What it said.
+        reason: String,
+    },
+    /// hwloc cannot read a description.
+    #[cfg(feature = "hwloc")]
+    HwlocDescription {
+        /// The description.
+        description: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A file cannot be read, or hwloc cannot read what is in it.
+    #[cfg(feature = "hwloc")]
+    HwlocFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What it, or the system, said.
+        reason: String,
+    },
 }
 
 /// The most CPUs that a synthetic machine may have.
@@ -75,6 +97,22 @@ impl fmt::Display for TopologyError {
                 )
             }
             Self::NoCpus => f.write_str("the machine has no CPU left to run on; keep at least one"),
+            #[cfg(feature = "hwloc")]
+            Self::Hwloc { reason } => write!(
+                f,
+                "hwloc does not give this machine ({reason}); if HWLOC_SYNTHETIC or HWLOC_XMLFILE is set, unset it, \
+                 else use upbeat::topology::machine()"
+            ),
+            #[cfg(feature = "hwloc")]
+            Self::HwlocDescription { description, reason } => write!(
+                f,
+                "{description:?}: {reason}; write hwloc's levels from the outside in, such as \
+                 \"package:2 numa:2 l3:2 core:8 pu:2\""
+            ),
+            #[cfg(feature = "hwloc")]
+            Self::HwlocFile { path, reason } => {
+                write!(f, "{}: {reason}; give a file that `lstopo FILE.xml` wrote", path.display())
+            }
         }
     }
 }

@@ -7,16 +7,14 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::machine::{Cache, CacheKind, Cpu, Machine, Node, FAR, NEAR};
+use super::assembly::{self, Notes};
+use super::machine::{Cache, CacheKind, Cpu, Machine, Node};
 
 /// See [`Machine::read`].
 pub(super) fn read(root: &Path, allowed: &[usize]) -> Machine {
     let mut notes = Notes::default();
     let ids = ids(root, allowed, &mut notes);
-    let mut nodes = nodes(root, &mut notes);
-    // The first node that has a CPU has it.
-    let fallback =
-        nodes.iter().find(|node| !node.cpus.is_empty()).or(nodes.first()).map_or(0, |node| node.id);
+    let nodes = nodes(root, &mut notes);
     let mut caches: Vec<Known> = Vec::new();
     let mut cpus: Vec<Cpu> = Vec::with_capacity(ids.len());
     for id in ids {
@@ -26,43 +24,24 @@ pub(super) fn read(root: &Path, allowed: &[usize]) -> Machine {
         let dir = root.join(format!("cpu/cpu{id}"));
         let siblings = text(&dir.join("topology/thread_siblings_list")).map(|text| notes.list(&text));
         let siblings = siblings.filter(|siblings| siblings.contains(&id)).unwrap_or_else(|| {
-            notes.of("which core it belongs to is not told; taken as a core of its own", id);
+            notes.no_core(id);
             vec![id]
         });
         let package = number(&dir.join("topology/physical_package_id")).unwrap_or_else(|| {
-            notes.of("which package it belongs to is not told; taken as part of package 0", id);
+            notes.no_package(id);
             0
         });
-        let node = nodes.iter().find(|node| node.cpus.contains(&id)).map_or_else(
-            || {
-                notes.of(&format!("on no node; taken as part of node {fallback}"), id);
-                fallback
-            },
-            |node| node.id,
-        );
+        let node = assembly::node_of(&nodes, id, &mut notes);
         let cache = last_cache(&dir, id, &mut caches, &mut notes).unwrap_or_else(|| {
-            notes.of("which caches it shares is not told; taken as sharing one with all such", id);
+            notes.no_cache(id);
             0
         });
         // The first CPU that shares a thing names it.
         let thread = siblings.iter().position(|&sibling| sibling == id).unwrap_or(0);
         cpus.push(Cpu { id, core: siblings[0], thread, cache, node, package });
     }
-    if nodes.is_empty() {
-        notes.all.push("no memory nodes are told; all is taken as one".into());
-        nodes.push(Node { id: 0, cpus: Vec::new(), bytes: None, distances: vec![NEAR] });
-    }
-    for node in &mut nodes {
-        node.cpus = cpus.iter().filter(|cpu| cpu.node == node.id).map(|cpu| cpu.id).collect();
-        node.cpus.sort_unstable();
-    }
-    let is_used = |id: &usize| cpus.iter().any(|cpu| cpu.id == *id);
-    let mut caches: Vec<Cache> = caches.into_iter().map(|known| known.cache).collect();
-    caches.iter_mut().for_each(|cache| cache.cpus.retain(is_used));
-    caches.sort_by_key(|cache| {
-        (cache.level, cache.kind == CacheKind::Instruction, cache.cpus.first().copied())
-    });
-    Machine { cpus, nodes, caches, notes: notes.said(), is_here: false }
+    let caches = caches.into_iter().map(|known| known.cache).collect();
+    assembly::machine(cpus, nodes, caches, notes)
 }
 
 /// The CPUs to read.
@@ -105,27 +84,7 @@ fn nodes(root: &Path, notes: &mut Notes) -> Vec<Node> {
         nodes.push((Node { id, cpus, bytes, distances: Vec::new() }, row));
     }
     nodes.sort_unstable_by_key(|(node, _)| node.id);
-    for (node, _) in nodes.iter().filter(|(node, _)| node.bytes.is_none()) {
-        notes.all.push(format!("how much memory node {} has is not told", node.id));
-    }
-    let count = nodes.len();
-    let is_row = |own: usize, row: &Vec<u32>| {
-        // A distance to another node may be said to be no farther than its own, but not nearer.
-        row.len() == count && row[own] == NEAR && row.iter().all(|&distance| distance >= NEAR)
-    };
-    let with_row = |(index, (mut node, row)): (usize, (Node, Option<Vec<u32>>))| {
-        node.distances = row.filter(|row| is_row(index, row)).unwrap_or_else(|| {
-            let (id, far) = (node.id, FAR);
-            if count > 1 {
-                notes
-                    .all
-                    .push(format!("how far the others are from node {id} is not told; {far} is assumed"));
-            }
-            (0..count).map(|other| if other == index { NEAR } else { FAR }).collect()
-        });
-        node
-    };
-    nodes.into_iter().enumerate().map(with_row).collect()
+    assembly::with_distances(nodes, notes)
 }
 
 /// What `node/nodeN/meminfo` says of the node's memory.
@@ -189,21 +148,7 @@ fn cache(dir: &Path, cpus: Vec<usize>) -> Option<Cache> {
     Some(Cache { level: number(&dir.join("level"))?, kind, bytes, cpus })
 }
 
-/// What was missing: the same of many CPUs is one sentence.
-#[derive(Default)]
-struct Notes {
-    all: Vec<String>,
-    cpus: Vec<(String, Vec<usize>)>,
-}
-
 impl Notes {
-    fn of(&mut self, what: &str, cpu: usize) {
-        match self.cpus.iter_mut().find(|(known, _)| known == what) {
-            Some((_, cpus)) => cpus.push(cpu),
-            None => self.cpus.push((what.into(), vec![cpu])),
-        }
-    }
-
     /// As the function of that name; a cut is noted once.
     fn list(&mut self, text: &str) -> Vec<usize> {
         let (all, cut) = list(text);
@@ -212,11 +157,6 @@ impl Notes {
         let note = cut.map(note).filter(|note| !self.all.contains(note));
         self.all.extend(note);
         all
-    }
-
-    fn said(self) -> Vec<String> {
-        let of_cpus = self.cpus.into_iter().map(|(what, cpus)| format!("CPU {}: {what}", ranges(&cpus)));
-        self.all.into_iter().chain(of_cpus).collect()
     }
 }
 
@@ -247,19 +187,6 @@ fn list(text: &str) -> (Vec<usize>, Option<&str>) {
 /// What is garbled may say any number.
 const LONGEST_RANGE: usize = 4096;
 
-/// Numbers in the form that [`list`] reads.
-pub(super) fn ranges(numbers: &[usize]) -> String {
-    let mut parts: Vec<(usize, usize)> = Vec::new();
-    for &number in numbers {
-        match parts.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => parts.push((number, number)),
-        }
-    }
-    let part =
-        |(from, to): (usize, usize)| if from == to { from.to_string() } else { format!("{from}-{to}") };
-    parts.into_iter().map(part).collect::<Vec<_>>().join(",")
-}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use tree::{numbers, Tree};
 use upbeat::topology::{Distance, Machine, Topology};
 
+const MACHINES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/topology/machines");
+
 /// How many there are of each.
 #[derive(Debug, PartialEq, Eq)]
 struct Shape {

@@ -14,7 +14,7 @@ pub(crate) struct Tree(PathBuf);
 impl Tree {
     /// Writes the tree of `machines/NAME.txt`; `test` tells apart the tests that use the same one.
     pub(crate) fn of(name: &str, test: &str) -> Self {
-        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/topology/machines/{name}.txt"));
+        let text = Path::new(super::MACHINES).join(format!("{name}.txt"));
         let text = fs::read_to_string(&text).unwrap_or_else(|e| panic!("{}: {e}", text.display()));
         // In memory where the system has a folder for that: some thousand tiny files take seconds on a busy disk.
         let memory = Path::new("/dev/shm");
