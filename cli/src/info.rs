@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use serde_json::{json, Value};
+use upbeat::batch::pressure::{Gauge, Reading};
 use upbeat::topology::{machine, CacheKind, Machine};
 use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
-use upbeat_nn::serving::pressure::{Gauge, Reading};
 
 use crate::args::InfoArgs;
 use crate::failure::Failure;

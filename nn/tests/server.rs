@@ -5,12 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use upbeat::batch::pressure::{Gauge, Level};
 use upbeat::Runtime;
 use upbeat_kernels::Element;
 use upbeat_nn::generation::generate;
 use upbeat_nn::random::Random;
 use upbeat_nn::sampling::{Sampler, SamplingError};
-use upbeat_nn::serving::pressure::{Gauge, Level};
 use upbeat_nn::serving::{PagesError, Request, RequestError, Server, ServerError, ServerOptions};
 use upbeat_nn::{Config, FeedForward, Norm, Positions, Transformer};
 

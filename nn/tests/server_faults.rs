@@ -8,9 +8,9 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use upbeat::batch::pressure::{Gauge, Level};
 use upbeat::Runtime;
 use upbeat_nn::sampling::Sampler;
-use upbeat_nn::serving::pressure::{Gauge, Level};
 use upbeat_nn::serving::{Reply, Request, RequestError, Server, ServerOptions};
 use upbeat_nn::{Config, Transformer};
 

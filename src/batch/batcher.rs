@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::error::{BatchError, BatchOptionsError, Refusal, Refused};
+use super::pressure::{Gauge, Level};
 use super::replies::{Replies, NOBODY};
 use super::word::{MAX_BATCHES, MAX_CAP};
 use crate::runtime::current::with_current;
@@ -36,12 +37,13 @@ pub struct BatchOptions {
     pub(super) running: Option<usize>,
     pub(super) linger: Option<Duration>,
     pub(super) latency: Option<Duration>,
+    pub(super) memory: Option<Gauge>,
 }
 
 impl BatchOptions {
     /// Batches of at most `cap` items, 1 to 4096.
     pub fn new(cap: usize) -> Self {
-        Self { cap, backlog: 64, running: None, linger: None, latency: None }
+        Self { cap, backlog: 64, running: None, linger: None, latency: None, memory: None }
     }
 
     /// How many batches may wait to be run before items are refused; 64 by default, 65,534 at most. Room for all of them is kept.
@@ -68,6 +70,27 @@ impl BatchOptions {
     /// of that more after a full batch that was in time, half after one that was not.
     pub fn latency(mut self, latency: Duration) -> Self {
         self.latency = Some(latency);
+        self
+    }
+
+    /// Reads `gauge` ten times a second at most, while batches run, and makes the cap smaller where memory is short: three quarters, half, a quarter
+    /// of what it would be ([`Level`]). For batches that are large in memory. No item is refused for it: that is for who lets requests in.
+    ///
+    /// ```
+    /// use upbeat::batch::pressure::{Gauge, Level};
+    /// use upbeat::batch::{BatchOptions, Batcher};
+    ///
+    /// let options = BatchOptions::new(64).memory(Gauge::default());
+    /// let rows = Batcher::with(&options, |rows: &mut Vec<Vec<f32>>, sums| {
+    ///     sums.extend(rows.iter().map(|row| row.iter().sum::<f32>()));
+    /// })?;
+    /// assert_eq!(rows.submit(vec![1.0; 4096])?.wait()?, 4096.0);
+    /// let metrics = rows.metrics();
+    /// assert!(metrics.cap == 64 || metrics.pressure > Level::Calm);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory(mut self, gauge: Gauge) -> Self {
+        self.memory = Some(gauge);
         self
     }
 
@@ -99,6 +122,8 @@ pub struct BatchMetrics {
     pub refused: u64,
     /// Items that the next batch takes at most.
     pub cap: usize,
+    /// How short memory was at the last look; calm where [`BatchOptions::memory`] asked for none.
+    pub pressure: Level,
 }
 
 /// Runs many small items as few large batches: requests to a model, small products with common weights.

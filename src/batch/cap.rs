@@ -2,8 +2,98 @@
 //!
 //! Additive increase, multiplicative decrease (Chiu and Jain, 1989), a step a batch: one that was full and done in time makes the cap one
 //! sixteenth of the most larger, one that took too long halves it. Without a target the cap is what the user said.
+//! Of that, as much is left as the pressure on memory leaves (`pressure.rs`), if the user named a gauge.
 
 use std::time::Duration;
+
+use super::pressure::{Gauge, Level};
+use super::BatchOptions;
+use crate::observe::clock::Clock;
+use crate::sync::{statistic, ticks, Ordering};
+
+/// How old a reading of the gauge may be.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// What a batcher's cap follows.
+pub(super) struct Caps {
+    most: usize,
+    target: Option<Duration>,
+    /// What the latency allows.
+    allowed: statistic::AtomicUsize,
+    memory: Option<Watched>,
+}
+
+struct Watched {
+    gauge: Gauge,
+    /// When it was read, ticks.
+    read_at: statistic::AtomicU64,
+    /// Which of [`Level::ALL`] it said.
+    level: statistic::AtomicUsize,
+}
+
+impl Watched {
+    fn read(&self) {
+        let level = self.gauge.read().level();
+        let place = Level::ALL.iter().position(|known| *known == level).unwrap_or(0);
+        self.level.store(place, Ordering::Relaxed);
+    }
+}
+
+impl Caps {
+    pub(super) fn new(options: &BatchOptions) -> Self {
+        // A batch that is too long harms those that are in it; a short one costs little.
+        let first = if options.latency.is_some() { options.cap.div_ceil(4) } else { options.cap };
+        let memory = options.memory.clone().map(|gauge| {
+            let (read_at, level) = (statistic::AtomicU64::new(ticks()), statistic::AtomicUsize::new(0));
+            let watched = Watched { gauge, read_at, level };
+            watched.read();
+            watched
+        });
+        Self {
+            most: options.cap,
+            target: options.latency,
+            allowed: statistic::AtomicUsize::new(first),
+            memory,
+        }
+    }
+
+    /// Whether a cap may change after a batch.
+    pub(super) fn may_change(&self) -> bool {
+        self.target.is_some() || self.memory.is_some()
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.memory.as_ref().map_or(Level::Calm, |memory| Level::ALL[memory.level.load(Ordering::Relaxed)])
+    }
+
+    /// The cap of the next batch.
+    pub(super) fn now(&self) -> usize {
+        self.level().scaled(self.allowed.load(Ordering::Relaxed))
+    }
+
+    /// The same after a batch of `items` items that has run since `begun`, ticks.
+    pub(super) fn after(&self, items: usize, begun: u64, clock: &Clock) -> usize {
+        let now = ticks();
+        if let Some(target) = self.target {
+            let took = Duration::from_nanos(clock.reader().length(now.saturating_sub(begun)));
+            // Batches that run at the same time may each miss what the other one says.
+            let allowed = self.allowed.load(Ordering::Relaxed);
+            self.allowed.store(next(allowed, self.most, items, took, target), Ordering::Relaxed);
+        }
+        if let Some(memory) = &self.memory {
+            let read_at = memory.read_at.load(Ordering::Relaxed);
+            let is_old = now.saturating_sub(read_at) >= clock.ticks(FRESH);
+            // One of those that find it old reads.
+            let is_ours = || {
+                memory.read_at.compare_exchange(read_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            };
+            if is_old && is_ours() {
+                memory.read();
+            }
+        }
+        self.now()
+    }
+}
 
 /// The next cap after a batch of `items` items took `took`.
 ///

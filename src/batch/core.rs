@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cap::Caps;
 use super::error::{BatchError, Refusal, Refused};
 use super::former::{Added, Former};
 use super::replies::{Replies, NOBODY};
 use super::source::Source;
-use super::{cap, BatchOptions};
+use super::BatchOptions;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::{
@@ -51,7 +52,7 @@ pub(super) struct Core<T, R> {
     most_running: usize,
     /// How long a batch that is not full waits while others run, ticks.
     linger: u64,
-    target: Option<Duration>,
+    caps: Caps,
     workers: Line<Workers>,
     producers: Line<Producers>,
     /// The batcher's last handle is gone: once it is empty, it leaves the roll.
@@ -93,10 +94,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     ) -> Arc<Self> {
         // One is current, and one is about to be.
         let former = Former::new(options.cap, options.backlog + 2);
-        if options.latency.is_some() {
-            // A batch that is too long harms those that are in it; a short one costs little.
-            former.set_cap(options.cap.div_ceil(4));
-        }
+        let caps = Caps::new(options);
+        former.set_cap(caps.now());
         let core = Arc::new(Self {
             former,
             replies: Replies::new(),
@@ -105,7 +104,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             spaces: Mutex::new(Vec::new()),
             most_running: options.running.unwrap_or(registry.peers.len()),
             linger: registry.clock.ticks(options.linger.unwrap_or(registry.heartbeat)),
-            target: options.latency,
+            caps,
             workers: Line(Workers::default()),
             producers: Line(Producers {
                 opened_at: statistic::AtomicU64::new(0),
@@ -135,6 +134,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             full: read(&self.workers.0.full),
             refused: read(&self.producers.0.refused),
             cap: self.former.cap(),
+            pressure: self.caps.level(),
         }
     }
 
@@ -330,17 +330,15 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         if count >= cap {
             counters.full.fetch_add(1, Ordering::Relaxed);
         }
-        let begun = self.target.map(|_| ticks());
+        let begun = self.caps.may_change().then(ticks);
         let Space { items, results, region, .. } = &mut *space;
         // Its waits run only what it has created: a task that waits for a batch, on top of this one, would wait for ever where no other
         // may run meanwhile.
         let region = if isolate::is_inside() { Region::new() } else { region.clone() };
         let run = || thread.enter(|_| (self.executor)(items, results));
         let outcome = catch(|| isolate::within(region, Some(thread), run));
-        if let (Some(target), Some(begun)) = (self.target, begun) {
-            let reader = self.registry.clock.reader();
-            let took = Duration::from_nanos(reader.length(ticks().saturating_sub(begun)));
-            self.former.set_cap(cap::next(cap, self.former.slots(), count, took, target));
+        if let Some(begun) = begun {
+            self.former.set_cap(self.caps.after(count, begun, &self.registry.clock));
         }
         let outcome = outcome.map_err(|payload| {
             let error = BatchError::Panicked { message: message(&*payload).into() };

@@ -2,7 +2,8 @@
 //!
 //! A [`Batcher`] takes items from any number of tasks and threads and hands them to its executor in batches; [`Batchers`] keep one for each
 //! key. The protocol is in `README.md` and `former.rs`, when batches leave in `core.rs`. Proof: `loom-tests/tests/batch.rs`,
-//! `tests/batch.rs`, and the phases of `stress/`.
+//! `tests/batch.rs`, and the phases of `stress/`. [`pressure`] says how short memory is; caps may follow it
+//! ([`BatchOptions::memory`]).
 
 mod batcher;
 mod cap;
@@ -12,6 +13,7 @@ mod error;
 mod former;
 #[allow(unsafe_code)]
 mod keyed;
+pub mod pressure;
 mod replies;
 pub(crate) mod roll;
 pub(crate) mod source;

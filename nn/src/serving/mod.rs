@@ -2,13 +2,13 @@
 //!
 //! A [`Server`] takes requests on and answers each with its tokens as they are drawn; its engine forms a step of all that are there.
 //! Below it a [`BatchDecoder`] makes one step for any set of sequences, whose keys and values lie in the pages of one pool
-//! ([`KeyValuePages`]). [`pressure`] says how short memory is, by which the server scales its caps.
+//! ([`KeyValuePages`]). How short memory is ([`upbeat::batch::pressure`]) scales the
+//! server's caps.
 
 mod batch_decoder;
 mod engine;
 mod pace;
 mod pages;
-pub mod pressure;
 mod request;
 mod server;
 

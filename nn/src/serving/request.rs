@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::pressure::Reading;
+use upbeat::batch::pressure::Reading;
+
 use crate::model::ModelError;
 use crate::sampling::{Sampler, SamplingError};
 

@@ -16,13 +16,13 @@ use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use upbeat::batch::pressure::{Gauge, Level, Reading};
 use upbeat::Runtime;
 use upbeat_kernels::Element;
 
 use super::batch_decoder::BatchDecoder;
 use super::engine::{Engine, Waiting};
 use super::pages::{KeyValuePages, PagesError};
-use super::pressure::{Gauge, Level, Reading};
 use super::request::{channel, Reply, Request, RequestError};
 use crate::model::{Config, Transformer};
 
