@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use support::{message, panic_of, until, watched};
 use upbeat::topology::Machine;
-use upbeat::{par, CancelToken, Priority, Runtime, Spawn};
+use upbeat::{par, CancelToken, Cancelled, Mode, Priority, Runtime, Spawn};
 
 fn runtime(description: &str) -> Runtime {
     Runtime::builder().topology(Machine::synthetic(description).unwrap()).build().unwrap()
@@ -203,14 +203,28 @@ fn panics_and_cancellation_arrive_from_every_node() {
         let (token, ran) = (CancelToken::new(), AtomicUsize::new(0));
         let cancelled = runtime.install(|_| {
             token.run(|| {
-                par::for_each_near(0..3_000_000, &data[..], |_| {
+                // Seconds of work, if nothing stops it.
+                par::for_each_near(0..3_000_000, &data[..], |i| {
                     if ran.fetch_add(1, Ordering::Relaxed) == 500 {
                         token.cancel();
                     }
+                    std::hint::black_box((0..i % 1000 + 1000).map(std::hint::black_box).sum::<usize>());
                 });
             })
         });
         assert!(cancelled.is_err() && ran.into_inner() < 3_000_000);
+        // A panic at one node stops the others, too.
+        let ran = AtomicUsize::new(0);
+        let payload = panic_of(|| {
+            runtime.install(|_| {
+                par::for_each_near(0..3_000_000, &data[..], |i| {
+                    assert!(i != 100, "item 100");
+                    ran.fetch_add(1, Ordering::Relaxed);
+                    std::hint::black_box((0..i % 1000 + 1000).map(std::hint::black_box).sum::<usize>());
+                })
+            })
+        });
+        assert!(message(payload) == "item 100" && ran.into_inner() < 3_000_000);
         assert_eq!(runtime.install(|_| 7), 7);
     });
 }
@@ -228,20 +242,20 @@ fn a_scope_s_options_are_kept() {
             let note = |name: &'static str| order.lock().unwrap().push(name);
             scope.spawn_with(Spawn::new(), move |_| note("usual"));
             scope.spawn_with(Spawn::new().on_node(0), move |_| note("one node is no wish"));
-            scope.spawn_with(Spawn::new().priority(Priority::High), move |_| note("high"));
+            scope.spawn_with(Spawn::new().priority(Priority::High), move |scope| {
+                note("high");
+                scope.spawn_with(Spawn::new().priority(Priority::High), move |_| note("high, nested"));
+                scope.spawn(move |_| note("nested"));
+            });
             let run = dropped.clone();
             scope.spawn_with(Spawn::new().cancel(&token), move |_| {
                 let _seen = seen;
                 run.store(true, Ordering::Relaxed);
             });
             token.cancel();
-            scope.spawn_with(Spawn::new().priority(Priority::High), move |scope| {
-                scope.spawn(move |_| note("nested"));
-            });
         });
-        let mut order = order.into_inner().unwrap();
-        order.sort_unstable();
-        assert_eq!(order, ["high", "nested", "one node is no wish", "usual"]);
+        let order = order.into_inner().unwrap();
+        assert_eq!(order, ["high", "high, nested", "usual", "one node is no wish", "nested"]);
         assert!(!dropped.load(Ordering::Relaxed), "a cancelled task does not run");
         assert_eq!(counts.load(Ordering::Relaxed), 1, "it is dropped");
         let payload = panic_of(|| {
@@ -250,5 +264,33 @@ fn a_scope_s_options_are_kept() {
             })
         });
         assert_eq!(message(payload), "as planned");
+        // That of another token is nobody's wish.
+        let (own, other) = (CancelToken::new(), CancelToken::new());
+        other.cancel();
+        let payload = panic_of(|| {
+            runtime.scope(|scope| {
+                scope.spawn_with(Spawn::new().cancel(&own), |_| {
+                    let refused = runtime.spawn_with(Spawn::new().cancel(&other), || 1).join();
+                    refused.map(drop).unwrap_or_else(|payload| std::panic::resume_unwind(payload));
+                });
+            })
+        });
+        assert!(payload.is::<Cancelled>());
     });
+}
+
+/// The promise of the mode: one worker, in order.
+#[test]
+fn a_loop_that_is_never_promoted_is_not_placed() {
+    let machine = Machine::synthetic("node:4 core:1").unwrap();
+    let runtime = Runtime::builder().topology(machine).mode(Mode::NeverPromote).build().unwrap();
+    let data = spread(&runtime, 4);
+    let order = Mutex::new(Vec::new());
+    runtime.install(|worker| {
+        let caller = worker.index();
+        par::for_each_near(0..1000, &data[..], |i| {
+            order.lock().unwrap().push((upbeat::current_worker_index() == Some(caller), i));
+        })
+    });
+    assert!(order.into_inner().unwrap().into_iter().eq((0..1000).map(|i| (true, i))));
 }

@@ -154,8 +154,8 @@ impl Sites {
             || lasted >= enough && site.mean.load(Ordering::Relaxed) >= self.least
     }
 
-    /// A region took `ticks`, while a wake-up takes `latency`.
-    pub(crate) fn record(&self, key: Key, ticks: u64, latency: u64) {
+    /// A region took `ticks`, while a wake-up takes `latency`, with the help of somebody who was woken for it or without.
+    pub(crate) fn record(&self, key: Key, ticks: u64, latency: u64, has_woken: bool) {
         let site = self.site(key);
         let (mean, known) = if site.key.load(Ordering::Relaxed) == key.0 {
             let mean = site.mean.load(Ordering::Relaxed);
@@ -165,14 +165,15 @@ impl Sites {
             (ticks, Gain { mean: 0.0, regions: 0 })
         };
         site.mean.store(mean, Ordering::Relaxed);
-        site.gain.store(known.and(self.gain(ticks, latency)).bits(), Ordering::Relaxed);
+        site.gain.store(known.and(self.gain(ticks, latency, has_woken)).bits(), Ordering::Relaxed);
     }
 
-    /// What a wake-up of `latency` would have gained for a region that took `ticks`: half of what is left of it when the woken worker has begun.
-    fn gain(&self, ticks: u64, latency: u64) -> f32 {
+    /// What a wake-up of `latency` gained for a region that took `ticks`, or would have: half of what is left of it when the woken worker has begun. Where
+    /// one was woken, the other half is what is seen, or less.
+    fn gain(&self, ticks: u64, latency: u64, has_woken: bool) -> f32 {
         match ticks.checked_sub(latency.saturating_add(self.cost)) {
             None => -(self.loss as f32),
-            Some(rest) => (rest / 2).clamp(1, self.most.max(1)) as f32,
+            Some(rest) => (if has_woken { rest } else { rest / 2 }).clamp(1, self.most.max(1)) as f32,
         }
     }
 }
@@ -189,20 +190,20 @@ mod tests {
         let micros = |micros| clock.ticks(Duration::from_micros(micros));
         let (short, middle, long) = (micros(2), micros(40), micros(5000));
         assert!(sites.is_worth(key, 0));
-        sites.record(key, short, 0);
+        sites.record(key, short, 0, false);
         assert!(!sites.is_worth(key, 0) && sites.is_worth(other, 0));
-        sites.record(key, long, 0);
+        sites.record(key, long, 0, false);
         assert!(sites.is_worth(key, 0));
         for _ in 0..60 {
-            sites.record(key, short, 0);
+            sites.record(key, short, 0, false);
         }
         assert!(!sites.is_worth(key, 0));
         for _ in 0..60 {
-            sites.record(key, middle, micros(3));
+            sites.record(key, middle, micros(3), false);
         }
         assert!(sites.is_worth(key, micros(3)));
         for _ in 0..200 {
-            sites.record(key, middle, micros(45));
+            sites.record(key, middle, micros(45), false);
         }
         assert!(!sites.is_worth(key, micros(45)));
     }
@@ -216,9 +217,11 @@ mod tests {
         for region in 0..10_000 {
             let alone = length(region);
             let shared = if alone <= 45.0 { alone + 5.0 } else { 5.0 + (alone + 45.0) / 2.0 };
-            took += if sites.is_worth(key, ticks(30.0)) { shared } else { alone };
+            let is_shared = sites.is_worth(key, ticks(30.0));
+            let time = if is_shared { shared } else { alone };
+            took += time;
             least += shared.min(alone);
-            sites.record(key, ticks(alone), ticks(30.0));
+            sites.record(key, ticks(time), ticks(30.0), is_shared);
         }
         took / least
     }
@@ -247,9 +250,9 @@ mod tests {
         let (sites, key) = (Sites::new(&clock), Key(0x1000));
         let micros = |micros| clock.ticks(Duration::from_micros(micros));
         for _ in 0..100 {
-            sites.record(key, micros(20), micros(30));
+            sites.record(key, micros(20), micros(30), false);
         }
-        sites.record(key, micros(10_000), micros(30));
+        sites.record(key, micros(10_000), micros(30), false);
         assert!(!sites.is_worth(key, micros(30)));
     }
 
@@ -262,7 +265,7 @@ mod tests {
         let last = |key, length, apart, count| {
             let row = Row::default();
             let mut now = micros(1_000_000);
-            sites.record(key, length, micros(45));
+            sites.record(key, length, micros(45), false);
             for _ in 1..count {
                 sites.is_worth_in(&row, now, key, micros(45));
                 row.leave(now + length);

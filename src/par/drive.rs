@@ -26,7 +26,7 @@ pub(super) trait Loop: Sync {
         1
     }
 
-    /// The memory that the indices `items` work on, if that is known. Only a loop that runs all of its indices names it.
+    /// The memory that the indices `items` work on, if that is known.
     fn data(&self, _items: Range<usize>) -> Option<Span> {
         None
     }
@@ -48,25 +48,28 @@ const BLOCK: usize = if cfg!(test) { 1000 } else { u32::MAX as usize };
 /// Runs `body` for `count` indices, under the token that this thread is under. A loop that was short the last times begins where it is
 /// called, on a worker or not; it is handed to a worker, and shared, when it turns out longer.
 pub(super) fn drive<L: Loop>(count: usize, body: &L) -> L::Part {
-    let token = cancel::current();
-    let job = Job { body, first: 0, token: token.as_ref(), ended: AtomicBool::new(false) };
+    let (token, ended) = (cancel::current(), AtomicBool::new(false));
+    let stop = Stop { token: token.as_ref(), ended: &ended };
+    let job = Job { body, first: 0, stop };
     let (mut first, mut part) = (0, body.begin(0));
-    if job.site().is_short(count, count.saturating_mul(body.weight())) && is_alone_allowed() {
+    let elements = count.saturating_mul(body.weight());
+    if job.site().is_short(count, elements) && is_alone_allowed() {
         (first, part) = job.begin_alone(count, part);
-        if first == count || job.ended.load(Ordering::Relaxed) {
+        if first == count || stop.is_ended() {
             return part;
         }
     }
-    let token = token.as_ref();
-    crate::on_current_worker(|worker| match placed::runs(worker, first, count, body) {
-        None => drive_range(first..count, part, worker, body, token),
-        Some(runs) => placed::drive(worker, runs, body, token, part),
+    let is_short = || job.site().is_not_worth_waking(elements);
+    crate::on_current_worker(|worker| match placed::runs(worker, first, count, body, is_short) {
+        None => drive_range(first..count, part, worker, body, stop),
+        Some(runs) => placed::drive(worker, runs, body, stop, part),
     })
 }
 
 /// The same on a worker that is at hand, for a loop that is not short.
 pub(super) fn drive_on<L: Loop>(worker: &Worker, count: usize, body: &L) -> L::Part {
-    drive_range(0..count, body.begin(0), worker, body, cancel::current().as_ref())
+    let (token, ended) = (cancel::current(), AtomicBool::new(false));
+    drive_range(0..count, body.begin(0), worker, body, Stop { token: token.as_ref(), ended: &ended })
 }
 
 /// The indices of `items`, which are some; `part` is of those before.
@@ -75,16 +78,42 @@ pub(super) fn drive_range<L: Loop>(
     mut part: L::Part,
     worker: &Worker,
     body: &L,
-    token: Option<&CancelToken>,
+    stop: Stop<'_>,
 ) -> L::Part {
     let mut first = items.start;
     loop {
         let length = (items.end - first).min(BLOCK);
-        let job = Job { body, first, token, ended: AtomicBool::new(false) };
+        let job = Job { body, first, stop };
         part = job.stretch(worker, 0..length as u32, Pace::new(), part);
         first += length;
-        if first == items.end || job.ended.load(Ordering::Relaxed) {
+        if first == items.end || stop.is_ended() {
             return part;
+        }
+    }
+}
+
+/// What may stop a loop between two chunks.
+#[derive(Clone, Copy)]
+pub(super) struct Stop<'a> {
+    pub(super) token: Option<&'a CancelToken>,
+    /// Nobody needs to begin any more. Relaxed: who learns of it late does needless work.
+    ended: &'a AtomicBool,
+}
+
+impl Stop<'_> {
+    #[inline]
+    fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn check_token(&self) {
+        if let Some(token) = self.token {
+            token.check();
         }
     }
 }
@@ -94,10 +123,7 @@ struct Job<'a, L> {
     body: &'a L,
     /// The index at position 0.
     first: usize,
-    /// What may stop it between two chunks.
-    token: Option<&'a CancelToken>,
-    /// Nobody needs to begin any more. Relaxed: who learns of it late does needless work.
-    ended: AtomicBool,
+    stop: Stop<'a>,
 }
 
 impl<L: Loop> Job<'_, L> {
@@ -125,15 +151,13 @@ impl<L: Loop> Job<'_, L> {
         loop {
             let chunk = (count - done).min(pace.chunk() as usize);
             if self.body.run(&mut part, done..done + chunk).is_break() {
-                self.ended.store(true, Ordering::Relaxed);
+                self.stop.end();
             }
             done += chunk;
-            if done == count || self.ended.load(Ordering::Relaxed) {
+            if done == count || self.stop.is_ended() {
                 return (done, part);
             }
-            if let Some(token) = self.token {
-                token.check();
-            }
+            self.stop.check_token();
             let look = pace.step(chunk as u32, u32::try_from(count - done).unwrap_or(u32::MAX));
             if look.known {
                 self.note(&look);
@@ -165,28 +189,26 @@ impl<L: Loop> Job<'_, L> {
 
     /// The right side of a stretch; almost always nothing is left when its worker gets there.
     fn help(&self, worker: &Worker, share: &Share) -> Option<L::Part> {
-        if self.ended.load(Ordering::Relaxed) {
+        if self.stop.is_ended() {
             return None;
         }
         let half = share.take_half()?;
         let part = self.body.begin(self.items(&half).start);
-        Some(under(self.token, || self.stretch(worker, half, Pace::new(), part)))
+        Some(under(self.stop.token, || self.stretch(worker, half, Pace::new(), part)))
     }
 
     /// Runs what is in `share`, which ended at `end`, in chunks.
     fn drain(&self, worker: &Worker, share: &Share, end: u32, mut pace: Pace, mut part: L::Part) -> L::Part {
-        let unwinds = EndOnUnwind(&self.ended);
+        let unwinds = EndOnUnwind(self.stop);
         while let Some(taken) = share.take_front(pace.chunk()) {
             if self.body.run(&mut part, self.items(&taken.items)).is_break() {
-                self.ended.store(true, Ordering::Relaxed);
+                self.stop.end();
             }
             let left = taken.end - taken.items.end;
-            if left == 0 || self.ended.load(Ordering::Relaxed) {
+            if left == 0 || self.stop.is_ended() {
                 break;
             }
-            if let Some(token) = self.token {
-                token.check();
-            }
+            self.stop.check_token();
             let look = pace.step(taken.items.len() as u32, left);
             if look.known {
                 self.note(&look);
@@ -226,11 +248,11 @@ pub(super) fn under<R>(token: Option<&CancelToken>, f: impl FnOnce() -> R) -> R 
 }
 
 /// Ends the loop for all when one of them panics.
-struct EndOnUnwind<'a>(&'a AtomicBool);
+struct EndOnUnwind<'a>(Stop<'a>);
 
 impl Drop for EndOnUnwind<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.end();
     }
 }
 

@@ -13,7 +13,7 @@
 //! A loop under a [`CancelToken`](crate::CancelToken) stops between two chunks when that is cancelled.
 //!
 //! On a machine with several memory nodes a loop over a slice begins each part on the node that has its data, where these are large and lie on
-//! several: first touch does that, and [`Memory::bind`](crate::topology::Memory::bind). [`for_each_near`] names the data of a loop over indices.
+//! several: first touch does that, and `bind` of [`Runtime::memory`](crate::Runtime::memory). [`for_each_near`] names the data of a loop over indices.
 //!
 //! Which worker runs which index is not determined. [`map_reduce`] combines in a tree that depends on the range
 //! alone, so its result has the same bits for any number of workers.

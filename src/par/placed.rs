@@ -2,13 +2,16 @@
 //!
 //! A loop that names its data is asked where they are, a piece at a time. If they are on several nodes, the neighbouring pieces of a node are one
 //! *run*, and the runs are the tasks of a scope, each bound for its node (`src/task/directed.rs`). On its node a run is an ordinary stretch, of
-//! which idle workers take halves, those of the node first. So what is placed is where work begins; nobody idles for it.
+//! which idle workers take halves, those of the node first. So what is placed is where work begins. For a run of another node the caller waits as long as any
+//! worker would (200 µs at most); so a loop that was too short to wake somebody for the last times is not placed, nor one in a mode that decides otherwise.
 
 use std::ops::Range;
 
-use super::drive::{drive_range, Loop};
-use crate::task::cancel::CancelToken;
+use super::drive::{drive_range, under, Loop, Stop};
+use crate::runtime::Mode;
+use crate::task::cancel;
 use crate::task::frame::Worker;
+use crate::task::isolate;
 use crate::task::priority::Spawn;
 use crate::task::scope;
 
@@ -16,7 +19,7 @@ use crate::task::scope;
 const LEAST: usize = 1 << 20;
 /// Pieces that are asked about: one system call for all.
 const PIECES: usize = 64;
-/// More runs than this a node are pages that take turns: those are everybody's.
+/// More runs than this a node, or than half of the pieces, are pages that take turns: those are everybody's.
 const MOST: usize = 4;
 
 /// Indices that are next to each other, and the node that has their data.
@@ -27,10 +30,20 @@ pub(super) struct Run {
 }
 
 /// The runs of the indices from `first` to `count`; `None` where it does not matter where they run.
-pub(super) fn runs<L: Loop>(worker: &Worker, first: usize, count: usize, body: &L) -> Option<Vec<Run>> {
+pub(super) fn runs<L: Loop>(
+    worker: &Worker,
+    first: usize,
+    count: usize,
+    body: &L,
+    is_short: impl FnOnce() -> bool,
+) -> Option<Vec<Run>> {
     let registry = worker.thread().registry();
     let homes = registry.topology.homes();
-    if homes < 2 || body.data(first..count)?.bytes() < LEAST * homes {
+    // A region of isolation has one queue, whatever its tasks are bound for.
+    if homes < 2 || worker.mode() != Mode::OnRequest || isolate::is_inside() {
+        return None;
+    }
+    if body.data(first..count)?.bytes() < LEAST * homes || is_short() {
         return None;
     }
     let pieces = (count - first).min(PIECES);
@@ -53,7 +66,7 @@ pub(super) fn runs<L: Loop>(worker: &Worker, first: usize, count: usize, body: &
     }
     let is_here =
         |run: &Run| registry.topology.home_of(run.node) == Some(registry.topology.home(worker.index()));
-    (runs.len() <= MOST * homes && !runs.iter().all(is_here)).then_some(runs)
+    (runs.len() <= (MOST * homes).min(PIECES / 2) && !runs.iter().all(is_here)).then_some(runs)
 }
 
 /// Where in a piece to look, as a fraction: multiples of the golden ratio, for places at equal distances would all meet the same node of pages that
@@ -67,18 +80,22 @@ pub(super) fn drive<L: Loop>(
     worker: &Worker,
     runs: Vec<Run>,
     body: &L,
-    token: Option<&CancelToken>,
+    stop: Stop<'_>,
     part: L::Part,
 ) -> L::Part {
     let mut parts: Vec<Option<L::Part>> = runs.iter().map(|_| None).collect();
-    scope::run(worker, |scope| {
-        for (part, Run { items, node }) in parts.iter_mut().zip(runs) {
-            scope.spawn_with(Spawn::new().on_node(node), move |_| {
-                *part = Some(crate::on_current_worker(|worker| {
-                    drive_range(items.clone(), body.begin(items.start), worker, body, token)
-                }));
-            });
-        }
+    let run = |items: Range<usize>| {
+        let drive = |worker: &Worker| drive_range(items.clone(), body.begin(items.start), worker, body, stop);
+        under(stop.token, || crate::on_current_worker(drive))
+    };
+    // The token stops each run between two chunks, as it does any loop. A scope under it would fail also where all had ended before.
+    cancel::under(None, || {
+        scope::run(worker, |scope| {
+            for (part, Run { items, node }) in parts.iter_mut().zip(runs) {
+                let run = &run;
+                scope.spawn_with(Spawn::new().on_node(node), move |_| *part = Some(run(items)));
+            }
+        })
     });
     parts.into_iter().flatten().fold(part, |left, right| body.merge(left, right))
 }
@@ -118,7 +135,7 @@ mod tests {
             Runtime::builder().topology(Machine::synthetic("node:2 core:1").unwrap()).build().unwrap();
         let data = vec![0_u8; 8 * MIB];
         let runs_of = |data: &[u8], count| {
-            let runs = runtime.install(|worker| runs(worker, 0, count, &Over(data, count)));
+            let runs = runtime.install(|worker| runs(worker, 0, count, &Over(data, count), || false));
             runs.map(|runs| runs.into_iter().map(|run| (run.items, run.node)).collect::<Vec<_>>())
         };
         let bind = |part: Range<usize>, node| runtime.memory().bind(&data[part], node).unwrap();

@@ -81,13 +81,17 @@ impl Site {
             && self.each().is_some_and(|each| !Rest::of(f64::from(each), elements).is_worth_sharing())
     }
 
+    /// Whether a loop of `elements` is remembered to be too short to wake somebody for.
+    #[inline]
+    pub(super) fn is_not_worth_waking(self, elements: usize) -> bool {
+        self.each().is_some_and(|each| !Rest::of(f64::from(each), elements).is_worth_waking())
+    }
+
     /// Whether a loop of `elements` should offer itself before it begins: yes if somebody looks for work, for its first item may be long
     /// this time and wait for another one; else if it is worth waking somebody for. A loop that nothing is known of is taken for long.
     #[inline]
     pub(super) fn is_offered(self, worker: &Worker, elements: usize) -> bool {
-        let is_worth_waking =
-            || self.each().is_none_or(|each| Rest::of(f64::from(each), elements).is_worth_waking());
-        worker.is_asked() || (is_worth_waking() && ask(worker))
+        worker.is_asked() || (!self.is_not_worth_waking(elements) && ask(worker))
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::current::with_current;
 use super::registry::Registry;
-use super::sweep::drop_spent;
+use super::sweep::Sweeps;
 use super::worker::WorkerThread;
 use crate::observe::counters::count;
 use crate::sleep::{Group, Sleep};
-use crate::sync::{statistic, ticks, Injector, Ordering, HAS_TIME};
+use crate::sync::{ticks, Injector, HAS_TIME};
 use crate::task::frame::Worker;
 use crate::task::isolate::{self, Region};
 use crate::task::Task;
@@ -30,8 +30,7 @@ pub(super) struct Bound(Box<[Home]>);
 struct Home {
     queue: Injector<Task>,
     workers: Group,
-    /// Pushes by workers until it is looked through for what is spent.
-    until_sweep: statistic::AtomicUsize,
+    sweeps: Sweeps,
 }
 
 impl Bound {
@@ -39,7 +38,7 @@ impl Bound {
         let home = |home| Home {
             queue: Injector::new(),
             workers: sleep.group(topology.members(home)),
-            until_sweep: statistic::AtomicUsize::new(WorkerThread::FIRST_SWEEP),
+            sweeps: Sweeps::new(),
         };
         Self(match topology.homes() {
             0 | 1 => Box::default(),
@@ -64,26 +63,6 @@ impl Bound {
     }
 }
 
-impl Home {
-    /// As `WorkerThread::queue` counts its pushes (`sweep.rs`): as many as there were tasks left last time pay for a look through all.
-    fn pushed(&self, sleep: &Sleep) {
-        // Below 0 while somebody sweeps, who then sets it anew; nobody else sweeps meanwhile.
-        if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let left = self.sweep(sleep);
-            self.until_sweep.store(left.max(WorkerThread::FIRST_SWEEP), Ordering::Relaxed);
-        }
-    }
-
-    /// Drops what is spent; the rest stays in its order. Returns how much that is.
-    #[cold]
-    fn sweep(&self, sleep: &Sleep) -> usize {
-        let kept = drop_spent(self.queue.len(), || self.queue.steal(), |task| self.queue.push(task));
-        // Who looked for work while a task was in our hands may have gone to sleep for want of it.
-        let _woken = (0..kept).take_while(|_| sleep.wake_one_of(&self.workers)).count();
-        kept
-    }
-}
-
 impl Registry {
     /// Makes a task public that was created in `region` and is bound for `home`.
     pub(crate) fn submit_bound(self: &Arc<Self>, region: Option<Arc<Region>>, home: usize, task: Task) {
@@ -91,13 +70,27 @@ impl Registry {
         let task = isolate::enclose(self, region, task);
         let home = &self.bound.0[home];
         home.queue.push(task);
-        self.sleep().wake_one_of(&home.workers);
-        // A worker that joins what it has spawned leaves spent tasks here. No other thread sweeps: what it held in its hands while all
-        // workers leave would be lost.
-        with_current(|worker| match worker {
-            Some(worker) if Arc::ptr_eq(worker.thread().registry(), self) => home.pushed(self.sleep()),
-            _ => (),
-        });
+        let wake = || self.sleep().wake_one_of(&home.workers);
+        wake();
+        // A worker that joins what it has spawned leaves spent tasks here.
+        if self.is_current() {
+            home.sweeps.pushed(&home.queue, wake);
+        }
+    }
+
+    /// Whether this thread is one of our workers.
+    fn is_current(&self) -> bool {
+        with_current(|worker| worker.is_some_and(|worker| std::ptr::eq(&**worker.thread().registry(), self)))
+    }
+
+    /// Makes a task public that goes before all others.
+    pub(crate) fn submit_urgent_from(&self, region: Option<Arc<Region>>, task: Task) {
+        self.urgent.push(isolate::enclose(self, region, task));
+        let wake = || self.sleep().wake_one();
+        wake();
+        if self.is_current() {
+            self.urgent_sweeps.pushed(&self.urgent, wake);
+        }
     }
 
     /// How long a task waits for a worker of its node before one of another node takes it, ticks.

@@ -4,7 +4,8 @@
 //! | of each worker | written by | line of its own |
 //! |---|---|---|
 //! | counters, beginning of the busy stretch, word of its region | itself | `Counters` |
-//! | scope that it serves, foreign tasks, isolation, note of a wait | itself | the rest of `Peer` |
+//! | scope that it serves, foreign tasks, isolation, note of a wait, events | itself | the rest of `Peer` |
+//! | contexts of its open tasks | itself, and thieves that lock them | `Entered` |
 //! | request to share | thieves raise it, itself | `Front::asked` |
 //! | top of the ring | thieves, itself at the last task | `Ring::top` |
 //! | bottom of the ring | itself | `Ring::bottom` |
@@ -19,6 +20,7 @@ use super::opened::Opened;
 use super::registry::{Parts, Peer, Registry};
 use crate::deque::Ring;
 use crate::observe::counters::Counters;
+use crate::task::inherit::Entered;
 use crate::topology::Topology;
 
 /// Two lines: the neighbour is prefetched.
@@ -42,20 +44,18 @@ fn no_line_is_two_workers_nor_shared_by_owner_and_thieves() {
             let other = owners.insert(line, index);
             assert!(other.is_none_or(|other| other == index), "workers {other:?} and {index}");
         }
-        let own = [of(&peer.serving), of(&peer.foreign), of(&peer.isolating), of(&peer.note)];
-        let [counters, opened] = [of(&peer.counters), of(&peer.opened)].map(lines);
-        for bytes in own {
-            let line = bytes.start / LINE;
-            assert!(
-                !opened.contains(&line) && !counters.contains(&line),
-                "thieves read the counters and lock the scopes"
-            );
+        let own =
+            [of(&peer.serving), of(&peer.foreign), of(&peer.isolating), of(&peer.note), of(&peer.events)];
+        let seen = [of(&peer.counters), of(&peer.opened), of(&peer.entered), of(&peer.inbox)].map(lines);
+        for (i, one) in seen.iter().enumerate() {
+            let apart = |other: Range<usize>| one.end <= other.start || other.end <= one.start;
+            assert!(seen[..i].iter().cloned().all(apart), "what others read and lock");
+            assert!(own.iter().cloned().map(lines).all(apart), "what the worker writes for itself");
         }
-        assert!(counters.end <= opened.start || opened.end <= counters.start);
         let words = peer.ring.words().map(|word| word / LINE);
         assert!((1..words.len()).all(|i| !words[..i].contains(&words[i])), "{words:?}");
     }
-    assert!([align_of::<Peer>(), align_of::<Counters>(), align_of::<Opened>()]
+    assert!([align_of::<Peer>(), align_of::<Counters>(), align_of::<Opened>(), align_of::<Entered>()]
         .iter()
         .all(|align| align % LINE == 0));
     assert_eq!((size_of::<Counters>() % LINE, offset_of!(Peer, counters) % LINE), (0, 0));

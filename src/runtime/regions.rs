@@ -45,8 +45,18 @@ pub(crate) struct Terms {
 
 type Place = Mutex<Option<(Key, Site)>>;
 
+/// A region that runs.
+pub(crate) struct Region {
+    pub(super) key: Key,
+    /// When it began, ticks.
+    pub(super) began: u64,
+    /// Somebody was woken for it.
+    pub(super) has_woken: bool,
+    chosen: Option<Begun>,
+}
+
 /// A region that something was chosen for.
-pub(crate) struct Begun {
+struct Begun {
     key: Key,
     arm: usize,
     /// The worker's word before.
@@ -131,7 +141,7 @@ impl Regions {
 
     /// A region begins at `now` on worker `index`, whose regions have lasted `usually` ticks. `None` when it has the default settings and
     /// nothing is learned from it: it is short, or its call site is being looked at by somebody else.
-    pub(crate) fn begin(
+    fn begin(
         &self,
         registry: &Registry,
         index: usize,
@@ -165,7 +175,7 @@ impl Regions {
     }
 
     /// It ended at `now`, after `time` ticks. Who does not get the place tells nothing.
-    pub(crate) fn end(&self, registry: &Registry, begun: &Begun, time: u64, now: u64) {
+    fn end(&self, registry: &Registry, begun: &Begun, time: u64, now: u64) {
         let counted = begun.before.map(|before| Counted::of(registry, before.reader, now).since(&before));
         let Ok(mut place) = self.place(begun.key).try_lock() else { return };
         let Some((_, site)) = place.as_mut().filter(|(key, _)| *key == begun.key) else { return };
@@ -250,19 +260,21 @@ impl Counted {
 
 impl WorkerThread {
     /// A region of call site `key` begins here at `now`.
-    pub(crate) fn begin_region(&self, key: Key, now: u64) -> Option<Begun> {
+    pub(crate) fn begin_region(&self, key: Key, now: u64) -> Region {
         let registry = &*self.registry;
-        registry.regions.as_ref()?.begin(registry, self.index, key, registry.sites.usual(key), now)
+        let choose =
+            |regions: &Regions| regions.begin(registry, self.index, key, registry.sites.usual(key), now);
+        Region { key, began: now, has_woken: false, chosen: registry.regions.as_ref().and_then(choose) }
     }
 
     /// It ended at `now`. One that panicked did who knows what part of its work, and teaches nothing.
-    pub(crate) fn end_region(&self, key: Key, began: u64, now: u64, begun: Option<Begun>, panicked: bool) {
-        let (registry, time) = (&*self.registry, now.saturating_sub(began));
-        registry.sites.record(key, time, registry.sleep().wake_latency());
-        if let (Some(regions), Some(begun)) = (&registry.regions, begun) {
-            registry.peers[self.index].counters.region.store(begun.outer, Ordering::Relaxed);
+    pub(crate) fn end_region(&self, region: &Region, now: u64, panicked: bool) {
+        let (registry, time) = (&*self.registry, now.saturating_sub(region.began));
+        registry.sites.record(region.key, time, registry.sleep().wake_latency(), region.has_woken);
+        if let (Some(regions), Some(chosen)) = (&registry.regions, &region.chosen) {
+            registry.peers[self.index].counters.region.store(chosen.outer, Ordering::Relaxed);
             if !panicked {
-                regions.end(registry, &begun, time, now);
+                regions.end(registry, chosen, time, now);
             }
         }
     }

@@ -12,6 +12,7 @@ use super::pending::Pending;
 use super::regions::{Regions, Terms};
 use super::report::Note;
 use super::roster::Roster;
+use super::sweep::Sweeps;
 use super::tenant::Tenant;
 use super::thread_body::Attendance;
 use crate::batch::roll::Roll;
@@ -81,6 +82,7 @@ pub(crate) struct Registry {
     pub(crate) injector: Injector<Task>,
     /// What goes first: tasks of high priority, whoever spawned them, and closures that a thread waits for which is no worker of this runtime.
     pub(crate) urgent: Injector<Task>,
+    pub(super) urgent_sweeps: Sweeps,
     /// Tasks that are bound for a memory node.
     pub(super) bound: Bound,
     pub(crate) roster: Roster,
@@ -175,6 +177,7 @@ impl Registry {
             peers: peers.collect(),
             injector: Injector::new(),
             urgent: Injector::new(),
+            urgent_sweeps: Sweeps::new(),
             bound: Bound::new(&parts.topology, &sleep),
             roster: Roster::new(workers),
             sleep,
@@ -238,12 +241,6 @@ impl Registry {
             _ => self.injector.push(task),
         });
         self.wake_near_current();
-    }
-
-    /// Makes a task public that goes before all others.
-    pub(crate) fn submit_urgent_from(&self, region: Option<Arc<Region>>, task: Task) {
-        self.urgent.push(isolate::enclose(self, region, task));
-        self.sleep.wake_one();
     }
 
     /// Makes a task known to worker `index` and nobody else.

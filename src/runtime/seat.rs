@@ -9,7 +9,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use super::current::with_current;
-use super::regions::Begun;
+use super::regions::Region;
 use super::registry::Registry;
 use super::worker::WorkerThread;
 use crate::heartbeat::sites::Key;
@@ -151,15 +151,16 @@ impl Seats {
         // SAFETY: the seat is ours until `visit` is dropped, which is after the last use.
         let worker = unsafe { self.worker(index) };
         let (site, begun) = (Key::new(Self::enrol::<F, R> as *const ()), ticks());
-        let visit = Visit { worker, site, begun, region: worker.begin_region(site, begun) };
+        let mut visit = Visit { worker, region: worker.begin_region(site, begun) };
         worker.is_guest.set(true);
-        self.registry.begin_busy_at(index, visit.begun);
+        self.registry.begin_busy_at(index, begun);
         if self.workers.len() > 1 {
             // One of many short regions may be long this time, so somebody watches, if only now and then; after a long pause nobody
             // does. And its first fork may be the only one, so it is offered.
             let (sites, latency) = (&self.registry.sites, sleep.wake_latency());
-            if sites.is_worth_in(&worker.row, visit.begun, visit.site, latency) || !sleep.is_watched() {
+            if sites.is_worth_in(&worker.row, begun, site, latency) || !sleep.is_watched() {
                 sleep.wake_watcher();
+                visit.region.has_woken = true;
             }
             worker.offer_next();
         }
@@ -173,9 +174,7 @@ impl Seats {
 /// A caller's stay in a seat; it ends also when the caller's closure panics.
 struct Visit<'a> {
     worker: &'a WorkerThread,
-    site: Key,
-    begun: u64,
-    region: Option<Begun>,
+    region: Region,
 }
 
 impl Drop for Visit<'_> {
@@ -185,7 +184,7 @@ impl Drop for Visit<'_> {
         let (registry, index) = (&*worker.registry, worker.index);
         let sleep = registry.sleep();
         let ended = ticks();
-        worker.end_region(self.site, self.begun, ended, self.region.take(), std::thread::panicking());
+        worker.end_region(&self.region, ended, std::thread::panicking());
         worker.row.leave(ended);
         registry.end_busy_at(index, ended);
         worker.is_guest.set(false);

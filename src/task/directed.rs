@@ -15,11 +15,12 @@ use super::spawn::Spawned;
 use super::turn::Reason;
 use super::Then;
 use crate::runtime::worker::WorkerThread;
-use crate::sync::{lock, statistic, ticks, Mutex, Ordering, HAS_TIME};
+use crate::sync::{lock, statistic, ticks, Mutex, MutexGuard, Ordering, HAS_TIME};
 
 /// A task, as the runtime's queues see it.
 pub(super) struct Directed {
     scope: Arc<Shared>,
+    /// `None` for one that goes first, wherever it is run.
     home: Option<usize>,
     /// When it was spawned, ticks.
     at: u64,
@@ -34,14 +35,6 @@ impl Directed {
 
     fn take(&self) -> Option<Body> {
         lock(&self.body).take()
-    }
-
-    /// Whether `thread`, which runs this scope's tasks, should run this one.
-    fn is_for(&self, thread: &WorkerThread) -> bool {
-        let registry = thread.registry();
-        self.home.is_none_or(|home| home == registry.topology.home(thread.index()))
-            || !HAS_TIME
-            || ticks().saturating_sub(self.at) >= registry.patience_with_bound()
     }
 }
 
@@ -64,61 +57,113 @@ impl Spawned for Directed {
     }
 }
 
-/// The scope's list of them, the oldest first.
+/// The scope's lists of them.
 pub(super) struct DirectedTasks {
     /// Whether there ever was one, for who should not have to lock. A hint: whoever misses one leaves it to the queues.
     any: statistic::AtomicBool,
-    tasks: Mutex<VecDeque<Arc<Directed>>>,
+    lists: Mutex<Lists>,
 }
 
-/// Fewer than these are not looked through for what is spent.
+#[derive(Default)]
+struct Lists {
+    urgent: List,
+    bound: List,
+}
+
+/// The oldest first.
+#[derive(Default)]
+struct List {
+    tasks: VecDeque<Arc<Directed>>,
+    /// At this length it is looked through for what is spent.
+    sweep_at: usize,
+}
+
+/// Fewer than these are not looked through.
 const FEW: usize = 64;
+
+impl List {
+    fn push(&mut self, task: Arc<Directed>) {
+        if self.tasks.len() >= self.sweep_at.max(FEW) {
+            self.tasks.retain(|task| !task.is_spent());
+            self.sweep_at = self.tasks.len() * 2;
+        }
+        self.tasks.push_back(task);
+    }
+
+    /// Drops what is spent of the oldest ones; whether there are others.
+    fn has_tasks(&mut self) -> bool {
+        while self.tasks.front().is_some_and(|task| task.is_spent()) {
+            self.tasks.pop_front();
+        }
+        !self.tasks.is_empty()
+    }
+
+    /// Where the oldest one is that `thread` should run.
+    fn find_for(&mut self, thread: &WorkerThread) -> Option<usize> {
+        if !self.has_tasks() {
+            return None;
+        }
+        let registry = thread.registry();
+        // A clock that goes back makes no task wait: then it is taken for old.
+        let age = ticks().wrapping_sub(self.tasks[0].at);
+        if !HAS_TIME || age >= registry.patience_with_bound() {
+            return Some(0);
+        }
+        // The others are younger still.
+        let home = Some(registry.topology.home(thread.index()));
+        self.tasks.iter().position(|task| task.home == home && !task.is_spent())
+    }
+}
 
 impl DirectedTasks {
     pub(super) fn new() -> Self {
-        Self { any: statistic::AtomicBool::new(false), tasks: Mutex::new(VecDeque::new()) }
+        Self { any: statistic::AtomicBool::new(false), lists: Mutex::new(Lists::default()) }
     }
 
     pub(super) fn push(&self, task: Arc<Directed>) {
-        let mut tasks = lock(&self.tasks);
-        // A look through all each time that the list would have to grow.
-        if tasks.len() == tasks.capacity() && tasks.len() >= FEW {
-            tasks.retain(|task| !task.is_spent());
-        }
-        tasks.push_back(task);
+        let mut lists = lock(&self.lists);
+        let list = if task.home.is_some() { &mut lists.bound } else { &mut lists.urgent };
+        list.push(task);
         self.any.store(true, Ordering::Relaxed);
     }
 
-    /// The oldest one that `thread` should run.
-    pub(super) fn take(&self, thread: &WorkerThread) -> Option<Body> {
+    /// The lists, if there ever was a task.
+    fn lists(&self, thread: &WorkerThread) -> Option<MutexGuard<'_, Lists>> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        let mut tasks = lock(&self.tasks);
-        while let Some(at) = Self::find(&mut tasks, thread) {
-            if let Some(body) = tasks.remove(at).and_then(|task| task.take()) {
+        // In a child of `fork` the lock may be held by a thread that is not there.
+        thread.registry().require_workers_or_abort();
+        Some(lock(&self.lists))
+    }
+
+    /// The oldest one that goes first.
+    pub(super) fn take_urgent(&self, thread: &WorkerThread) -> Option<Body> {
+        let mut lists = self.lists(thread)?;
+        std::iter::from_fn(|| lists.urgent.tasks.pop_front()).find_map(|task| task.take())
+    }
+
+    /// The oldest one with a node that `thread` should run.
+    pub(super) fn take_bound(&self, thread: &WorkerThread) -> Option<Body> {
+        let mut lists = self.lists(thread)?;
+        loop {
+            let at = lists.bound.find_for(thread)?;
+            if let Some(body) = lists.bound.tasks.remove(at).and_then(|task| task.take()) {
                 return Some(body);
             }
         }
-        None
     }
 
-    /// Whether [`take`](Self::take) would find one.
+    /// Whether there is one that `thread` should run.
     pub(super) fn has_one_for(&self, thread: &WorkerThread) -> bool {
-        self.any.load(Ordering::Relaxed) && Self::find(&mut lock(&self.tasks), thread).is_some()
-    }
-
-    fn find(tasks: &mut VecDeque<Arc<Directed>>, thread: &WorkerThread) -> Option<usize> {
-        while tasks.front().is_some_and(|task| task.is_spent()) {
-            tasks.pop_front();
-        }
-        tasks.iter().position(|task| !task.is_spent() && task.is_for(thread))
+        let lists = self.lists(thread);
+        lists.is_some_and(|mut lists| lists.urgent.has_tasks() || lists.bound.find_for(thread).is_some())
     }
 
     /// The scope is over: each of them holds it.
     pub(super) fn clear(&self) {
         if self.any.swap(false, Ordering::Relaxed) {
-            lock(&self.tasks).clear();
+            *lock(&self.lists) = Lists::default();
         }
     }
 }

@@ -10,7 +10,7 @@ use super::latch::Blocking;
 use super::unwind::{catch, discard};
 use super::Then;
 use crate::heartbeat::sites::Key;
-use crate::runtime::regions::Begun;
+use crate::runtime::regions::Region;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::{ticks, UnsafeCell};
 
@@ -104,19 +104,16 @@ impl InstallRef {
 }
 
 /// The region that a closure from outside is, where regions are learned from.
-struct Handed(Option<(Key, u64, Option<Begun>)>);
+struct Handed(Option<Region>);
 
 impl Handed {
     fn begin(thread: &WorkerThread, key: Key) -> Self {
-        Self(thread.registry().regions.is_some().then(|| {
-            let now = ticks();
-            (key, now, thread.begin_region(key, now))
-        }))
+        Self(thread.registry().regions.is_some().then(|| thread.begin_region(key, ticks())))
     }
 
     fn end(self, thread: &WorkerThread, panicked: bool) {
-        if let Some((key, began, begun)) = self.0 {
-            thread.end_region(key, began, ticks(), begun, panicked);
+        if let Some(region) = self.0 {
+            thread.end_region(&region, ticks(), panicked);
         }
     }
 }

@@ -140,7 +140,9 @@ impl Spawn {
             Wish::Node(node) => Some(node),
             Wish::Near(span) => registry.memory.node_of_span(span).ok(),
         };
-        let home = if topology.homes() > 1 { node().and_then(|node| topology.home_of(node)) } else { None };
+        // Who is free first has those that go first.
+        let has_home = topology.homes() > 1 && self.priority == Priority::Normal;
+        let home = if has_home { node().and_then(|node| topology.home_of(node)) } else { None };
         Destination { priority: self.priority, home }
     }
 

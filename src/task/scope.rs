@@ -99,9 +99,11 @@ impl Shared {
         }
         let registry = &self.registry;
         let length = ticks().saturating_sub(self.setting.opened_at);
-        registry.sites.record(site, length, registry.sleep().wake_latency());
+        registry.sites.record(site, length, registry.sleep().wake_latency(), self.setting.is_long);
         // Who has helped may not have let go of it yet. What the list holds is spent.
-        self.directed.clear();
+        if !self.registry.is_left_behind() {
+            self.directed.clear();
+        }
         if let Some(old) = Arc::get_mut(&mut self) {
             (old.setting.token, old.setting.region) = (None, None);
             thread.spare_scope.set(Some(self));
@@ -150,7 +152,8 @@ impl Shared {
 
     /// A task that `thread` should run.
     fn take(&self, thread: &WorkerThread) -> Option<Body> {
-        self.queue.steal().or_else(|| self.directed.take(thread))
+        let first = self.directed.take_urgent(thread);
+        first.or_else(|| self.queue.steal()).or_else(|| self.directed.take_bound(thread))
     }
 
     /// Runs a task that was taken from one of the runtime's queues.
@@ -283,7 +286,8 @@ impl<'env> Scope<'_, 'env> {
     }
 
     /// [`spawn`](Self::spawn) with options: a memory node, or data to be near to; a priority; a token that cancels. A task that is cancelled before
-    /// it begins is dropped, and the scope goes on.
+    /// it begins is dropped, and the scope goes on. What a task with a token of its own opens is under that one, and not under the scope's.
+    /// In [`isolate`](crate::isolate) a worker takes the oldest task of the region, whatever node it is bound for.
     ///
     /// ```
     /// use upbeat::topology::Machine;
@@ -306,8 +310,11 @@ impl<'env> Scope<'_, 'env> {
         let destination = options.destination(&self.shared.registry);
         let body = match options.token() {
             None => self.body(f),
-            Some(token) => self.body(move |scope| match catch(|| token.begin(|| f(scope))) {
-                Err(payload) if !payload.is::<Cancelled>() => resume_unwind(payload),
+            Some(token) => self.body(move |scope| match catch(|| token.clone().begin(|| f(scope))) {
+                // Of another token it is a panic like any other.
+                Err(payload) if !(payload.is::<Cancelled>() && token.is_cancelled()) => {
+                    resume_unwind(payload)
+                }
                 _ => {}
             }),
         };
