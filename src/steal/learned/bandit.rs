@@ -13,7 +13,7 @@ use super::numbers::{deviate, exp, ln};
 use crate::steal::Generator;
 
 /// What trying may cost: this share of the time that arm 0 would have taken. The promise is 5 %; the rest is for what estimates miss.
-const BUDGET: f32 = 0.035;
+const BUDGET: f32 = 0.045;
 /// Gains count against later costs up to so many regions.
 const CREDIT: f32 = 1.0;
 /// A region that takes this much longer than arm 0's goes on with arm 0.
