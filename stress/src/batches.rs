@@ -18,7 +18,7 @@ const ITEMS: u64 = 20_000;
 pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
     let runtime = runtime(cores(), Mode::OnRequest, seed);
     let mut random = Generator::new(seed);
-    let mut joins = 0;
+    let (mut joins, mut items) = (0, 0);
     while Instant::now() < until {
         let options = BatchOptions::new(1 + random.below(100))
             .backlog(1 + random.below(8))
@@ -69,6 +69,7 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
         joins += 317_810;
         drop(batcher);
         let all = producers * ITEMS;
+        items += all;
         while ran[0].load(Ordering::Relaxed) < all {
             std::thread::yield_now();
         }
@@ -79,5 +80,5 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
             "seed {seed}: the items that were added"
         );
     }
-    Counts::of(&runtime, joins)
+    Counts { items, ..Counts::of(&runtime, joins) }
 }

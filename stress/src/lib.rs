@@ -7,6 +7,7 @@
 mod batches;
 mod outside;
 pub mod phases;
+mod placed;
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -28,6 +29,8 @@ pub struct Counts {
     pub failed: u64,
     /// Times a worker went to sleep.
     pub parks: u64,
+    /// Items of batches that were run.
+    pub items: u64,
 }
 
 impl Counts {
@@ -41,6 +44,7 @@ impl Counts {
             steals: total.steals.iter().sum(),
             failed: total.failed_steals,
             parks: total.parks,
+            items: 0,
         }
     }
 }
@@ -53,6 +57,7 @@ impl AddAssign for Counts {
         self.steals += more.steals;
         self.failed += more.failed;
         self.parks += more.parks;
+        self.items += more.items;
     }
 }
 
@@ -60,8 +65,8 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} joins, {} made public in {} answers, {} stolen, {} rounds that found nothing, {} sleeps",
-            self.joins, self.promotions, self.answers, self.steals, self.failed, self.parks
+            "{} joins, {} made public in {} answers, {} stolen, {} rounds that found nothing, {} sleeps, {} items of batches",
+            self.joins, self.promotions, self.answers, self.steals, self.failed, self.parks, self.items
         )
     }
 }

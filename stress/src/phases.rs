@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use upbeat::{Generator, Mode, Runtime, Stealing, Worker};
 
-use crate::{batches, outside, Counts};
+use crate::{batches, outside, placed, Counts};
 
 /// A phase, its name first.
 pub type Phase = (&'static str, fn(u64, Instant) -> Counts);
 
 /// All phases. Each takes a seed and the time at which to stop.
-pub const ALL: [Phase; 10] = [
+pub const ALL: [Phase; 11] = [
     ("fine trees, shared on request", trees),
     ("one task at a time, owner against thieves", races),
     ("two tasks at a time, owner against thieves", pairs),
@@ -27,6 +27,7 @@ pub const ALL: [Phase; 10] = [
     ("scopes of callers from outside", outside::scopes),
     ("futures that wait for each other, some of them cancelled", outside::futures),
     ("batches of items from threads and tasks", batches::batches),
+    ("scopes and loops whose data are on four nodes", placed::placed),
 ];
 
 pub(crate) fn cores() -> usize {
