@@ -8,7 +8,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use upbeat::batch::pressure::{Gauge as Pressure, Level};
 use upbeat::batch::{BatchError, BatchOptions, BatchOptionsError, Batcher, Batchers, Refusal, Reply};
 use upbeat::Runtime;
 
@@ -415,42 +414,6 @@ fn the_cap_follows_the_latency() {
     while batcher.metrics().cap == 1 {
         batcher.push(0).unwrap();
     }
-}
-
-/// The cap follows what a file like the system's says, whatever batches run meanwhile.
-#[test]
-fn the_cap_follows_the_pressure_on_memory() {
-    let root = std::env::temp_dir().join(format!("upbeat-batch-pressure-{}", std::process::id()));
-    std::fs::create_dir_all(root.join("pressure")).unwrap();
-    let stall = |percent: u32| {
-        let text = format!("some avg10={percent}.00 total=1\nfull avg10=0.00 total=1\n");
-        // In one step: a file that is half written would be no pressure.
-        std::fs::write(root.join("new"), text).unwrap();
-        std::fs::rename(root.join("new"), root.join("pressure/memory")).unwrap();
-    };
-    stall(6);
-    let runtime = runtime(2);
-    for latency in [None, Some(Duration::from_secs(3600))] {
-        stall(6);
-        let mut options = BatchOptions::new(64).memory(Pressure::at(&root, root.join("none")));
-        options = latency.map_or(options.clone(), |latency| options.latency(latency));
-        let batcher = Batcher::on(&runtime, &options, increment).unwrap();
-        // A latency begins with a quarter of the cap.
-        let most = if latency.is_some() { 16 } else { 64 };
-        let metrics = batcher.metrics();
-        assert_eq!((metrics.cap, metrics.pressure), (most * 3 / 4, Level::Tight));
-        for (percent, level, share) in
-            [(90, Level::Critical, 25), (16, Level::Scarce, 50), (0, Level::Calm, 100)]
-        {
-            stall(percent);
-            while batcher.metrics().pressure != level {
-                assert_eq!(batcher.submit(1).unwrap().wait(), Ok(2));
-            }
-            assert_eq!(batcher.submit(1).unwrap().wait(), Ok(2));
-            assert_eq!(batcher.metrics().cap, most * share / 100);
-        }
-    }
-    std::fs::remove_dir_all(root).unwrap();
 }
 
 #[test]
