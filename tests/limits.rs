@@ -73,7 +73,9 @@ fn a_thousand_runtimes_leave_nothing_behind() {
         (0..200).for_each(round);
         let (threads, open, memory) = (status("Threads:"), files(), status("VmRSS:").unwrap());
         (0..1000).for_each(round);
-        assert_eq!((status("Threads:"), files()), (threads, open), "threads and files");
+        assert_eq!(files(), open, "files");
+        // A thread that was joined is in the system's table for a moment more. One that stays makes the watchdog end this.
+        support::until(|| status("Threads:") <= threads);
         let grown = status("VmRSS:").unwrap().saturating_sub(memory);
         println!("resident memory grew by {grown} KiB");
         // AddressSanitizer keeps freed memory for a while, and finds leaks in its own way.
