@@ -58,16 +58,16 @@ mod tests {
     use crate::engine::{simulate, Plan};
     use crate::machine::Machine;
     use crate::program::walk;
-    use crate::settings::Idling;
+    use crate::settings::{Always, Idling};
     use crate::workloads::{Shape, Workload};
 
     #[test]
     fn a_run_that_learns_loses_no_task_comes_again_and_learns() {
         let machine = Machine::preset("2x32").unwrap();
-        let run = |live: &mut Live, seed| {
+        let run = |chooser: &mut dyn Chooser, seed| {
             let program = Workload::Layers.program(Shape { workers: 16, nodes: machine.nodes, seed });
             let plan = Plan { machine: &machine, workers: 16, idling: Idling::SPIN, seed };
-            let outcome = simulate(&*program, plan, live);
+            let outcome = simulate(&*program, plan, chooser);
             assert_eq!(outcome.leaves, walk(&*program).leaves);
             outcome.makespan
         };
@@ -78,7 +78,8 @@ mod tests {
         };
         let (times, chosen) = learn();
         assert_eq!((times.clone(), chosen), learn());
-        // The best arm deals loops out, and halves these layers' time.
-        assert!(chosen[4] > 40 && times[11] * 10 < times[0] * 7, "{chosen:?} {times:?}");
+        // The best arm deals loops out, and halves these layers' time; most of that is gained within the first run.
+        let default = run(&mut Always(CONFIGURATIONS[0].1), 12);
+        assert!(chosen[4] > 40 && times[11] * 10 < default * 7, "{default}, {chosen:?} {times:?}");
     }
 }
