@@ -12,7 +12,9 @@ use crate::heartbeat::rate::Rule;
 use crate::heartbeat::sites::Key;
 use crate::observe::clock::{Clock, Reader};
 use crate::observe::counters::WorkerMetrics;
-use crate::steal::learned::{Configuration, Learning, Network, Observed, Sample, Site, ARMS, CONFIGURATIONS};
+use crate::steal::learned::{
+    Configuration, Learning, Network, Observed, Sample, Site, Weights, ARMS, CONFIGURATIONS,
+};
 use crate::sync::{Mutex, Ordering};
 use crate::topology::{Distance, Topology};
 
@@ -27,7 +29,7 @@ const ARM_BITS: u32 = 3;
 pub(crate) struct Regions {
     /// The arm of all regions, where there is nothing to choose.
     always: Option<usize>,
-    network: Option<Network>,
+    network: Option<Box<Network>>,
     seed: u64,
     /// The arms that differ on this machine, by bits.
     open: u32,
@@ -93,7 +95,7 @@ impl Regions {
     /// `None` where nothing is learned.
     pub(crate) fn new(
         learning: Learning,
-        network: Option<Network>,
+        network: Option<Box<Network>>,
         base: &Rule,
         clock: &Clock,
         topology: &Topology,
@@ -102,7 +104,7 @@ impl Regions {
         let network = match learning {
             Learning::Static => return None,
             Learning::Bandit | Learning::Always(_) => None,
-            Learning::Learned => Some(network.unwrap_or_else(Network::shipped)),
+            Learning::Learned => Some(network.unwrap_or_else(|| Weights::shipped().into_network())),
         };
         let ticks = |ns: u32| clock.ticks(Duration::from_nanos(u64::from(ns)));
         let nodes = topology.nodes().len();
@@ -185,7 +187,7 @@ impl Regions {
         };
         let observed =
             counted.filter(|_| site.wants_counts()).map(|counted| counted.observed(registry, time));
-        site.ended(begun.arm, sample, observed, self.network.as_ref());
+        site.ended(begun.arm, sample, observed, self.network.as_deref());
     }
 
     /// What each call site has come to, most regions first; without those where a region begins or ends at this moment, for whom nobody waits: in a

@@ -127,7 +127,8 @@ pub(crate) struct Parts {
     pub(crate) inheritance: Option<Inheritance>,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) learning: Learning,
-    pub(crate) weights: Option<Network>,
+    /// In a box: kilobytes, which would be moved with the parts on stacks that may be small.
+    pub(crate) weights: Option<Box<Network>>,
     pub(crate) polling: Polling,
 }
 

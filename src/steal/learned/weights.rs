@@ -67,8 +67,8 @@ impl Weights {
         Self(Box::new(Network::shipped()))
     }
 
-    pub(crate) fn into_network(self) -> Network {
-        *self.0
+    pub(crate) fn into_network(self) -> Box<Network> {
+        self.0
     }
 }
 
