@@ -64,7 +64,7 @@ struct Begun {
     /// The worker's word before.
     outer: u64,
     /// What was counted until it began, if that matters.
-    before: Option<Counted>,
+    before: Option<Box<Counted>>,
 }
 
 /// Sums over all workers.
@@ -165,7 +165,7 @@ impl Regions {
         }
         let choice = site.choose(self.open);
         let before = (site.wants_counts() || site.wants_work())
-            .then(|| Counted::of(registry, registry.clock.reader(), now));
+            .then(|| Box::new(Counted::of(registry, registry.clock.reader(), now)));
         let word = &registry.peers[index].counters.region;
         let outer = word.load(Ordering::Relaxed);
         let until = now.saturating_add(choice.limit.exp() as u64).min(u64::MAX >> ARM_BITS);
@@ -178,7 +178,8 @@ impl Regions {
 
     /// It ended at `now`, after `time` ticks. Who does not get the place tells nothing.
     fn end(&self, registry: &Registry, begun: &Begun, time: u64, now: u64) {
-        let counted = begun.before.map(|before| Counted::of(registry, before.reader, now).since(&before));
+        let counted =
+            begun.before.as_ref().map(|before| Counted::of(registry, before.reader, now).since(before));
         let Ok(mut place) = self.place(begun.key).try_lock() else { return };
         let Some((_, site)) = place.as_mut().filter(|(key, _)| *key == begun.key) else { return };
         let sample = Sample {
