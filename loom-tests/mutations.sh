@@ -74,8 +74,9 @@ batch_generation        batch     batches_of_one_are_used_again
 batch_recycle           batch     batches_of_one_are_used_again
 batch_reserve           batch     batches_of_one_are_used_again
 batch_strays            batch     two_producers_fill_batches
-batch_commit            batch     two_producers_fill_batches
-batch_close             batch     two_producers_fill_batches
+batch_stamp             batch     two_producers_and_a_seal
+batch_light             batch     two_producers_and_a_seal
+batch_heavy             batch     two_producers_and_a_seal
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_set              cancel    who_sees_the_token_cancelled_sees_what_came_before

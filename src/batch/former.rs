@@ -1,36 +1,43 @@
 //! Forming batches without locks: the protocol of one key. States, transitions and what could go wrong are in `README.md`.
 //!
-//! Producers reserve slots of the current batch with one `fetch_add`, write them, and count them off. Who fills a batch closes it, and
-//! so does [`seal`](Former::seal), which ends one that is not full; whoever counts off the last write of a closed batch puts it into the
-//! queue of ready ones. What is done with those, and when a batch is sealed, is `batcher.rs`' matter. Proof: `loom-tests/tests/batch.rs`.
+//! Producers reserve slots of the current batch with one `fetch_add`, write them, and stamp them. Who fills a batch puts it into the queue
+//! of ready ones, and so does [`seal`](Former::seal), which ends one that is not full. Who takes a batch in which a stamp is missing puts it aside,
+//! and whoever writes the last stamp makes it ready again. What is done with ready ones, and when a batch is sealed, is `core.rs`' matter.
+//! Proof: `loom-tests/tests/batch.rs`.
 
 use std::mem::MaybeUninit;
 use std::vec::Drain;
 
 use super::stack::Stack;
-use super::word::{Current, State, BULK, MAX_BATCHES, MAX_CAP};
-use crate::sync::{left_out, ordering, AtomicU32, AtomicU64, Bounded, Line, Ordering, UnsafeCell};
+use super::word::{Current, Stamp, State, BULK, MAX_BATCHES, MAX_CAP};
+use crate::sync::{
+    fence, left_out, ordering, spin, AsymmetricFence, AtomicU32, AtomicU64, Bounded, Line, Ordering,
+    UnsafeCell, HAS_TIME,
+};
 
-/// More than all writes of a batch together: what `pending` holds when the batch is closed and every write was counted off.
-const CLOSED: u64 = 1 << 40;
+/// No incarnation.
+const NOT_ASIDE: u64 = u64::MAX;
 
-/// What producers change, on one line: who has just reserved a slot still has it when it counts off the write.
-struct Words {
-    /// How many slots are reserved, the cap, whether it is sealed, and which incarnation this is: [`State`].
-    state: AtomicU64,
-    /// Minus the writes that were counted off; at the close their number and [`CLOSED`] are added.
-    pending: AtomicU64,
-}
+/// Polls of a batch whose last writes are under way, before it is put aside: a write takes nanoseconds, unless its thread was stopped.
+const POLLS: u32 = if HAS_TIME { 32 } else { 0 };
 
 struct Batch<T> {
-    words: Line<Words>,
+    /// How many slots are reserved, the cap, whether it is sealed, and which incarnation this is: [`State`].
+    state: Line<AtomicU64>,
     /// How many items a closed batch has.
     len: AtomicU32,
     /// The free batch below this one.
     below: AtomicU32,
-    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
-    /// A word that each item was added with. Apart from the items, which are so moved all at once.
-    labels: Box<[UnsafeCell<u32>]>,
+    /// Which incarnation of it is put aside, if any: a [`Stamp`] without a label, or [`NOT_ASIDE`].
+    aside: AtomicU64,
+    slots: Box<[Slot<T>]>,
+}
+
+/// Room for one item. Producers that take turns so fight for one line and not for two.
+struct Slot<T> {
+    /// The incarnation of the batch that it was last written in, and the label of that item: [`Stamp`].
+    stamp: AtomicU64,
+    item: UnsafeCell<MaybeUninit<T>>,
 }
 
 /// What became of an item that was added.
@@ -45,14 +52,23 @@ pub struct Added {
 /// One key's batches: one is current and takes items, some are closed and ready, the others are free.
 ///
 /// A batch belongs to whoever popped its index: from `free` to who opens it, from `ready` to who takes its items. A slot belongs to who
-/// reserved it, until that write is counted off, and to the batch's taker afterwards.
+/// reserved it, until it is stamped, and to the batch's taker afterwards.
 pub struct Former<T> {
-    current: Line<AtomicU64>,
+    read: Line<Read>,
+    fence: AsymmetricFence,
     batches: Box<[Batch<T>]>,
     free: Line<Stack>,
     ready: Bounded<u16>,
     /// Of the batches that are opened from now on.
     cap: AtomicU32,
+}
+
+/// What every addition reads, and few things change.
+struct Read {
+    /// Which batch takes items: [`Current`].
+    current: AtomicU64,
+    /// How many batches are put aside.
+    aside: AtomicU32,
 }
 
 // SAFETY: a slot is used by its reserver or by its batch's taker, one at a time (`README.md`), so items only move between threads.
@@ -68,19 +84,22 @@ impl<T> Former<T> {
     pub fn new(slots: usize, batches: usize) -> Self {
         assert!((1..=MAX_CAP).contains(&slots) && (2..=MAX_BATCHES).contains(&batches));
         let batch = |index| Batch {
-            words: Line(Words {
-                state: AtomicU64::new(
-                    if index == 0 { State::open(0, slots) } else { State::closed(0) }.word(),
-                ),
-                pending: AtomicU64::new(0),
-            }),
+            state: Line(AtomicU64::new(
+                if index == 0 { State::open(0, slots) } else { State::closed(0) }.word(),
+            )),
             len: AtomicU32::new(0),
             below: AtomicU32::new(0),
-            slots: (0..slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
-            labels: (0..slots).map(|_| UnsafeCell::new(0)).collect(),
+            aside: AtomicU64::new(NOT_ASIDE),
+            slots: (0..slots)
+                .map(|_| Slot {
+                    stamp: AtomicU64::new(Stamp::NEVER),
+                    item: UnsafeCell::new(MaybeUninit::uninit()),
+                })
+                .collect(),
         };
         let former = Self {
-            current: Line(AtomicU64::new(Current::new(0, 0).word())),
+            read: Line(Read { current: AtomicU64::new(Current::new(0, 0).word()), aside: AtomicU32::new(0) }),
+            fence: AsymmetricFence::new(),
             batches: (0..batches).map(batch).collect(),
             free: Line(Stack::new()),
             ready: Bounded::new(batches),
@@ -143,15 +162,15 @@ impl<T> Former<T> {
         let mut made_ready = false;
         loop {
             // Acquire: what the batch's opener made of it.
-            let current = Current::of(self.current.0.load(Ordering::Acquire));
+            let current = Current::of(self.read.0.current.load(Ordering::Acquire));
             let batch = &self.batches[current.index()];
             // Relaxed: a look, so that tickets which are refused do not run the count over.
-            let mut state = State::of(batch.words.0.state.load(Ordering::Relaxed));
+            let mut state = State::of(batch.state.0.load(Ordering::Relaxed));
             if !state.is_full() {
                 // A ticket is good for whatever incarnation it meets, current or not. Acquire: the taker of the incarnation before is
-                // done with the slots; release: for who closes the batch.
+                // done with the slots.
                 let order = ordering!("batch_reserve", AcqRel);
-                state = State::of(batch.words.0.state.fetch_add(count as u64, order));
+                state = State::of(batch.state.0.fetch_add(count as u64, order));
             }
             if state.is_full() {
                 let Some(strayed) = self.advance(current) else {
@@ -162,40 +181,43 @@ impl<T> Former<T> {
             }
             let (at, cap) = (state.count(), state.cap());
             let end = (at + count).min(cap);
-            for slot in at..end {
+            let stamp = Stamp::new(state.generation(), label).word();
+            for slot in &batch.slots[at..end] {
                 let Some(item) = next() else { unreachable!("as many items as slots were asked for") };
                 // SAFETY: the slot was reserved by us alone: the count only grows while the batch is open.
-                batch.slots[slot].with_mut(|slot| unsafe { (*slot).write(item) });
-                // SAFETY: as above.
-                batch.labels[slot].with_mut(|at| unsafe { *at = label });
+                slot.item.with_mut(|place| unsafe { (*place).write(item) });
+                // Release: the item, for the taker.
+                slot.stamp.store(stamp, ordering!("batch_stamp", Release));
             }
-            made_ready |= if end == cap {
-                // The last slot is ours, so is the close. Our own writes need not be counted off.
-                let closed = self.close(current.index(), at, cap);
-                let strayed = self.advance(Current::new(state.generation(), current.index()));
-                closed || strayed.unwrap_or(false)
-            } else {
-                let written = (end - at) as u64;
-                // Release: our writes, for the taker; acquire: the others', if we find the batch closed and all written.
-                let before = batch.words.0.pending.fetch_sub(written, ordering!("batch_commit", AcqRel));
-                before.wrapping_sub(written) == CLOSED && self.deliver(current.index())
-            };
+            if end == cap {
+                // The last slot is ours, so is the close.
+                made_ready |= self.close(current.index(), cap);
+                made_ready |=
+                    self.advance(Current::new(state.generation(), current.index())).unwrap_or(false);
+            }
+            // Pairs with the one in `take`: either we see the batch put aside, or who has put it aside sees our stamps.
+            if !left_out!("batch_light") {
+                self.fence.light();
+            }
+            if self.read.0.aside.load(Ordering::Relaxed) != 0 {
+                made_ready |= self.finish(current.index(), state.generation());
+            }
             return Reserved { first_at: at, made_ready };
         }
     }
 
     /// Ends the current batch unless it is empty. Whether it became ready; else it will when those who still write to it are done.
     pub fn seal(&self) -> bool {
-        let current = Current::of(self.current.0.load(Ordering::Acquire));
+        let current = Current::of(self.read.0.current.load(Ordering::Acquire));
         // Relaxed: a look. Who asks after an item was added has that item's write before it.
-        let seen = State::of(self.batches[current.index()].words.0.state.load(Ordering::Relaxed));
+        let seen = State::of(self.batches[current.index()].state.0.load(Ordering::Relaxed));
         seen.count() > 0 && !seen.is_full() && self.seal_batch(current.index())
     }
 
     /// Whether the current batch has items and takes more.
     pub fn has_open_items(&self) -> bool {
-        let current = Current::of(self.current.0.load(Ordering::Acquire));
-        let seen = State::of(self.batches[current.index()].words.0.state.load(Ordering::Relaxed));
+        let current = Current::of(self.read.0.current.load(Ordering::Acquire));
+        let seen = State::of(self.batches[current.index()].state.0.load(Ordering::Relaxed));
         seen.count() > 0 && !seen.is_full()
     }
 
@@ -211,87 +233,154 @@ impl<T> Former<T> {
 
     /// Whether an item would find a place.
     pub fn has_room(&self) -> bool {
-        let current = Current::of(self.current.0.load(Ordering::Acquire));
+        let current = Current::of(self.read.0.current.load(Ordering::Acquire));
         !self.free.0.is_empty()
-            || !State::of(self.batches[current.index()].words.0.state.load(Ordering::Relaxed)).is_full()
+            || !State::of(self.batches[current.index()].state.0.load(Ordering::Relaxed)).is_full()
     }
 
     fn seal_batch(&self, index: usize) -> bool {
-        let state = State::of(self.batches[index].words.0.state.fetch_or(State::SEAL, Ordering::AcqRel));
+        let state = State::of(self.batches[index].state.0.fetch_or(State::SEAL, Ordering::AcqRel));
         // Full: who took the last slot closes it. Sealed: somebody else has.
-        !state.is_full() && self.close(index, state.count(), state.count())
+        !state.is_full() && self.close(index, state.count())
     }
 
-    /// Closes a batch of `len` items, `others` of which are or will be counted off. Whether it is ready by that.
-    fn close(&self, index: usize, others: usize, len: usize) -> bool {
-        let batch = &self.batches[index];
-        // Relaxed: published by the addition.
-        batch.len.store(len as u32, Ordering::Relaxed);
-        let more = CLOSED.wrapping_add(others as u64);
-        let before = batch.words.0.pending.fetch_add(more, ordering!("batch_close", AcqRel));
-        before.wrapping_add(more) == CLOSED && self.deliver(index)
-    }
-
-    /// Every write of a closed batch was counted off: it is ready, or free again if nobody wrote to it.
-    fn deliver(&self, index: usize) -> bool {
-        if self.batches[index].len.load(Ordering::Relaxed) == 0 {
+    /// Makes a batch ready that takes no more items, of which it has `len`; or free, if it has none. Whether it is ready.
+    fn close(&self, index: usize, len: usize) -> bool {
+        if len == 0 {
             self.recycle(index);
             return false;
         }
+        // Relaxed: published by the push.
+        self.batches[index].len.store(len as u32, Ordering::Relaxed);
+        self.deliver(index);
+        true
+    }
+
+    fn deliver(&self, index: usize) {
         let pushed = self.ready.push(index as u16);
         debug_assert!(pushed, "each batch is in the queue once");
-        true
+    }
+
+    /// After a stamp was written: makes the batch ready again if it was put aside and this was the last one that it lacked.
+    #[cold]
+    fn finish(&self, index: usize, generation: u32) -> bool {
+        let batch = &self.batches[index];
+        // Acquire: the batch's length.
+        if batch.aside.load(Ordering::Acquire) != u64::from(generation) {
+            return false;
+        }
+        // Of several that write at the same time, one sees the stamps of all. The models cannot miss it: their light fence is one, too.
+        fence(Ordering::SeqCst);
+        let is_ours = self.is_written(batch, generation) && self.claim(batch, generation);
+        if is_ours {
+            self.deliver(index);
+        }
+        is_ours
+    }
+
+    /// Whether every item of a closed batch was written.
+    fn is_written(&self, batch: &Batch<T>, generation: u32) -> bool {
+        let len = batch.len.load(Ordering::Relaxed) as usize;
+        batch.slots[..len].iter().all(|slot| {
+            // Acquire: the item. Who claims the batch by this hands that on.
+            Stamp::of(slot.stamp.load(Ordering::Acquire)).generation() == generation
+        })
+    }
+
+    /// Of all who find that a batch which was put aside is complete, one gets it.
+    fn claim(&self, batch: &Batch<T>, generation: u32) -> bool {
+        let claimed = batch
+            .aside
+            .compare_exchange(u64::from(generation), NOT_ASIDE, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if claimed {
+            self.read.0.aside.fetch_sub(1, Ordering::Relaxed);
+        }
+        claimed
     }
 
     /// Puts a free batch in the place of `from`, unless somebody else has, and says whether a batch that was opened in vain became ready
     /// by that. `None` when no batch is free.
     #[cold]
     fn advance(&self, from: Current) -> Option<bool> {
-        if self.current.0.load(Ordering::Acquire) != from.word() {
+        if self.read.0.current.load(Ordering::Acquire) != from.word() {
             return Some(false);
         }
         let Some(index) = self.free.0.pop(|index| &self.batches[index as usize].below) else {
             // Somebody may have advanced with the last one.
-            return (self.current.0.load(Ordering::Acquire) != from.word()).then_some(false);
+            return (self.read.0.current.load(Ordering::Acquire) != from.word()).then_some(false);
         };
         let index = index as usize;
-        let state = &self.batches[index].words.0.state;
+        let state = &self.batches[index].state.0;
         let generation = State::of(state.load(Ordering::Relaxed)).generation().wrapping_add(1);
         // A swap and not a store, so that a stale ticket sees through it what `recycle` released: the slots' last taker is done with them.
         // Relaxed: everybody else comes by way of `current`.
         state.swap(State::open(generation, self.cap()).word(), Ordering::Relaxed);
         let next = Current::new(generation, index).word();
-        let won =
-            self.current.0.compare_exchange(from.word(), next, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let won = self
+            .read
+            .0
+            .current
+            .compare_exchange(from.word(), next, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         // Somebody was faster. A stale ticket may have met this one while it was open, so it goes the way of all batches.
         Some(!won && !left_out!("batch_strays") && self.seal_batch(index))
     }
 
     /// Moves the items of a ready batch to the end of `items`, and their labels to the end of `labels`; how many, 0 when none is ready.
     pub fn take(&self, items: &mut Vec<T>, labels: &mut Vec<u32>) -> usize {
-        let Some(index) = self.ready.pop() else { return 0 };
-        let index = usize::from(index);
-        let batch = &self.batches[index];
-        // Relaxed: we popped what was pushed after every write was seen counted off.
-        let len = batch.len.load(Ordering::Relaxed) as usize;
-        // SAFETY: the slot was written, and its batch is ours since we popped its index; it is read once.
-        items.extend(
-            batch.slots[..len].iter().map(|slot| slot.with(|slot| unsafe { (*slot).assume_init_read() })),
-        );
-        // SAFETY: as above.
-        labels.extend(batch.labels[..len].iter().map(|label| label.with(|label| unsafe { *label })));
-        self.recycle(index);
-        len
+        while let Some(index) = self.ready.pop() {
+            let index = usize::from(index);
+            let batch = &self.batches[index];
+            // Relaxed, both: we popped what was pushed after the length was stored, and only who takes it changes the generation.
+            let len = batch.len.load(Ordering::Relaxed) as usize;
+            let generation = State::of(batch.state.0.load(Ordering::Relaxed)).generation();
+            if !(0..=POLLS).any(|poll| {
+                if poll > 0 {
+                    spin();
+                }
+                self.is_written(batch, generation)
+            }) && !self.put_aside(batch, generation)
+            {
+                continue;
+            }
+            // SAFETY: the slot was written, and its batch is ours since we popped its index; it is read once.
+            items.extend(
+                batch.slots[..len]
+                    .iter()
+                    .map(|slot| slot.item.with(|item| unsafe { (*item).assume_init_read() })),
+            );
+            // Relaxed: they were looked at.
+            labels.extend(
+                batch.slots[..len].iter().map(|slot| Stamp::of(slot.stamp.load(Ordering::Relaxed)).label()),
+            );
+            self.recycle(index);
+            return len;
+        }
+        0
+    }
+
+    /// Leaves a batch to those who still write to it; true if that is nobody, and the batch is the caller's all the same.
+    #[cold]
+    fn put_aside(&self, batch: &Batch<T>, generation: u32) -> bool {
+        // First the number, so that it is never less than there are: who claims the batch takes one off.
+        self.read.0.aside.fetch_add(1, Ordering::Relaxed);
+        // Release: the length, for who finishes it.
+        batch.aside.store(u64::from(generation), Ordering::Release);
+        // Pairs with the one in `reserve`.
+        if !left_out!("batch_heavy") {
+            self.fence.heavy();
+        }
+        self.is_written(batch, generation) && self.claim(batch, generation)
     }
 
     /// A batch without items is free again; its state stays closed until it is opened.
     fn recycle(&self, index: usize) {
         let batch = &self.batches[index];
-        // Relaxed, both: nobody adds to `pending` before the next opening. Swaps, for stale tickets add to the state meanwhile.
-        batch.words.0.pending.swap(0, Ordering::Relaxed);
-        let generation = State::of(batch.words.0.state.load(Ordering::Relaxed)).generation();
-        // Release: our reads of the slots, for a stale ticket that meets the next incarnation.
-        batch.words.0.state.swap(State::closed(generation).word(), ordering!("batch_recycle", Release));
+        // Relaxed: nobody else opens it meanwhile.
+        let generation = State::of(batch.state.0.load(Ordering::Relaxed)).generation();
+        // Release: our reads of the slots, for a stale ticket that meets the next incarnation. A swap, for stale tickets add to it.
+        batch.state.0.swap(State::closed(generation).word(), ordering!("batch_recycle", Release));
         self.put(index);
     }
 }
@@ -309,5 +398,53 @@ impl<T> Drop for Former<T> {
         self.seal();
         let (mut items, mut labels) = (Vec::new(), Vec::new());
         while self.take(&mut items, &mut labels) > 0 {}
+    }
+}
+
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn take(former: &Former<u32>) -> Vec<u32> {
+        let (mut items, mut labels) = (Vec::new(), Vec::new());
+        former.take(&mut items, &mut labels);
+        assert!(labels.iter().zip(&items).all(|(label, item)| *label == item + 100));
+        items
+    }
+
+    /// A producer stops between its ticket and its stamp.
+    #[test]
+    fn a_batch_whose_writer_was_stopped_is_put_aside_and_found_again() {
+        for fence in [AsymmetricFence::new(), AsymmetricFence::Both] {
+            let mut former = Former::new(3, 4);
+            former.fence = fence;
+            let former = &former;
+            let ((has_ticket, wait_for_ticket), (go_on, wait_to_go_on)) = (channel(), channel());
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(move || {
+                    let stops = || {
+                        has_ticket.send(()).unwrap();
+                        wait_to_go_on.recv().unwrap()
+                    };
+                    former.reserve(1, 101, stops).made_ready
+                });
+                wait_for_ticket.recv().unwrap();
+                assert_eq!(former.add(0, 100), Ok(Added { is_first: false, made_ready: false }));
+                assert!(former.seal(), "a batch that takes no more is ready");
+                // Twice: what was put aside is not looked at again.
+                assert_eq!((take(former), take(former)), (vec![], vec![]));
+                // Others go on meanwhile.
+                for item in 2..5 {
+                    assert!(former.add(item, item + 100).is_ok());
+                }
+                assert_eq!(take(former), [2, 3, 4]);
+                go_on.send(Some(1)).unwrap();
+                assert!(writer.join().unwrap(), "the last stamp makes it ready");
+            });
+            assert_eq!(take(former), [1, 0]);
+            assert_eq!(former.read.0.aside.load(Ordering::Relaxed), 0);
+        }
     }
 }

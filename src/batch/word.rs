@@ -1,4 +1,4 @@
-//! The two words of the batch former's protocol, taken apart and put together. Pure; what they mean is in `README.md`.
+//! The words of the batch former's protocol, taken apart and put together. Pure; what they mean is in `README.md`.
 
 /// Items that one reservation takes at most: so many that its cost is spread, so few that the count never runs over.
 pub(super) const BULK: usize = 64;
@@ -80,6 +80,35 @@ impl State {
     }
 }
 
+/// `label:32 | generation:32`: a slot was written in that incarnation of its batch, by somebody who gave that label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp(u64);
+
+impl Stamp {
+    /// Of a slot that was never written. The incarnation that it names comes after 2³² others.
+    pub(super) const NEVER: u64 = u64::MAX;
+
+    pub(super) fn new(generation: u32, label: u32) -> Self {
+        Self(u64::from(label) << 32 | u64::from(generation))
+    }
+
+    pub(super) fn of(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
+    pub(super) fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(super) fn label(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 #[cfg(all(test, not(upbeat_loom)))]
 mod tests {
     use super::*;
@@ -102,6 +131,8 @@ mod tests {
             let current = Current::new(generation, MAX_BATCHES - 1);
             assert_eq!(current.index(), MAX_BATCHES - 1);
             assert_ne!(current, Current::new(generation.wrapping_add(1), MAX_BATCHES - 1));
+            let stamp = Stamp::of(Stamp::new(generation, 7).word());
+            assert_eq!((stamp.generation(), stamp.label()), (generation, 7));
         }
     }
 }

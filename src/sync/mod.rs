@@ -3,6 +3,9 @@
 //! Everything that a protocol's correctness rests on comes from here, so that `--cfg upbeat_loom` can put the model
 //! checker's twins in its place. Single-owner state (`std::cell::Cell`) needs no twin.
 
+#[cfg(not(upbeat_loom))]
+#[allow(unsafe_code)]
+mod asymmetric;
 #[cfg(upbeat_loom)]
 mod model;
 #[cfg(not(upbeat_loom))]
@@ -13,6 +16,8 @@ mod ticks;
 #[cfg(upbeat_tsan)]
 mod traced;
 
+#[cfg(not(upbeat_loom))]
+pub(crate) use self::asymmetric::AsymmetricFence;
 #[cfg(upbeat_loom)]
 pub(crate) use self::model::*;
 #[cfg(not(upbeat_loom))]

@@ -31,6 +31,27 @@ pub(crate) fn barrier_after_rmw() {
     fence(Ordering::SeqCst);
 }
 
+/// A fence on each side, which is what the real one comes to.
+#[derive(Clone, Copy)]
+pub(crate) struct AsymmetricFence;
+
+impl AsymmetricFence {
+    /// There is nothing to ask.
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    /// The side that is in a hurry.
+    pub(crate) fn light(self) {
+        fence(Ordering::SeqCst);
+    }
+
+    /// The other side.
+    pub(crate) fn heavy(self) {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// One lock for the list of futures.
 pub(crate) const FUTURE_SHARDS: usize = 1;
 

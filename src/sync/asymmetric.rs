@@ -1,0 +1,70 @@
+//! A fence that costs the side that is in a hurry nothing, and the other side a system call.
+//!
+//! Two threads that each store and then load what the other stores need a full fence each, or both may load the old values. Where one of
+//! them does it often and the other seldom, Linux' `membarrier` makes the fence for both: before it returns, every thread of the process that
+//! runs has made a full fence (`man 2 membarrier`, `PRIVATE_EXPEDITED`; a thread that does not run made one when it was switched off). So
+//! [`light`](AsymmetricFence::light) only has to keep the compiler from moving accesses. Where there is no `membarrier` (another system, an old kernel, a
+//! filter of system calls) both are full fences.
+
+use std::sync::atomic::{compiler_fence, Ordering};
+use std::sync::OnceLock;
+
+use super::fence;
+
+/// Which of the two this process has; the same for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AsymmetricFence {
+    /// The system makes both fences at [`heavy`](Self::heavy).
+    Membarrier,
+    /// Each side makes its own.
+    Both,
+}
+
+impl AsymmetricFence {
+    /// Asks the system, once in a process: 2 µs where that has one thread, 5 to 15 ms where it has more.
+    pub(crate) fn new() -> Self {
+        static KIND: OnceLock<AsymmetricFence> = OnceLock::new();
+        *KIND.get_or_init(|| match membarrier(REGISTER) {
+            true => Self::Membarrier,
+            false => Self::Both,
+        })
+    }
+
+    /// The side that is in a hurry.
+    #[inline(always)]
+    pub(crate) fn light(self) {
+        match self {
+            Self::Membarrier => compiler_fence(Ordering::SeqCst),
+            Self::Both => fence(Ordering::SeqCst),
+        }
+    }
+
+    /// The other side.
+    #[cold]
+    pub(crate) fn heavy(self) {
+        fence(Ordering::SeqCst);
+        if self == Self::Membarrier {
+            // A process that has registered is never refused (`man 2 membarrier`). A child of `fork` inherits that; it has one thread.
+            let done = membarrier(FENCE);
+            debug_assert!(done, "a registered process may use membarrier");
+        }
+    }
+}
+
+/// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED` of `linux/membarrier.h`.
+const REGISTER: i32 = 1 << 4;
+/// `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
+const FENCE: i32 = 1 << 3;
+
+/// Whether the system did it.
+#[cfg(target_os = "linux")]
+fn membarrier(command: i32) -> bool {
+    // SAFETY: the call takes three numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// Not on this system.
+#[cfg(not(target_os = "linux"))]
+fn membarrier(_command: i32) -> bool {
+    false
+}
