@@ -1,4 +1,4 @@
-//! What the handles of one batcher share: when its batches leave, and what running one means.
+//! What the handles of one batcher share: how items get in, and when batches leave. What running one means is `execution.rs`.
 //!
 //! A batch leaves when it is full, when its deadline is over, or when a worker has nothing else to do and nobody who runs could add to it
 //! (or has not for as long as it may linger). At most so many run at a time; what arrives meanwhile gathers in the next one.
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cap::Caps;
-use super::error::{BatchError, Refusal, Refused};
+use super::error::{Refusal, Refused};
+use super::execution::{Executor, Space};
 use super::former::{Added, Former};
 use super::replies::{Replies, NOBODY};
 use super::source::Source;
@@ -18,71 +19,52 @@ use crate::sync::{
     barrier_after_rmw, fence, lock, statistic, ticks, wait, AtomicBool, AtomicU64, AtomicUsize, Condvar,
     Line, Mutex, Ordering,
 };
-use crate::task::isolate::{self, Region};
-use crate::task::unwind::{catch, discard, message};
+use crate::task::isolate;
 use crate::task::{Task, Then};
-
-/// What one run of the executor works on; kept for the next one.
-struct Space<T, R> {
-    items: Vec<T>,
-    replies: Vec<u32>,
-    results: Vec<R>,
-    /// What the executor's waits keep to.
-    region: Arc<Region>,
-}
-
-impl<T, R> Default for Space<T, R> {
-    fn default() -> Self {
-        Self { items: Vec::new(), replies: Vec::new(), results: Vec::new(), region: Region::new() }
-    }
-}
 
 /// How long a worker that waits for room naps between two looks for something to run.
 const NAP: Duration = Duration::from_micros(50);
 
-/// Runs the items of a batch and pushes a result for each.
-type Executor<T, R> = Box<dyn Fn(&mut Vec<T>, &mut Vec<R>) + Send + Sync>;
-
 pub(super) struct Core<T, R> {
-    former: Former<T>,
+    pub(super) former: Former<T>,
     pub(super) replies: Replies<R>,
-    registry: Arc<Registry>,
-    executor: Executor<T, R>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) executor: Executor<T, R>,
     spaces: Mutex<Vec<Space<T, R>>>,
     most_running: usize,
     /// How long a batch that is not full waits while others run, ticks.
     linger: u64,
-    caps: Caps,
-    workers: Line<Workers>,
-    producers: Line<Producers>,
+    pub(super) caps: Caps,
+    pub(super) workers: Line<Workers>,
+    pub(super) producers: Line<Producers>,
     /// The batcher's last handle is gone: once it is empty, it leaves the roll.
     retired: AtomicBool,
     closed: AtomicBool,
     /// Who waits for a free batch.
-    waiting: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
     room: (Mutex<()>, Condvar),
 }
 
 /// What workers write.
 #[derive(Default)]
-struct Workers {
+pub(super) struct Workers {
     /// Batches that run, or are about to.
     running: AtomicUsize,
     /// When a batch was last run, ticks.
     ran_at: statistic::AtomicU64,
     /// Ready batches that go before other tasks, for an item in them is late.
-    late: statistic::AtomicUsize,
-    batches: statistic::AtomicU64,
-    items: statistic::AtomicU64,
-    full: statistic::AtomicU64,
+    pub(super) late: statistic::AtomicUsize,
+    pub(super) batches: statistic::AtomicU64,
+    pub(super) items: statistic::AtomicU64,
+    pub(super) full: statistic::AtomicU64,
 }
 
 /// What producers write, now and then.
-struct Producers {
+pub(super) struct Producers {
     /// When the current batch got its first item, ticks. An old value lets a batch leave early, no more.
     opened_at: statistic::AtomicU64,
     /// When the first item is wanted, ticks.
-    deadline: AtomicU64,
+    pub(super) deadline: AtomicU64,
     refused: statistic::AtomicU64,
 }
 
@@ -192,9 +174,10 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             // One look at each batch is enough: who adds more finds somebody who has it in mind. It makes a fence first.
             self.registry.sleep().wake_one();
         } else {
+            // The ticket.
             barrier_after_rmw();
         }
-        // Relaxed, behind the fence: either we see that the runtime has ended, or who ended it sees our item.
+        // Relaxed, behind the fence: either we see that the runtime has ended, or who ended it sees our ticket, and that we have yet to stamp.
         if self.closed.load(Ordering::Relaxed) {
             self.withdraw();
         }
@@ -277,151 +260,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
     }
 
-    /// Takes a batch into `space`; whether there was one.
-    fn take(&self, space: &mut Space<T, R>) -> bool {
-        if self.producers.0.deadline.load(Ordering::Relaxed) <= ticks() {
-            // Some item is late. Nobody knows in which batch: all that there are go first, and none that comes after them.
-            self.producers.0.deadline.swap(u64::MAX, Ordering::Relaxed);
-            self.former.seal();
-            self.workers.0.late.store(self.former.ready(), Ordering::Relaxed);
-        }
-        let one_less = |late: usize| late.checked_sub(1);
-        let _none_was = self.workers.0.late.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
-        // Before the seal: the deadline of an item that comes after it stays.
-        let Space { items, replies, .. } = space;
-        let was_ready = self.former.take(items, replies) > 0;
-        if !was_ready {
-            if self.deadline() != u64::MAX {
-                self.producers.0.deadline.swap(u64::MAX, Ordering::Relaxed);
-            }
-            self.former.seal();
-            if self.former.take(items, replies) == 0 {
-                return false;
-            }
-        }
-        // Pairs with the one in `wait_for_room`.
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.tell_who_waits_for_room();
-        }
-        let mut kept = 0;
-        for at in 0..replies.len() {
-            if replies[at] == NOBODY || !self.replies.is_abandoned(replies[at]) {
-                replies.swap(kept, at);
-                items.swap(kept, at);
-                kept += 1;
-            }
-        }
-        replies.truncate(kept);
-        items.drain(kept..).for_each(discard);
-        true
-    }
-
-    /// Runs the executor on what was taken and hands out the results.
-    fn execute(&self, space: &mut Space<T, R>, thread: &WorkerThread) {
-        let count = space.items.len();
-        if count == 0 {
-            return;
-        }
-        let cap = self.former.cap();
-        let counters = &self.workers.0;
-        counters.batches.fetch_add(1, Ordering::Relaxed);
-        counters.items.fetch_add(count as u64, Ordering::Relaxed);
-        if count >= cap {
-            counters.full.fetch_add(1, Ordering::Relaxed);
-        }
-        let begun = self.caps.may_change().then(ticks);
-        let Space { items, results, region, .. } = &mut *space;
-        // Its waits run only what it has created: a task that waits for a batch, on top of this one, would wait for ever where no other
-        // may run meanwhile.
-        let region = if isolate::is_inside() { Region::new() } else { region.clone() };
-        let run = || thread.enter(|_| (self.executor)(items, results));
-        let outcome = catch(|| isolate::within(region, Some(thread), run));
-        if let Some(begun) = begun {
-            self.former.set_cap(self.caps.after(count, begun, &self.registry.clock));
-        }
-        let outcome = outcome.map_err(|payload| {
-            let error = BatchError::Panicked { message: message(&*payload).into() };
-            if space.replies.iter().all(|&reply| reply == NOBODY) {
-                self.registry.unhandled_panic(std::any::type_name::<T>(), payload);
-            } else {
-                discard(payload);
-            }
-            error
-        });
-        self.hand_out(space, outcome);
-    }
-
-    /// Gives each item's handle its result, or the error.
-    fn hand_out(&self, space: &mut Space<T, R>, outcome: Result<(), BatchError>) {
-        let Space { items, replies, results, .. } = space;
-        let wanted = replies.len();
-        if replies.iter().all(|&reply| reply == NOBODY) {
-            // Of items that nobody waits for no results are asked.
-            replies.clear();
-            drain_each(results);
-            return drain_each(items);
-        }
-        let outcome = match results.len() == wanted {
-            true => outcome,
-            false => outcome.and(Err(BatchError::Results { items: wanted, results: results.len() })),
-        };
-        if outcome.is_err() {
-            drain_each(results);
-        }
-        let mut results = results.drain(..);
-        for reply in replies.drain(..) {
-            let result = match &outcome {
-                Ok(()) => results.next().ok_or(BatchError::Results { items: wanted, results: 0 }),
-                Err(error) => Err(error.clone()),
-            };
-            if reply == NOBODY {
-                discard(result);
-                continue;
-            }
-            let (waker, unclaimed) = self.replies.complete(reply, result);
-            discard(unclaimed);
-            if let Some(Err(payload)) = waker.map(|waker| catch(|| waker.wake())) {
-                // Another executor's code: its panic is nobody's who waits here.
-                self.registry.unhandled_panic("a waker", payload);
-            }
-        }
-        drop(results);
-        drain_each(items);
-    }
-
-    /// Tells who waits that the runtime has ended.
-    #[cold]
-    fn withdraw(&self) {
-        self.former.seal();
-        let (mut items, mut replies) = (Vec::new(), Vec::new());
-        while self.former.take(&mut items, &mut replies) > 0 {
-            drain_each(&mut items);
-            for reply in replies.drain(..) {
-                if reply == NOBODY || self.replies.is_abandoned(reply) {
-                    continue;
-                }
-                let (waker, unclaimed) = self.replies.complete(reply, Err(BatchError::ShutDown));
-                discard(unclaimed);
-                discard(waker.map(|waker| catch(|| waker.wake())));
-            }
-        }
-        self.tell_who_waits_for_room();
-    }
-
-    fn tell_who_waits_for_room(&self) {
+    pub(super) fn tell_who_waits_for_room(&self) {
         drop(lock(&self.room.0));
         self.room.1.notify_all();
-    }
-}
-
-/// Drops each by itself: a destructor that panics keeps no other from being dropped.
-fn drain_each<T>(values: &mut Vec<T>) {
-    if !std::mem::needs_drop::<T>() {
-        return values.clear();
-    }
-    for value in values.drain(..) {
-        discard(value);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Many small items as few large batches, formed without locks.
 //!
 //! A [`Batcher`] takes items from any number of tasks and threads and hands them to its executor in batches; [`Batchers`] keep one for each
-//! key. The protocol is in `README.md` and `former.rs`, when batches leave in `core.rs`. Proof: `loom-tests/tests/batch.rs`,
+//! key. The protocol is in `README.md` and `former.rs`, when batches leave in `core.rs`,
+//! what running one means in `execution.rs`. Proof: `loom-tests/tests/batch.rs`,
 //! `tests/batch.rs`, and the phases of `stress/`. [`pressure`] says how short memory is; caps may follow it
 //! ([`BatchOptions::memory`]).
 
@@ -9,6 +10,7 @@ mod batcher;
 mod cap;
 mod core;
 mod error;
+mod execution;
 #[allow(unsafe_code, unreachable_pub)]
 mod former;
 #[allow(unsafe_code)]
