@@ -45,7 +45,7 @@ leg_asan() {
 # with it too, or an Arc's last owner would be reported. Any report fails: none is explained away.
 leg_tsan() {
     rustup component add rust-src --toolchain nightly || return 1
-    RUSTFLAGS="-Zsanitizer=thread --cfg upbeat_tsan" CARGO_PROFILE_RELEASE_LTO=off \
+    RUSTFLAGS="-Zsanitizer=thread --cfg upbeat_tsan -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_PROFILE_RELEASE_LTO=off \
         cargo +nightly build -Zbuild-std -p upbeat-stress --bin upbeat-stress --release \
         --target "$target" --target-dir target/tsan &&
         TSAN_OPTIONS="history_size=4 exitcode=66" \
@@ -59,9 +59,11 @@ leg_abort() {
         target/abort/upbeat-panics
 }
 
-# 10^9 joins and 10^7 real steals, then random programs.
+# 10^9 joins and 10^7 real steals, 10^9 items of batches, then random programs.
 leg_stress() {
     cargo run -p upbeat-stress --release -- --seconds "$seconds" &&
+        cargo run -p upbeat-stress --release -- --phase batches --items 1000000000 --joins 0 --steals 0 \
+            --seconds "$seconds" &&
         UPBEAT_STRESS_SECONDS=$seconds cargo test -p upbeat --release --test stress
 }
 

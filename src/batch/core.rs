@@ -248,8 +248,12 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         if self.is_left_behind() {
             return;
         }
-        self.retired.store(true, Ordering::Release);
+        // First, for a worker that has just run a batch and knows of the retirement would take a batch that is sealed, but not yet in the queue
+        // of ready ones, for none at all: it would leave the roll, and its items were dropped with it.
         self.flush();
+        self.retired.store(true, Ordering::Release);
+        // Pairs with the one in `run`: the worker that runs the last batch sees that nobody adds any more, or we see that it has run.
+        fence(Ordering::SeqCst);
         self.leave_if_empty();
     }
 

@@ -1,5 +1,6 @@
 //! Batches under stress: threads outside and tasks add items one by one and in bulk, wait for some and forget others, while workers run
-//! batches of changing caps beside joins. Every item that was kept is run once, by count and sum, and every result is its item's.
+//! batches of changing caps beside joins. Every item that was kept is run once, by count and sum, and every result is its item's. In half of the
+//! rounds nobody waits, so that there are many items.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use upbeat::{Generator, Mode};
 use crate::phases::{cores, fib, runtime};
 use crate::Counts;
 
-/// Items of one producer in a round.
-const ITEMS: u64 = 20_000;
+/// Items of one producer in a round, where it waits for some and where it does not.
+const ITEMS: [u64; 2] = [20_000, 500_000];
 
 /// The phase.
 pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
@@ -26,21 +27,24 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
         let ran = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
         let seen = ran.clone();
         let executor = move |items: &mut Vec<u64>, results: &mut Vec<u64>| {
-            seen[0].fetch_add(items.len() as u64, Ordering::Relaxed);
+            // The count last, with release: who sees that it is complete looks at the sum.
             seen[1].fetch_add(items.iter().sum(), Ordering::Relaxed);
+            seen[0].fetch_add(items.len() as u64, Ordering::Release);
             results.extend(items.iter().map(|item| !item));
         };
         let batcher = Batcher::on(&runtime, &options, executor).unwrap_or_else(|error| panic!("{error}"));
         let producers = 2 * cores() as u64;
+        let waits = random.below(2) == 0;
+        let each = ITEMS[usize::from(!waits)];
         let produce = |producer: u64| {
             let mut bulk = batcher.producer();
             let mut waiting = Vec::new();
-            for item in producer * ITEMS..(producer + 1) * ITEMS {
+            for item in producer * each..(producer + 1) * each {
                 match item % 3 {
                     0 => bulk.push(item).unwrap_or_else(|refusal| panic!("{refusal}")),
-                    1 => batcher.push(item).unwrap_or_else(|refused| panic!("{refused}")),
-                    _ => waiting
+                    2 if waits => waiting
                         .push((item, batcher.submit(item).unwrap_or_else(|refused| panic!("{refused}")))),
+                    _ => batcher.push(item).unwrap_or_else(|refused| panic!("{refused}")),
                 }
                 if waiting.len() == 50 {
                     for (item, reply) in waiting.drain(..) {
@@ -68,9 +72,9 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
         assert_eq!(runtime.install(|worker| fib(worker, 27)), 196_418, "seed {seed}");
         joins += 317_810;
         drop(batcher);
-        let all = producers * ITEMS;
+        let all = producers * each;
         items += all;
-        while ran[0].load(Ordering::Relaxed) < all {
+        while ran[0].load(Ordering::Acquire) < all {
             std::thread::yield_now();
         }
         assert_eq!(ran[0].load(Ordering::Relaxed), all, "seed {seed}: each item once");
