@@ -62,7 +62,7 @@ pub use error::{BuildError, ResizeError, ShutDown};
 pub use observe::{write_chrome_trace, Metrics, Span, WorkerMetrics};
 pub use runtime::SiteMetrics;
 pub use runtime::{Builder, Mode, Pin, Runtime, MAX_WORKERS};
-pub use steal::learned::{Learning, Weights, WeightsError};
+pub use steal::learned::{Learning, PolicyLog, PolicyLogError, ReplayError, Weights, WeightsError};
 pub use steal::{Generator, Nearest, Random, StealPolicy, Stealing};
 pub use task::cancel::{CancelToken, Cancelled};
 pub use task::context::JoinContext;

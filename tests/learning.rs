@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use upbeat::topology::Machine;
-use upbeat::{BuildError, Learning, Runtime, SiteMetrics, Weights, WeightsError};
+use upbeat::{BuildError, Learning, PolicyLog, Runtime, SiteMetrics, Weights, WeightsError};
 
 fn runtime(learning: Learning) -> Runtime {
     Runtime::builder().workers(3).learning(learning).build().unwrap()
@@ -121,6 +121,22 @@ fn a_region_that_panics_is_over_and_callers_at_the_same_time_are_no_trouble() {
         }
     });
     assert_eq!(runtime.install(|worker| sum(worker, &numbers)), expected);
+}
+
+#[test]
+fn a_log_of_what_was_chosen_can_be_repeated() {
+    for learning in [Learning::Bandit, Learning::Learned] {
+        let runtime = Runtime::builder().workers(3).learning(learning).policy_log(40).build().unwrap();
+        regions(&runtime, |sites| sites.first().is_some_and(|site| count(site) >= 60));
+        let log = runtime.policy_log().expect("it was asked for");
+        assert_eq!(log.regions(), 40, "the first ones, though there were more");
+        assert_eq!(log.replay(&Weights::shipped()), Ok(()));
+        let read: PolicyLog = log.to_string().parse().unwrap();
+        assert_eq!((read.sites(), read.replay(&Weights::shipped())), (log.sites(), Ok(())));
+    }
+    assert_eq!(runtime(Learning::Bandit).policy_log(), None);
+    let builder = Runtime::builder().workers(2).learning(Learning::Static);
+    assert_eq!(builder.policy_log(40).build().unwrap().policy_log(), None, "nothing is learned");
 }
 
 /// Fault 36.

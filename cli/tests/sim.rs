@@ -7,6 +7,7 @@ use std::fs;
 
 use common::{objects, refused, run, stderr, Folder};
 use serde_json::Value;
+use upbeat::{Learning, Runtime};
 
 /// The objects of standard output, one a line; each says that it is simulated.
 #[track_caller]
@@ -194,4 +195,25 @@ fn weights_are_learned_kept_and_judged() {
     refused(&["sim", "judge", "--data", &data], "line 2 is not a region");
     refused(&["sim", "learn", "--data", &data, "--out", &weights], "line 2 is not a region");
     refused(&["sim", "judge", "--weights", &folder.path("none")], "cannot be read");
+}
+
+#[test]
+fn what_a_runtime_chose_is_chosen_again() {
+    let folder = Folder::new("sim-replay");
+    let runtime = Runtime::builder().workers(2).learning(Learning::Learned).policy_log(30).build().unwrap();
+    while runtime.policy_log().unwrap().regions() < 30 {
+        let work = || (0..200_000_u64).fold(0, |sum, number| std::hint::black_box(sum ^ number));
+        runtime.install(|worker| worker.join(|_| work(), |_| work()));
+    }
+    let (file, text) = (folder.path("policy.log"), runtime.policy_log().unwrap().to_string());
+    fs::write(&file, &text).unwrap();
+    let sites = objects(&run(&["sim", "replay", &file, "--json"]));
+    let chosen =
+        |site: &Value| site["chosen"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sites.iter().map(chosen).sum::<u64>(), 30, "{sites:?}");
+    let told = String::from_utf8(run(&["sim", "replay", &file]).stdout).unwrap();
+    assert!(told.ends_with("30 regions came out as they were chosen\n"), "{told}");
+    fs::write(&file, text.replacen("chosen 0", "chosen 1", 1)).unwrap();
+    refused(&["sim", "replay", &file], "do not match its hash");
+    refused(&["sim", "replay", &folder.path("none")], "cannot be read");
 }

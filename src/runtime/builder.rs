@@ -53,6 +53,7 @@ pub struct Builder {
     mode: Option<Mode>,
     learning: Option<Learning>,
     weights: Option<Weights>,
+    policy_log: usize,
     stack_size: Option<usize>,
     enrol_callers: Option<bool>,
     thread_name: Box<dyn Fn(usize) -> String>,
@@ -75,6 +76,7 @@ impl Default for Builder {
             mode: None,
             learning: None,
             weights: None,
+            policy_log: 0,
             stack_size: None,
             enrol_callers: None,
             thread_name: Box::new(|index| format!("upbeat-{index}")),
@@ -159,6 +161,13 @@ impl Builder {
     /// The weights that [`Learning::Learned`] begins with, in place of those that come with this version.
     pub fn weights(mut self, weights: Weights) -> Self {
         self.weights = Some(weights);
+        self
+    }
+
+    /// Keeps what the policy sees and chooses in the first `regions` regions of each call site, for [`Runtime::policy_log`]; 0, the
+    /// default, keeps nothing. A region takes about 300 bytes. Where nothing is learned there is nothing to keep.
+    pub fn policy_log(mut self, regions: usize) -> Self {
+        self.policy_log = regions;
         self
     }
 
@@ -297,6 +306,7 @@ impl Builder {
             tenant: None,
             learning,
             weights: self.weights.map(Weights::into_network),
+            policy_log: self.policy_log,
             polling: self.polling,
         });
         let is_plain = self.stack_size.is_none() && self.on_start.is_none() && self.on_exit.is_none();

@@ -13,6 +13,7 @@ use super::report::Report;
 use super::seat::Seats;
 use crate::error::{BuildError, ResizeError};
 use crate::observe::{Metrics, Span};
+use crate::steal::learned::PolicyLog;
 use crate::sync::{thread, ticks, Ordering};
 use crate::task::cancel::{CancelToken, Cancelled};
 use crate::task::frame::Worker;
@@ -272,6 +273,12 @@ impl Runtime {
             sites: registry.regions.as_ref().map(|regions| regions.metrics(&reader)).unwrap_or_default(),
             uptime: registry.clock.elapsed(),
         }
+    }
+
+    /// What the policy has seen and chosen, if [`Builder::policy_log`](crate::Builder::policy_log) asked for it and something is learned
+    /// ([`Builder::learning`](crate::Builder::learning)). Call sites where a region begins or ends at this moment are left out.
+    pub fn policy_log(&self) -> Option<PolicyLog> {
+        self.registry().regions.as_ref()?.log()
     }
 
     /// Begins to record when each worker is busy (at most 65,536 spans each); see [`stop_trace`](Self::stop_trace).

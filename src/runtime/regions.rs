@@ -13,7 +13,8 @@ use crate::heartbeat::sites::Key;
 use crate::observe::clock::{Clock, Reader};
 use crate::observe::counters::WorkerMetrics;
 use crate::steal::learned::{
-    Configuration, Learning, Network, Observed, Sample, Site, Weights, ARMS, CONFIGURATIONS,
+    Configuration, Learning, Network, Observed, PolicyLog, Sample, Site, SiteLog, Weights, ARMS,
+    CONFIGURATIONS,
 };
 use crate::sync::{Mutex, Ordering};
 use crate::topology::{Distance, Topology};
@@ -31,6 +32,8 @@ pub(crate) struct Regions {
     always: Option<usize>,
     network: Option<Box<Network>>,
     seed: u64,
+    /// How many regions of each call site are kept for the log.
+    logged: usize,
     /// The arms that differ on this machine, by bits.
     open: u32,
     terms: [Terms; ARMS],
@@ -94,7 +97,7 @@ pub struct SiteMetrics {
 impl Regions {
     /// `None` where nothing is learned.
     pub(crate) fn new(
-        learning: Learning,
+        (learning, logged): (Learning, usize),
         network: Option<Box<Network>>,
         base: &Rule,
         clock: &Clock,
@@ -118,6 +121,7 @@ impl Regions {
             always: if let Learning::Always(arm) = learning { Some(arm.min(ARMS - 1)) } else { None },
             network,
             seed,
+            logged,
             open: (0..ARMS).filter(is_new).map(|arm| 1 << arm).sum(),
             terms: effects.map(|(share_after, patience)| Terms {
                 rule: Rule {
@@ -135,6 +139,10 @@ impl Regions {
     /// How a thief deals, at `now`, with a worker of this word.
     pub(super) fn terms(&self, word: u64, now: u64) -> &Terms {
         &self.terms[arm(word, now)]
+    }
+
+    fn site_seed(&self, key: Key) -> u64 {
+        self.seed ^ key.hash()
     }
 
     fn place(&self, key: Key) -> &Place {
@@ -159,7 +167,11 @@ impl Regions {
             return None;
         }
         let mut place = self.place(key).try_lock().ok()?;
-        let (found, site) = place.get_or_insert_with(|| (key, Site::new(self.seed ^ key.hash())));
+        let (found, site) = place.get_or_insert_with(|| {
+            let mut site = Site::new(self.site_seed(key));
+            site.keep_log(self.logged);
+            (key, site)
+        });
         if *found != key {
             return None;
         }
@@ -189,6 +201,20 @@ impl Regions {
         let observed =
             counted.filter(|_| site.wants_counts()).map(|counted| counted.observed(registry, time));
         site.ended(begun.arm, sample, observed, self.network.as_deref());
+    }
+
+    /// What was chosen so far, and why; `None` if nobody asked for it. Without call sites where a region begins or ends at this moment.
+    pub(crate) fn log(&self) -> Option<PolicyLog> {
+        let of = |(key, site): &(Key, Site)| SiteLog {
+            address: key.address(),
+            seed: self.site_seed(*key),
+            events: site.log().to_vec(),
+        };
+        (self.logged > 0).then(|| PolicyLog {
+            open: self.open,
+            weights: self.network.as_ref().map(|network| network.hash()),
+            sites: self.places.iter().filter_map(|place| place.try_lock().ok()?.as_ref().map(of)).collect(),
+        })
     }
 
     /// What each call site has come to, most regions first; without those where a region begins or ends at this moment, for whom nobody waits: in a
@@ -292,7 +318,7 @@ mod tests {
         let topology = Topology::dealt(&Machine::synthetic(machine).unwrap(), 4);
         let clock = Clock::new();
         let rule = Rule::new(&clock, Duration::from_micros(100));
-        Regions::new(Learning::Bandit, None, &rule, &clock, &topology, 1).unwrap()
+        Regions::new((Learning::Bandit, 0), None, &rule, &clock, &topology, 1).unwrap()
     }
 
     #[test]

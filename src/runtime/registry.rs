@@ -129,6 +129,8 @@ pub(crate) struct Parts {
     pub(crate) learning: Learning,
     /// In a box: kilobytes, which would be moved with the parts on stacks that may be small.
     pub(crate) weights: Option<Box<Network>>,
+    /// How many regions of each call site the policy's log keeps.
+    pub(crate) policy_log: usize,
     pub(crate) polling: Polling,
 }
 
@@ -146,6 +148,7 @@ impl Parts {
             tenant: None,
             learning: Learning::Static,
             weights: None,
+            policy_log: 0,
             polling: Polling::default(),
         }
     }
@@ -172,7 +175,14 @@ impl Registry {
         });
         let clock = Clock::new();
         let rule = Rule::new(&clock, parts.heartbeat);
-        let regions = Regions::new(parts.learning, parts.weights, &rule, &clock, &parts.topology, parts.seed);
+        let regions = Regions::new(
+            (parts.learning, parts.policy_log),
+            parts.weights,
+            &rule,
+            &clock,
+            &parts.topology,
+            parts.seed,
+        );
         let sleep = Sleep::new(workers);
         let registry = Self {
             peers: peers.collect(),

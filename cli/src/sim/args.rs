@@ -25,6 +25,8 @@ pub(crate) enum Sim {
     Learn(LearnArgs),
     /// Judge the learned policy on machines that it was not made with
     Judge(JudgeArgs),
+    /// Make the choices of a runtime's policy again, from the log that Runtime::policy_log gave
+    Replay(ReplayArgs),
     /// How long an idle worker should spin before it parks: fixed times, ski rental and Hedge on made-up idle periods
     Idle(IdleArgs),
 }
@@ -145,6 +147,19 @@ pub(crate) struct JudgeArgs {
     /// The regions that they were made of: judges also what is thought of kinds of work that were never seen
     #[arg(long, value_name = "FILE")]
     pub(crate) data: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The log's text
+    #[arg(value_name = "FILE")]
+    pub(crate) log: PathBuf,
+    /// The weights that the runtime was built with [default: those that come with this version]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

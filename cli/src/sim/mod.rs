@@ -1,4 +1,5 @@
-//! `upbeat sim VERB`: what workers would do on machines that are not at hand. Every result says that it is simulated.
+//! `upbeat sim VERB`: what workers would do on machines that are not at hand. Every result says that it is simulated,
+//! but for `replay`'s, which is what a real runtime chose.
 
 pub(crate) mod args;
 mod calibrate;
@@ -6,6 +7,7 @@ mod compare;
 mod idle;
 mod judge;
 mod learn;
+mod replay;
 mod run;
 mod scaling;
 
@@ -31,6 +33,7 @@ pub(crate) fn run(args: &SimArgs, output: &mut Output) -> Result<(), Failure> {
         Some(Sim::Calibrate(args)) => calibrate::run(args, output),
         Some(Sim::Learn(args)) => learn::run(args, output),
         Some(Sim::Judge(args)) => judge::run(args, output),
+        Some(Sim::Replay(args)) => replay::run(args, output),
         Some(Sim::Idle(args)) => idle::run(args, output),
         None => {
             let list = |what: &str, names: Vec<&str>| format!("{what:<10} {}", names.join(", "));
@@ -40,7 +43,7 @@ pub(crate) fn run(args: &SimArgs, output: &mut Output) -> Result<(), Failure> {
             output.line(list("settings", CONFIGURATIONS.map(|(name, _)| name).to_vec()));
             output.line(list("idling", Idling::ALL.map(|(name, _)| name).to_vec()));
             output.line(
-                "simulate with: upbeat sim run|compare|scaling|calibrate|idle|learn|judge (see upbeat sim --help)",
+                "simulate with: upbeat sim run|compare|scaling|calibrate|idle|learn|judge|replay (see upbeat sim --help)",
             );
             Ok(())
         }

@@ -12,6 +12,7 @@ pub(crate) mod configuration;
 #[allow(unreachable_pub)]
 pub(crate) mod features;
 pub(crate) mod hedge;
+mod log;
 #[allow(unreachable_pub)]
 pub(crate) mod network;
 #[allow(unreachable_pub)]
@@ -23,6 +24,8 @@ mod weights;
 pub use bandit::{Bandit, Prior, Sample};
 pub use configuration::{Configuration, Placement, ARMS, CONFIGURATIONS};
 pub use features::{Features, Observed, FEATURES};
+pub(crate) use log::SiteLog;
+pub use log::{PolicyLog, PolicyLogError, ReplayError};
 pub use network::{prior, Network, Pass, PARAMETERS, WIDTH};
 pub use numbers::{exp, ln};
 pub use site::{Learning, Site};

@@ -60,7 +60,9 @@ pub struct Site {
     chosen: [u64; ARMS],
     /// Time that was saved beside arm 0, in the unit of the samples' times.
     saved: f64,
-    log: Option<Vec<Event>>,
+    log: Vec<Event>,
+    /// How many more regions' beginnings are kept.
+    left: usize,
 }
 
 impl Site {
@@ -71,18 +73,19 @@ impl Site {
             generator: Generator::new(seed),
             chosen: [0; ARMS],
             saved: 0.0,
-            log: None,
+            log: Vec::new(),
+            left: 0,
         }
     }
 
-    /// From now on all that happens is kept for [`log`](Self::log).
-    pub fn keep_log(&mut self) {
-        self.log.get_or_insert_default();
+    /// From now on what happens is kept for [`log`](Self::log), up to the beginning of the last of so many regions.
+    pub fn keep_log(&mut self, regions: usize) {
+        self.left = regions;
     }
 
     /// What happened since [`keep_log`](Self::keep_log).
     pub fn log(&self) -> &[Event] {
-        self.log.as_deref().unwrap_or_default()
+        &self.log
     }
 
     /// A region begins; `open` names the arms that may be chosen by bits.
@@ -142,8 +145,9 @@ impl Site {
     }
 
     fn note(&mut self, event: Event) {
-        if let Some(log) = &mut self.log {
-            log.push(event);
+        if self.left > 0 {
+            self.left -= usize::from(matches!(event, Event::Chosen(_)));
+            self.log.push(event);
         }
     }
 
@@ -271,7 +275,7 @@ mod tests {
         let network = Network::shipped();
         for network in [None, Some(&network)] {
             let mut site = Site::new(7);
-            site.keep_log();
+            site.keep_log(1_000_000);
             run(&mut site, 100, network, |region, arm| noisy(region, arm as f32 / 50.0));
             let again = Site::replay(7, (1 << ARMS) - 1, network, site.log()).unwrap();
             assert_eq!(again.chosen(), site.chosen());

@@ -67,6 +67,10 @@ impl Weights {
         Self(Box::new(Network::shipped()))
     }
 
+    pub(super) fn network(&self) -> &Network {
+        &self.0
+    }
+
     pub(crate) fn into_network(self) -> Box<Network> {
         self.0
     }
@@ -125,6 +129,11 @@ impl Network {
         }
     }
 
+    /// What tells it from others.
+    pub(crate) fn hash(&self) -> u64 {
+        hash(&self.write())
+    }
+
     /// The file's text.
     pub fn write(&self) -> String {
         let mut text = format!("{HEADER}\n{}\n", sizes());
@@ -140,11 +149,14 @@ fn sizes() -> String {
     format!("network {FEATURES} {WIDTH} {WIDTH}")
 }
 
+/// FNV-1a, 64 bits.
+pub(super) fn hash(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 fn check(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("check {hash:016x}\n")
+    format!("check {:016x}\n", hash(text))
 }
 
 #[cfg(test)]
