@@ -71,7 +71,7 @@ terminate_set           shutdown  what_another_thread_spawned_before_runs_too
 sleep_publish_fence     sleep     nobody_sleeps_through_work_that_was_published_for_a_group
 retire_passes_on        resize    a_task_for_which_a_retiring_worker_was_woken_runs
 batch_generation        batch     batches_of_one_are_used_again
-batch_recycle           batch     batches_of_one_are_used_again
+batch_open              batch     batches_of_one_are_used_again
 batch_reserve           batch     batches_of_one_are_used_again
 batch_strays            batch     two_producers_fill_batches
 batch_stamp             batch     two_producers_and_a_seal

@@ -15,7 +15,7 @@ use crate::runtime::current::with_current;
 use crate::runtime::current_registry;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
-use crate::task::block_on::block_on;
+use crate::task::block_on::block_on_helping;
 use crate::task::frame::Worker;
 use crate::task::unwind::discard;
 use crate::Runtime;
@@ -408,7 +408,9 @@ impl<R> Reply<R> {
     /// [`BatchError`]: the executor panicked or gave too few or too many results, or the runtime ended.
     pub fn wait(self) -> Result<R, BatchError> {
         while !self.is_finished() && self.waits_for.clone().help() {}
-        block_on(self)
+        // And again before each nap: the batch may wait for somebody who still writes to it, and nobody may be left who would find it then.
+        let waits_for = self.waits_for.clone();
+        block_on_helping(self, || waits_for.clone().help())
     }
 
     /// Whether the result is there.

@@ -20,12 +20,13 @@ use crate::sync::{
     Line, Mutex, Ordering,
 };
 use crate::task::isolate;
+use crate::task::unwind::discard;
 use crate::task::{Task, Then};
 
 /// How long a worker that waits for room naps between two looks for something to run.
 const NAP: Duration = Duration::from_micros(50);
 
-pub(super) struct Core<T, R> {
+pub(super) struct Core<T: Send + 'static, R: Send + 'static> {
     pub(super) former: Former<T>,
     pub(super) replies: Replies<R>,
     pub(super) registry: Arc<Registry>,
@@ -43,6 +44,13 @@ pub(super) struct Core<T, R> {
     /// Who waits for a free batch.
     pub(super) waiting: AtomicUsize,
     room: (Mutex<()>, Condvar),
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Core<T, R> {
+    fn drop(&mut self) {
+        // What the executor owns is anybody's, and a worker may be the last who has it: a panic would be the end of the process.
+        discard(std::mem::replace(&mut self.executor, Box::new(|_, _| {})));
+    }
 }
 
 /// What workers write.
@@ -145,6 +153,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
                 if self.former.has_ready() {
                     // A batch that was opened in vain may be among them, of which nobody was told.
                     self.registry.sleep().wake_one();
+                    self.withdraw_if_closed();
                 }
                 Err(Refused { item, reason: Refusal::Full })
             }
@@ -177,10 +186,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             // The ticket.
             barrier_after_rmw();
         }
-        // Relaxed, behind the fence: either we see that the runtime has ended, or who ended it sees our ticket, and that we have yet to stamp.
-        if self.closed.load(Ordering::Relaxed) {
-            self.withdraw();
-        }
+        // Or who ended it sees our ticket, and that we have yet to stamp.
+        self.withdraw_if_closed();
     }
 
     #[cold]
@@ -201,6 +208,14 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
         if self.former.seal() {
             self.registry.sleep().wake_one();
+            self.withdraw_if_closed();
+        }
+    }
+
+    /// After a batch was made ready, and the fence of a wake-up: either we see that the runtime has ended, or who ended it sees the batch.
+    fn withdraw_if_closed(&self) {
+        if self.closed.load(Ordering::Relaxed) {
+            self.withdraw();
         }
     }
 
@@ -304,7 +319,7 @@ impl<T: Send + 'static, R: Send + 'static> Source for Core<T, R> {
     }
 
     fn is_empty(&self) -> bool {
-        !self.former.has_ready() && !self.former.has_open_items()
+        !self.former.has_ready() && !self.former.has_open_items() && !self.former.has_aside()
     }
 
     fn try_claim(&self) -> bool {

@@ -166,7 +166,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 }
 
 /// Drops each by itself: a destructor that panics keeps no other from being dropped.
-fn drain_each<T>(values: &mut Vec<T>) {
+pub(super) fn drain_each<T>(values: &mut Vec<T>) {
     if !std::mem::needs_drop::<T>() {
         return values.clear();
     }

@@ -8,10 +8,11 @@
 use std::mem::MaybeUninit;
 use std::vec::Drain;
 
+use super::execution::drain_each;
 use super::stack::Stack;
 use super::word::{Current, Stamp, State, BULK, MAX_BATCHES, MAX_CAP};
 use crate::sync::{
-    fence, left_out, ordering, spin, AsymmetricFence, AtomicU32, AtomicU64, Bounded, Line, Ordering,
+    fence, left_out, ordering, spin, thread, AsymmetricFence, AtomicU32, AtomicU64, Bounded, Line, Ordering,
     UnsafeCell, HAS_TIME,
 };
 
@@ -195,7 +196,7 @@ impl<T> Former<T> {
                 made_ready |=
                     self.advance(Current::new(state.generation(), current.index())).unwrap_or(false);
             }
-            // Pairs with the one in `take`: either we see the batch put aside, or who has put it aside sees our stamps.
+            // Pairs with the one in `put_aside`: either we see the batch put aside, or who has put it aside sees our stamps.
             if !left_out!("batch_light") {
                 self.fence.light();
             }
@@ -229,6 +230,12 @@ impl<T> Former<T> {
     /// Whether a batch is ready.
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Whether a batch waits for somebody who still writes to it.
+    pub fn has_aside(&self) -> bool {
+        // Relaxed: a look.
+        self.read.0.aside.load(Ordering::Relaxed) > 0
     }
 
     /// Whether an item would find a place.
@@ -280,11 +287,18 @@ impl<T> Former<T> {
 
     /// Whether every item of a closed batch was written.
     fn is_written(&self, batch: &Batch<T>, generation: u32) -> bool {
+        self.has_written_from(&mut 0, batch, generation)
+    }
+
+    /// The same, when the items before `from` are known to be; that becomes the first of which it is not known.
+    fn has_written_from(&self, from: &mut usize, batch: &Batch<T>, generation: u32) -> bool {
         let len = batch.len.load(Ordering::Relaxed) as usize;
-        batch.slots[..len].iter().all(|slot| {
-            // Acquire: the item. Who claims the batch by this hands that on.
-            Stamp::of(slot.stamp.load(Ordering::Acquire)).generation() == generation
-        })
+        // Acquire: the item. Who claims the batch by this hands that on.
+        let stamp = |slot: &Slot<T>| Stamp::of(slot.stamp.load(Ordering::Acquire));
+        while *from < len && stamp(&batch.slots[*from]).generation() == generation {
+            *from += 1;
+        }
+        *from >= len
     }
 
     /// Of all who find that a batch which was put aside is complete, one gets it.
@@ -312,10 +326,18 @@ impl<T> Former<T> {
         };
         let index = index as usize;
         let state = &self.batches[index].state.0;
-        let generation = State::of(state.load(Ordering::Relaxed)).generation().wrapping_add(1);
-        // A swap and not a store, so that a stale ticket sees through it what `recycle` released: the slots' last taker is done with them.
-        // Relaxed: everybody else comes by way of `current`.
-        state.swap(State::open(generation, self.cap()).word(), Ordering::Relaxed);
+        let mut generation = State::of(state.load(Ordering::Relaxed)).generation() + 1;
+        if generation == Stamp::NO_GENERATION {
+            // From the beginning again: an old stamp would be taken for a new one. Relaxed: a ticket comes after the swap.
+            self.batches[index]
+                .slots
+                .iter()
+                .for_each(|slot| slot.stamp.store(Stamp::NEVER, Ordering::Relaxed));
+            generation = 0;
+        }
+        // Release: the slots' last taker is done with them, which we have from the index, and the stamps, if they are new; for tickets, one of which
+        // may come by an old `current`.
+        state.swap(State::open(generation, self.cap()).word(), ordering!("batch_open", Release));
         let next = Current::new(generation, index).word();
         let won = self
             .read
@@ -335,13 +357,14 @@ impl<T> Former<T> {
             // Relaxed, both: we popped what was pushed after the length was stored, and only who takes it changes the generation.
             let len = batch.len.load(Ordering::Relaxed) as usize;
             let generation = State::of(batch.state.0.load(Ordering::Relaxed)).generation();
-            if !(0..=POLLS).any(|poll| {
-                if poll > 0 {
+            let mut written = 0;
+            let mut poll = |number| {
+                if number > 0 {
                     spin();
                 }
-                self.is_written(batch, generation)
-            }) && !self.put_aside(batch, generation)
-            {
+                self.has_written_from(&mut written, batch, generation)
+            };
+            if !(0..=POLLS).any(&mut poll) && !self.put_aside(batch, generation) {
                 continue;
             }
             // SAFETY: the slot was written, and its batch is ours since we popped its index; it is read once.
@@ -368,8 +391,11 @@ impl<T> Former<T> {
         // Release: the length, for who finishes it.
         batch.aside.store(u64::from(generation), Ordering::Release);
         // Pairs with the one in `reserve`.
-        if !left_out!("batch_heavy") {
-            self.fence.heavy();
+        if !left_out!("batch_heavy") && !self.fence.heavy() {
+            // Those who write may not see that it is aside, so it must not be left to them.
+            while !self.is_written(batch, generation) {
+                thread::yield_now();
+            }
         }
         self.is_written(batch, generation) && self.claim(batch, generation)
     }
@@ -379,8 +405,8 @@ impl<T> Former<T> {
         let batch = &self.batches[index];
         // Relaxed: nobody else opens it meanwhile.
         let generation = State::of(batch.state.0.load(Ordering::Relaxed)).generation();
-        // Release: our reads of the slots, for a stale ticket that meets the next incarnation. A swap, for stale tickets add to it.
-        batch.state.0.swap(State::closed(generation).word(), ordering!("batch_recycle", Release));
+        // A swap, for stale tickets add to it. Relaxed: our reads of the slots go to who opens it with its index.
+        batch.state.0.swap(State::closed(generation).word(), Ordering::Relaxed);
         self.put(index);
     }
 }
@@ -397,7 +423,9 @@ impl<T> Drop for Former<T> {
         // Nobody writes any more, so a sealed batch is a ready one.
         self.seal();
         let (mut items, mut labels) = (Vec::new(), Vec::new());
-        while self.take(&mut items, &mut labels) > 0 {}
+        while self.take(&mut items, &mut labels) > 0 {
+            drain_each(&mut items);
+        }
     }
 }
 
@@ -444,7 +472,21 @@ mod tests {
                 assert!(writer.join().unwrap(), "the last stamp makes it ready");
             });
             assert_eq!(take(former), [1, 0]);
-            assert_eq!(former.read.0.aside.load(Ordering::Relaxed), 0);
+            assert!(!former.has_aside());
         }
+    }
+
+    #[test]
+    fn generations_begin_again_and_no_old_stamp_is_taken_for_a_new_one() {
+        let former = Former::new(2, 2);
+        // The one that is free.
+        let closed = State::closed(Stamp::NO_GENERATION - 2);
+        former.batches[1].state.0.store(closed.word(), Ordering::Relaxed);
+        for item in (0..20).step_by(2) {
+            assert!(former.add(item, item + 100).is_ok() && former.add(item + 1, item + 101).is_ok());
+            assert_eq!(take(&former), [item, item + 1]);
+        }
+        let generation = State::of(former.batches[1].state.0.load(Ordering::Relaxed)).generation();
+        assert!((1..20).contains(&generation), "{generation}");
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const MAX_BATCHES: usize = 1 << 16;
 const COUNT_BITS: u32 = 19;
 
 /// `generation:32 | index:16`: which batch takes items. The generation tells an old word from a new one of the same batch; it returns
-/// after 2³² incarnations of one batch.
+/// after 2³² - 1 incarnations of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Current(u64);
 
@@ -85,8 +85,10 @@ impl State {
 pub(super) struct Stamp(u64);
 
 impl Stamp {
-    /// Of a slot that was never written. The incarnation that it names comes after 2³² others.
-    pub(super) const NEVER: u64 = u64::MAX;
+    /// No batch has this incarnation.
+    pub(super) const NO_GENERATION: u32 = u32::MAX;
+    /// Of a slot that was never written.
+    pub(super) const NEVER: u64 = Self::NO_GENERATION as u64;
 
     pub(super) fn new(generation: u32, label: u32) -> Self {
         Self(u64::from(label) << 32 | u64::from(generation))

@@ -22,21 +22,32 @@ const MOST: u32 = 64;
 impl WorkerThread {
     /// Waits for `done` and meanwhile runs public tasks: for waits whose end may depend on one.
     pub(crate) fn wait_running_anything(&self, done: &Blocking) {
-        self.serve_until(Awaited::Completion, || done.is_set(), |nap| done.wait_briefly(nap));
+        self.wait_helping(done, || false);
+    }
+
+    /// The same; asks `help` as well, which says whether it did something.
+    pub(crate) fn wait_helping(&self, done: &Blocking, help: impl Fn() -> bool) {
+        self.serve_until(Awaited::Completion, || done.is_set(), help, |nap| done.wait_briefly(nap));
     }
 
     /// The same for threads that end.
     pub(crate) fn wait_for_threads(&self, threads: &[thread::JoinHandle<()>]) {
         let have_ended = || threads.iter().all(thread::has_ended);
-        self.serve_until(Awaited::Threads, have_ended, thread::park_timeout);
+        self.serve_until(Awaited::Threads, have_ended, || false, thread::park_timeout);
     }
 
-    fn serve_until(&self, what: Awaited, is_done: impl Fn() -> bool, sleep: impl Fn(Duration)) {
+    fn serve_until(
+        &self,
+        what: Awaited,
+        is_done: impl Fn() -> bool,
+        help: impl Fn() -> bool,
+        sleep: impl Fn(Duration),
+    ) {
         self.registry.require_workers_or_abort();
         let begun = ticks();
         let mut nap = NAP;
         while !is_done() {
-            if self.run_one_nested() {
+            if self.run_one_nested() || help() {
                 nap = NAP;
             } else {
                 // What it naps is not work. Who was not busy before, a visitor between two calls, is not afterwards.

@@ -3,11 +3,10 @@
 //! Two threads that each store and then load what the other stores need a full fence each, or both may load the old values. Where one of
 //! them does it often and the other seldom, Linux' `membarrier` makes the fence for both: before it returns, every thread of the process that
 //! runs has made a full fence (`man 2 membarrier`, `PRIVATE_EXPEDITED`; a thread that does not run made one when it was switched off). So
-//! [`light`](AsymmetricFence::light) only has to keep the compiler from moving accesses. Where there is no `membarrier` (another system, an old kernel, a
-//! filter of system calls) both are full fences.
+//! [`light`](AsymmetricFence::light) only has to keep the compiler from moving accesses. Where there is no `membarrier` (another system,
+//! an old kernel, a filter of system calls) both are full fences.
 
-use std::sync::atomic::{compiler_fence, Ordering};
-use std::sync::OnceLock;
+use std::sync::atomic::{compiler_fence, AtomicU8, Ordering};
 
 use super::fence;
 
@@ -21,13 +20,24 @@ pub(crate) enum AsymmetricFence {
 }
 
 impl AsymmetricFence {
-    /// Asks the system, once in a process: 2 µs where that has one thread, 5 to 15 ms where it has more.
+    /// Asks the system, once in a process: 2 µs where that has one thread, 5 to 15 ms where it has more. A child of `fork` inherits the
+    /// answer and what was asked for.
     pub(crate) fn new() -> Self {
-        static KIND: OnceLock<AsymmetricFence> = OnceLock::new();
-        *KIND.get_or_init(|| match membarrier(REGISTER) {
-            true => Self::Membarrier,
-            false => Self::Both,
-        })
+        // No lock, which a child of `fork` might find taken for ever. Two threads may both ask: the first answer is kept.
+        static KNOWN: AtomicU8 = AtomicU8::new(0);
+        let mut known = KNOWN.load(Ordering::Acquire);
+        if known == 0 {
+            let answer = if membarrier(REGISTER) { 1 } else { 2 };
+            known = match KNOWN.compare_exchange(0, answer, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => answer,
+                Err(first) => first,
+            };
+        }
+        if known == 1 {
+            Self::Membarrier
+        } else {
+            Self::Both
+        }
     }
 
     /// The side that is in a hurry.
@@ -39,15 +49,13 @@ impl AsymmetricFence {
         }
     }
 
-    /// The other side.
+    /// The other side. False if the system refuses what it has granted before (a filter of system calls that was set up later, or no memory):
+    /// then this thread has made its fence and the others have not.
+    #[must_use]
     #[cold]
-    pub(crate) fn heavy(self) {
+    pub(crate) fn heavy(self) -> bool {
         fence(Ordering::SeqCst);
-        if self == Self::Membarrier {
-            // A process that has registered is never refused (`man 2 membarrier`). A child of `fork` inherits that; it has one thread.
-            let done = membarrier(FENCE);
-            debug_assert!(done, "a registered process may use membarrier");
-        }
+        self == Self::Both || membarrier(FENCE)
     }
 }
 

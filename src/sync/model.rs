@@ -47,8 +47,9 @@ impl AsymmetricFence {
     }
 
     /// The other side.
-    pub(crate) fn heavy(self) {
+    pub(crate) fn heavy(self) -> bool {
         fence(Ordering::SeqCst);
+        true
     }
 }
 

@@ -25,6 +25,11 @@ impl Wake for Bell {
 
 /// Polls `future` on this thread until it is done; see [`block_on`](crate::block_on).
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    block_on_helping(future, || false)
+}
+
+/// The same; a worker calls `help` when it looks for something to run, which says whether it did something.
+pub(crate) fn block_on_helping<F: Future>(future: F, help: impl Fn() -> bool) -> F::Output {
     let mut future = pin!(future);
     let bell = Arc::new(Bell(Blocking::new()));
     let waker = Waker::from(bell.clone());
@@ -34,7 +39,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             return result;
         }
         with_current(|worker| match worker {
-            Some(worker) => worker.thread().wait_running_anything(&bell.0),
+            Some(worker) => worker.thread().wait_helping(&bell.0, &help),
             None => bell.0.wait(),
         });
         // What woke us is answered by the next poll; what comes from here on by the one after it.

@@ -1,12 +1,12 @@
 //! Batches under stress: threads outside and tasks add items one by one and in bulk, wait for some and forget others, while workers run
 //! batches of changing caps beside joins. Every item that was kept is run once, by count and sum, and every result is its item's. In half of the
-//! rounds nobody waits, so that there are many items.
+//! rounds nobody waits, so that there are many items. And a runtime ends beside those who submit, wait and flush: everybody is answered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-use upbeat::batch::{BatchOptions, Batcher};
+use upbeat::batch::{BatchError, BatchOptions, Batcher};
 use upbeat::{Generator, Mode};
 
 use crate::phases::{cores, fib, runtime};
@@ -72,6 +72,7 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
         assert_eq!(runtime.install(|worker| fib(worker, 27)), 196_418, "seed {seed}");
         joins += 317_810;
         drop(batcher);
+        ends(&mut random, seed);
         let all = producers * each;
         items += all;
         while ran[0].load(Ordering::Acquire) < all {
@@ -85,4 +86,33 @@ pub(crate) fn batches(seed: u64, until: Instant) -> Counts {
         );
     }
     Counts { items, ..Counts::of(&runtime, joins) }
+}
+
+/// A runtime that ends while items are submitted, waited for and flushed: each is run or told of the end, and nobody waits for ever.
+fn ends(random: &mut Generator, seed: u64) {
+    let runtime = runtime(1 + random.below(2), Mode::OnRequest, seed);
+    let options = BatchOptions::new(1 + random.below(4)).backlog(1 + random.below(2));
+    let executor = |items: &mut Vec<u64>, results: &mut Vec<u64>| results.append(items);
+    let batcher = Batcher::on(&runtime, &options, executor).unwrap_or_else(|error| panic!("{error}"));
+    let turns = random.below(2_000);
+    std::thread::scope(|threads| {
+        for producer in 0..2 {
+            let batcher = batcher.clone();
+            threads.spawn(move || {
+                for item in producer.. {
+                    let Ok(reply) = batcher.submit(item) else { break };
+                    if producer == 0 {
+                        batcher.flush();
+                    }
+                    match reply.wait() {
+                        Ok(result) => assert_eq!(result, item, "seed {seed}"),
+                        Err(error) => assert_eq!(error, BatchError::ShutDown, "seed {seed}"),
+                    }
+                }
+            });
+        }
+        drop(batcher);
+        (0..turns).for_each(|_| std::hint::spin_loop());
+        drop(runtime);
+    });
 }
