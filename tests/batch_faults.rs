@@ -5,7 +5,7 @@ mod support;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -282,7 +282,7 @@ fn one_late_item_does_not_put_a_batcher_first_for_ever() {
 fn the_end_of_the_runtime_waits_for_what_executors_push() {
     for _ in 0..100 {
         let runtime = Runtime::builder().workers(1).build().unwrap();
-        let own: Arc<OnceLock<Batcher<u64, ()>>> = Arc::default();
+        let own: Arc<Mutex<Option<Batcher<u64, ()>>>> = Arc::default();
         let ran = Arc::new(AtomicUsize::new(0));
         let executor = {
             let (own, ran) = (own.clone(), ran.clone());
@@ -290,15 +290,18 @@ fn the_end_of_the_runtime_waits_for_what_executors_push() {
                 for item in items.drain(..) {
                     ran.fetch_add(1, SeqCst);
                     if item > 0 {
-                        own.get().unwrap().push(item - 1).unwrap();
+                        let batcher = own.lock().unwrap().clone().unwrap();
+                        batcher.push(item - 1).unwrap();
                     }
                 }
             }
         };
         let batcher = Batcher::on(&runtime, &BatchOptions::new(8), executor).unwrap();
-        own.set(batcher.clone()).unwrap();
+        *own.lock().unwrap() = Some(batcher.clone());
         batcher.push(20).unwrap();
         runtime.shutdown();
         assert_eq!(ran.load(SeqCst), 21);
+        // Or the executor would own itself for ever.
+        own.lock().unwrap().take();
     }
 }

@@ -242,7 +242,9 @@ fn futures_from_64_threads_all_end_and_leave_nothing() {
 fn tasks_for_a_busy_node_leave_nothing_behind() {
     const KEPT: usize = 100;
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let order = &*Box::leak(Box::new(Mutex::new(Vec::with_capacity(KEPT))));
+    static ORDER: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let order = &ORDER;
+    order.lock().unwrap().reserve(KEPT);
     let used = watched("tasks for a busy node", || {
         let machine = upbeat::topology::Machine::synthetic("node:2 core:1").unwrap();
         let runtime = Runtime::builder().topology(machine).build().unwrap();
@@ -275,7 +277,9 @@ fn tasks_for_a_busy_node_leave_nothing_behind() {
 /// What still has to run is not dropped with what is done, and stays in turn.
 #[test]
 fn tasks_that_wait_are_kept_in_order() {
-    let order = &*Box::leak(Box::new(Mutex::new(Vec::with_capacity(ROUNDS))));
+    static ORDER: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let order = &ORDER;
+    order.lock().unwrap().reserve(ROUNDS);
     most_used_by("spawned tasks among scopes", |_| {
         for i in 0..1000 {
             drop(upbeat::spawn(move || order.lock().unwrap().push(i)));
