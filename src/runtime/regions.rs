@@ -97,7 +97,7 @@ pub struct SiteMetrics {
 impl Regions {
     /// `None` where nothing is learned.
     pub(crate) fn new(
-        (learning, logged): (Learning, usize),
+        learning: Learning,
         network: Option<Box<Network>>,
         base: &Rule,
         clock: &Clock,
@@ -121,7 +121,7 @@ impl Regions {
             always: if let Learning::Always(arm) = learning { Some(arm.min(ARMS - 1)) } else { None },
             network,
             seed,
-            logged,
+            logged: 0,
             open: (0..ARMS).filter(is_new).map(|arm| 1 << arm).sum(),
             terms: effects.map(|(share_after, patience)| Terms {
                 rule: Rule {
@@ -134,6 +134,11 @@ impl Regions {
             least: clock.ticks(LEAST),
             places: (0..PLACES).map(|_| Mutex::new(None)).collect(),
         })
+    }
+
+    /// Keeps the first `regions` regions of each call site for [`log`](Self::log).
+    pub(crate) fn logging(self, regions: usize) -> Self {
+        Self { logged: regions, ..self }
     }
 
     /// How a thief deals, at `now`, with a worker of this word.
@@ -318,7 +323,7 @@ mod tests {
         let topology = Topology::dealt(&Machine::synthetic(machine).unwrap(), 4);
         let clock = Clock::new();
         let rule = Rule::new(&clock, Duration::from_micros(100));
-        Regions::new((Learning::Bandit, 0), None, &rule, &clock, &topology, 1).unwrap()
+        Regions::new(Learning::Bandit, None, &rule, &clock, &topology, 1).unwrap()
     }
 
     #[test]

@@ -175,14 +175,8 @@ impl Registry {
         });
         let clock = Clock::new();
         let rule = Rule::new(&clock, parts.heartbeat);
-        let regions = Regions::new(
-            (parts.learning, parts.policy_log),
-            parts.weights,
-            &rule,
-            &clock,
-            &parts.topology,
-            parts.seed,
-        );
+        let regions = Regions::new(parts.learning, parts.weights, &rule, &clock, &parts.topology, parts.seed)
+            .map(|regions| regions.logging(parts.policy_log));
         let sleep = Sleep::new(workers);
         let registry = Self {
             peers: peers.collect(),

@@ -12,7 +12,7 @@ use super::bandit::Sample;
 use super::configuration::{ARMS, CONFIGURATIONS};
 use super::features::Observed;
 use super::site::{Event, Site};
-use super::weights::{hash, Weights};
+use super::weights::{check, Weights};
 
 const HEADER: &str = "upbeat-policy-log 1";
 
@@ -84,14 +84,14 @@ impl std::error::Error for ReplayError {}
 pub enum PolicyLogError {
     /// It does not begin as logs do, or is of another version.
     Version,
-    /// It ends too early, or goes on after its end.
+    /// It ends too early.
     Length,
     /// A line, counted from 1, is none of a log.
     Line {
         /// The line.
         line: usize,
     },
-    /// Its hash is not that of its contents.
+    /// Its hash is not that of its contents, or it goes on after that.
     Check,
 }
 
@@ -110,11 +110,15 @@ impl fmt::Display for PolicyLogError {
 
 impl std::error::Error for PolicyLogError {}
 
+/// How many regions begin in `events`.
+fn regions(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::Chosen(_))).count()
+}
+
 impl PolicyLog {
     /// How many regions' beginnings it has.
     pub fn regions(&self) -> usize {
-        let begins = |event: &&Event| matches!(event, Event::Chosen(_));
-        self.sites.iter().map(|site| site.events.iter().filter(begins).count()).sum()
+        self.sites.iter().map(|site| regions(&site.events)).sum()
     }
 
     /// Its call sites by their addresses, and how many regions of each had which settings, the default ones first.
@@ -143,10 +147,9 @@ impl PolicyLog {
             Some(_) => return Err(ReplayError::Weights),
         };
         for site in &self.sites {
-            Site::replay(site.seed, self.open, network, &site.events).map_err(|at| {
-                let before = site.events[..at].iter().filter(|event| matches!(event, Event::Chosen(_)));
-                ReplayError::Differs { site: site.address, region: before.count() }
-            })?;
+            let differs =
+                |at| ReplayError::Differs { site: site.address, region: regions(&site.events[..at]) };
+            Site::replay(site.seed, self.open, network, &site.events).map_err(differs)?;
         }
         Ok(())
     }
@@ -165,8 +168,7 @@ impl fmt::Display for PolicyLog {
                 write_event(&mut text, event)?;
             }
         }
-        write!(f, "{text}check {:016x}", hash(&text))?;
-        f.write_char('\n')
+        write!(f, "{text}{}", check(&text))
     }
 }
 
@@ -257,7 +259,7 @@ impl FromStr for PolicyLog {
         }
         match &text[end..] {
             "" => Err(PolicyLogError::Length),
-            check if check == format!("check {:016x}\n", hash(&text[..end])) => Ok(log),
+            last if last == check(&text[..end]) => Ok(log),
             _ => Err(PolicyLogError::Check),
         }
     }

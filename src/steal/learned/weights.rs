@@ -150,12 +150,13 @@ fn sizes() -> String {
 }
 
 /// FNV-1a, 64 bits.
-pub(super) fn hash(text: &str) -> u64 {
+fn hash(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn check(text: &str) -> String {
+/// The last line of a file whose other lines are `text`.
+pub(super) fn check(text: &str) -> String {
     format!("check {:016x}\n", hash(text))
 }
 
