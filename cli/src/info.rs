@@ -8,6 +8,7 @@ use upbeat::topology::{machine, CacheKind, Machine};
 use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
+use upbeat_vulkan::{Device, Options};
 
 use crate::args::InfoArgs;
 use crate::failure::Failure;
@@ -97,6 +98,7 @@ fn as_json(
             "reason": tuning_reason(source),
         },
         "workers": {"chosen": workers, "reason": workers_reason()},
+        "vulkan": vulkan_json(),
         "memory": {
             "level": memory.level().name(),
             "some_stalled_percent": memory.stalled.map(|(some, _)| some),
@@ -105,6 +107,46 @@ fn as_json(
             "limit_bytes": memory.memory.map(|(_, limit)| limit),
         },
     })
+}
+
+/// The Vulkan devices, and which one `UPBEAT_VULKAN_DEVICE` chooses, or why none.
+fn vulkan_json() -> Value {
+    let devices = upbeat_vulkan::devices().unwrap_or_default();
+    let devices: Vec<Value> = devices
+        .iter()
+        .map(|d| {
+            let (major, minor, patch) = d.version;
+            json!({"name": d.name, "kind": d.kind.name(), "driver": d.driver, "vulkan": format!("{major}.{minor}.{patch}"), "bytes": d.memory})
+        })
+        .collect();
+    match Device::open(&Options::from_env()) {
+        Ok(device) => json!({"devices": devices, "chosen": device.info().name}),
+        Err(error) => json!({"devices": devices, "chosen": null, "reason": error.to_string()}),
+    }
+}
+
+fn vulkan_text() -> Vec<String> {
+    let devices = upbeat_vulkan::devices().unwrap_or_default();
+    let chosen = Device::open(&Options::from_env());
+    let mut lines: Vec<String> = devices
+        .iter()
+        .enumerate()
+        .map(|(place, d)| {
+            let (major, minor, _) = d.version;
+            format!(
+                "{place}: {}, {}, {}, Vulkan {major}.{minor}, {}",
+                d.name,
+                d.kind,
+                size(d.memory),
+                d.driver
+            )
+        })
+        .collect();
+    lines.push(match chosen {
+        Ok(device) => format!("used where asked for: {}", device.info().name),
+        Err(error) => format!("not used: {error}"),
+    });
+    lines
 }
 
 /// A cache's or a memory's size for a person.
@@ -150,6 +192,9 @@ fn as_text(
     row("block sizes", format!("{}: {}", sizes(tuning), tuning_reason(source)));
     row("workers", format!("{workers}: {}", workers_reason()));
     row("memory", memory.to_string());
+    for line in vulkan_text() {
+        row("Vulkan", line);
+    }
     text
 }
 

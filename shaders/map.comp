@@ -1,0 +1,30 @@
+// out = op(a, b) for each element; `s` is an operand of some of them. Operations by number as in `Map` of vulkan/src/kernels/map.rs.
+#version 460
+#include "common.glsl"
+
+layout(constant_id = 1) const uint OP = 0;
+
+layout(push_constant) uniform Push {
+    F32 a;
+    F32 b;
+    F32 result;
+    uint count;
+    float s;
+} push;
+
+float value(float a, float b) {
+    switch (OP) {
+        case 0: return a * push.s;
+        case 1: return a + b;
+        case 2: return a - b;
+        case 3: return a * b;
+        default: return a + push.s * b;
+    }
+}
+
+void main() {
+    uint stride = gl_NumWorkGroups.x * gl_WorkGroupSize.x;
+    for (uint i = gl_GlobalInvocationID.x; i < push.count; i += stride) {
+        push.result.at[i] = value(push.a.at[i], push.b.at[i]);
+    }
+}

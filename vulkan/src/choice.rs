@@ -1,0 +1,168 @@
+//! Which of a machine's Vulkan devices is taken: by kind, by name or by place, else the fastest kind.
+
+use std::fmt;
+
+use crate::error::{Reason, VulkanUnavailable};
+
+/// What a device is, the fastest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the CPU's memory.
+    Integrated,
+    /// A GPU of a virtual machine's host.
+    Virtual,
+    /// Anything else.
+    Other,
+    /// A CPU that computes like a GPU, as Mesa's lavapipe does.
+    Cpu,
+}
+
+impl Kind {
+    /// Its word in [`UPBEAT_VULKAN_DEVICE`](crate::Options::from_env).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discrete => "discrete",
+            Self::Integrated => "integrated",
+            Self::Virtual => "virtual",
+            Self::Other => "other",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    const ALL: [Self; 5] = [Self::Discrete, Self::Integrated, Self::Virtual, Self::Other, Self::Cpu];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which device to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The fastest kind; never one that computes on the CPU.
+    #[default]
+    Fastest,
+    /// The first of a kind.
+    Kind(Kind),
+    /// The one at a place in [`devices`](crate::devices), from 0.
+    Index(usize),
+    /// The first whose name contains this, letters' case aside.
+    Name(String),
+    /// The fastest kind, or a CPU where there is no other: for tests.
+    Any,
+}
+
+impl Choice {
+    /// What a user's word means: a number, a kind (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, else part of a name.
+    /// Nothing but spaces is [`Fastest`](Self::Fastest).
+    pub fn parse(word: &str) -> Self {
+        let word = word.trim();
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(word));
+        match (kind, word.parse()) {
+            _ if word.is_empty() => Self::Fastest,
+            (Some(kind), _) => Self::Kind(kind),
+            (None, Ok(index)) => Self::Index(index),
+            _ if word.eq_ignore_ascii_case("any") => Self::Any,
+            _ => Self::Name(word.to_owned()),
+        }
+    }
+
+    fn wanted(&self) -> String {
+        match self {
+            Self::Fastest | Self::Any => "any".to_owned(),
+            Self::Kind(kind) => kind.name().to_owned(),
+            Self::Index(index) => index.to_string(),
+            Self::Name(name) => name.clone(),
+        }
+    }
+
+    /// The place of the device to take among `devices`, given as kinds and names.
+    pub(crate) fn pick(&self, devices: &[(Kind, String)]) -> Result<usize, VulkanUnavailable> {
+        let unavailable = |reason| Err(VulkanUnavailable { reason });
+        if devices.is_empty() {
+            return unavailable(Reason::NoDevice);
+        }
+        let found = match self {
+            // The first of the fastest: the loader's own order decides among equals.
+            Self::Fastest | Self::Any => (0..devices.len()).min_by_key(|&i| devices[i].0),
+            Self::Kind(kind) => devices.iter().position(|device| device.0 == *kind),
+            Self::Index(index) => (*index < devices.len()).then_some(*index),
+            Self::Name(name) => {
+                let name = name.to_lowercase();
+                devices.iter().position(|device| device.1.to_lowercase().contains(&name))
+            }
+        };
+        match found {
+            Some(index) if *self == Self::Fastest && devices[index].0 == Kind::Cpu => {
+                unavailable(Reason::SoftwareOnly { device: devices[index].1.clone() })
+            }
+            Some(index) => Ok(index),
+            None => unavailable(Reason::NoMatch {
+                wanted: self.wanted(),
+                found: devices.iter().map(|(kind, name)| format!("{name} ({kind})")).collect(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn devices() -> Vec<(Kind, String)> {
+        [
+            (Kind::Cpu, "llvmpipe"),
+            (Kind::Integrated, "UHD 770"),
+            (Kind::Discrete, "Arc A770"),
+            (Kind::Discrete, "RTX"),
+        ]
+        .map(|(kind, name)| (kind, name.to_owned()))
+        .into()
+    }
+
+    #[test]
+    fn words_mean_kinds_places_and_names() {
+        assert_eq!(Choice::parse(" "), Choice::Fastest);
+        assert_eq!(Choice::parse("CPU"), Choice::Kind(Kind::Cpu));
+        assert_eq!(Choice::parse("any"), Choice::Any);
+        assert_eq!(Choice::parse("2"), Choice::Index(2));
+        assert_eq!(Choice::parse("770"), Choice::Index(770), "a number is a place, however large");
+        assert_eq!(Choice::parse("uhd 770"), Choice::Name("uhd 770".to_owned()));
+    }
+
+    #[test]
+    fn the_fastest_kind_is_taken_and_the_first_of_it() {
+        let devices = devices();
+        assert_eq!(Choice::Fastest.pick(&devices), Ok(2));
+        assert_eq!(Choice::Kind(Kind::Integrated).pick(&devices), Ok(1));
+        assert_eq!(Choice::Index(3).pick(&devices), Ok(3));
+        assert_eq!(Choice::Name("rtx".to_owned()).pick(&devices), Ok(3));
+        assert_eq!(Choice::Name("770".to_owned()).pick(&devices), Ok(1));
+    }
+
+    #[test]
+    fn a_cpu_is_taken_only_when_asked_for() {
+        let cpu = &devices()[..1];
+        assert_eq!(
+            Choice::Fastest.pick(cpu),
+            Err(VulkanUnavailable { reason: Reason::SoftwareOnly { device: "llvmpipe".to_owned() } })
+        );
+        assert_eq!(Choice::Any.pick(cpu), Ok(0));
+        assert_eq!(Choice::Kind(Kind::Cpu).pick(cpu), Ok(0));
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is() {
+        let error = Choice::parse("virtual").pick(&devices()[..2]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no Vulkan device is \"virtual\"; there is llvmpipe (cpu), UHD 770 (integrated)"
+        );
+        assert_eq!(Choice::Any.pick(&[]), Err(VulkanUnavailable { reason: Reason::NoDevice }));
+        assert!(matches!(Choice::Index(4).pick(&devices()).unwrap_err().reason, Reason::NoMatch { .. }));
+    }
+}

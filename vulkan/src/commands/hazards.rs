@@ -1,0 +1,110 @@
+//! Where barriers are needed: what was read and written since the last one.
+//!
+//! Two pieces of work may run at once unless one writes bytes that the other reads or writes. A barrier orders everything before it
+//! before everything after it, so it empties the list.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::Access;
+
+/// What was read and written since the last barrier, by block.
+#[derive(Debug, Default)]
+pub(crate) struct Hazards {
+    touched: HashMap<u64, Vec<(Range<u64>, Access)>>,
+    /// What happened is not known: the next piece of work needs a barrier.
+    unknown: bool,
+}
+
+impl Hazards {
+    /// Notes that a piece of work which touches these ranges of blocks comes next. Whether it needs a barrier before it, which then
+    /// empties the list.
+    pub(crate) fn next(&mut self, ranges: &[(u64, Range<u64>, Access)]) -> bool {
+        let barrier =
+            self.unknown || ranges.iter().any(|(id, range, access)| self.conflicts(*id, range, *access));
+        if barrier {
+            self.touched.clear();
+            self.unknown = false;
+        }
+        for (id, range, access) in ranges {
+            self.note(*id, range, *access);
+        }
+        barrier
+    }
+
+    fn conflicts(&self, id: u64, range: &Range<u64>, access: Access) -> bool {
+        self.touched.get(&id).is_some_and(|touched| {
+            touched.iter().any(|(other, how)| {
+                (access == Access::Write || *how == Access::Write)
+                    && range.start < other.end
+                    && other.start < range.end
+            })
+        })
+    }
+
+    fn note(&mut self, id: u64, range: &Range<u64>, access: Access) {
+        let touched = self.touched.entry(id).or_default();
+        // The same operand again, as weights are: one entry says as much.
+        if !touched.iter().any(|(other, how)| other == range && *how == access) {
+            touched.push((range.clone(), access));
+        }
+    }
+
+    /// The work noted last may not run: barriers in it may never come.
+    pub(crate) fn forget(&mut self) {
+        self.touched.clear();
+        self.unknown = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces of work as `(block, range, access)` and the places of the barriers among them.
+    fn barriers(work: &[&[(u64, Range<u64>, Access)]]) -> Vec<usize> {
+        let mut hazards = Hazards::default();
+        work.iter().enumerate().filter(|(_, ranges)| hazards.next(ranges)).map(|(at, _)| at).collect()
+    }
+
+    use Access::{Read, Write};
+
+    #[test]
+    fn reading_what_was_written_needs_one() {
+        assert_eq!(barriers(&[&[(0, 0..8, Write)], &[(0, 0..8, Read)]]), [1]);
+        assert_eq!(barriers(&[&[(0, 0..8, Write)], &[(0, 7..9, Read)]]), [1]);
+    }
+
+    #[test]
+    fn writing_what_was_read_or_written_needs_one() {
+        assert_eq!(barriers(&[&[(0, 0..8, Read)], &[(0, 0..8, Write)]]), [1]);
+        assert_eq!(barriers(&[&[(0, 0..8, Write)], &[(0, 4..5, Write)]]), [1]);
+    }
+
+    #[test]
+    fn what_does_not_meet_runs_at_once() {
+        assert!(barriers(&[&[(0, 0..8, Read)], &[(0, 0..8, Read)]]).is_empty(), "two readers");
+        assert!(barriers(&[&[(0, 0..8, Write)], &[(1, 0..8, Read)]]).is_empty(), "two blocks");
+        assert!(barriers(&[&[(0, 0..8, Write)], &[(0, 8..16, Read)]]).is_empty(), "two parts");
+    }
+
+    #[test]
+    fn one_barrier_orders_all_before_it() {
+        let (a, b) = ((0, 0..8), (1, 0..8));
+        let work: [&[_]; 4] = [
+            &[(a.0, a.1.clone(), Write)],
+            &[(b.0, b.1.clone(), Write)],
+            &[(a.0, a.1.clone(), Read), (2, 0..8, Write)],
+            &[(b.0, b.1.clone(), Read), (3, 0..8, Write)],
+        ];
+        assert_eq!(barriers(&work), [2], "the second result needs none: the barrier was for both");
+    }
+
+    #[test]
+    fn a_list_that_did_not_run_is_followed_by_a_barrier() {
+        let mut hazards = Hazards::default();
+        hazards.forget();
+        assert!(hazards.next(&[]));
+        assert!(!hazards.next(&[]));
+    }
+}

@@ -1,0 +1,226 @@
+//! Lists of work for the device: dispatches, copies and fills, with what each reads and writes.
+
+mod hazards;
+mod record;
+
+pub(crate) use hazards::Hazards;
+pub(crate) use record::{record, Recorded};
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use upbeat_kernels::ShapeError;
+
+use crate::device::Device;
+use crate::error::VulkanError;
+use crate::memory::{Block, RawBlock};
+use crate::pipeline::{Constants, Kernel};
+use crate::submit::Done;
+
+/// What a command does to an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reads it.
+    Read,
+    /// Writes it, or both.
+    Write,
+}
+
+/// Who keeps an operand's memory.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    /// Handles of users.
+    Buffer(Arc<Block>),
+    /// The device itself.
+    Staging(Arc<RawBlock>),
+}
+
+/// Bytes that a command reads or writes.
+#[derive(Clone)]
+pub(crate) struct Operand {
+    pub(crate) owner: Owner,
+    /// Bytes of the block.
+    pub(crate) range: Range<u64>,
+    pub(crate) access: Access,
+}
+
+impl Operand {
+    pub(crate) fn block(&self) -> &RawBlock {
+        match &self.owner {
+            Owner::Buffer(block) => &block.raw,
+            Owner::Staging(block) => block,
+        }
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.block().address + self.range.start
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.block().id == other.block().id
+            && self.range.start < other.range.end
+            && other.range.start < self.range.end
+    }
+}
+
+/// Bytes of push constants that every device has.
+pub(crate) const PUSH_BYTES: usize = 128;
+
+/// One run of a kernel.
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Kernel,
+    pub(crate) constants: Constants,
+    pub(crate) groups: [u32; 3],
+    pub(crate) operands: Vec<Operand>,
+    /// The operands' addresses, then the parameters.
+    pub(crate) push: [u8; PUSH_BYTES],
+    pub(crate) push_bytes: usize,
+}
+
+pub(crate) enum Work {
+    Dispatch(Dispatch),
+    Copy { from: Operand, to: Operand },
+    Fill { to: Operand, word: u32 },
+}
+
+impl Work {
+    pub(crate) fn operands(&self) -> impl Iterator<Item = &Operand> {
+        let (many, two) = match self {
+            Self::Dispatch(dispatch) => (&dispatch.operands[..], [None, None]),
+            Self::Copy { from, to } => (&[][..], [Some(from), Some(to)]),
+            Self::Fill { to, .. } => (&[][..], [Some(to), None]),
+        };
+        many.iter().chain(two.into_iter().flatten())
+    }
+}
+
+/// A list of work, in order. Each of its methods checks its shapes and adds to it; nothing happens before it is
+/// [submitted](Self::submit). Where one reads what another wrote, a barrier comes between them, and only there: the rest may run at once.
+///
+/// A method that gives back an error has added nothing.
+#[must_use = "a list does nothing before it is submitted"]
+pub struct Commands {
+    device: Device,
+    work: Vec<Work>,
+}
+
+impl Commands {
+    pub(crate) fn new(device: &Device) -> Self {
+        Self { device: device.clone(), work: Vec::new() }
+    }
+
+    /// The device that it is for.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How many pieces of work are in it.
+    pub fn len(&self) -> usize {
+        self.work.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.work.is_empty()
+    }
+
+    /// Adds the work of `other`, after this one's.
+    ///
+    /// # Errors
+    /// [`VulkanError::OtherDevice`].
+    pub fn append(&mut self, other: Self) -> Result<&mut Self, VulkanError> {
+        if !self.device.is(&other.device) {
+            return Err(VulkanError::OtherDevice);
+        }
+        self.work.extend(other.work);
+        Ok(self)
+    }
+
+    /// Hands the work to the device, in one submission. Give-back is at once; [`Done`] is a future of its end.
+    ///
+    /// # Errors
+    /// [`VulkanError::DeviceLost`], and what submitting can fail with; then none of it runs.
+    pub fn submit(self) -> Result<Done, VulkanError> {
+        self.device.inner.queue.submit(&self.device.inner, std::slice::from_ref(&self.work))
+    }
+
+    pub(crate) fn into_work(self) -> Vec<Work> {
+        self.work
+    }
+
+    /// Adds a run of `kernel` in `groups` workgroups. The kernel's push constants are the operands' addresses and then `parameters`.
+    /// The caller has checked that the kernel stays within its operands.
+    ///
+    /// # Errors
+    /// An operand of another device, or one that is written and overlaps another, unless it is the very same and the kernel works in
+    /// place; more groups than there may be.
+    pub(crate) fn dispatch(
+        &mut self,
+        kernel: Kernel,
+        constants: &[u32],
+        groups: [u32; 3],
+        operands: &[Operand],
+        parameters: &[u8],
+    ) -> Result<&mut Self, VulkanError> {
+        for (at, operand) in operands.iter().enumerate() {
+            if let Owner::Buffer(block) = &operand.owner {
+                if !block.device.is(&self.device) {
+                    return Err(VulkanError::OtherDevice);
+                }
+            }
+            let aliased = operands[..at].iter().any(|other| {
+                let written = operand.access == Access::Write || other.access == Access::Write;
+                written && operand.overlaps(other) && !(kernel.in_place() && operand.range == other.range)
+            });
+            if aliased {
+                return Err(VulkanError::Aliased { kernel: kernel.name() });
+            }
+        }
+        for (dimension, (&groups, &most)) in groups.iter().zip(&self.device.limits().groups).enumerate() {
+            if groups > most {
+                let what = [
+                    "workgroups of the first dimension",
+                    "workgroups of the second",
+                    "workgroups of the third",
+                ];
+                let (size, most) = (u64::from(groups), u64::from(most));
+                return Err(VulkanError::TooLarge { what: what[dimension], size, most });
+            }
+        }
+        if groups.contains(&0) {
+            return Ok(self);
+        }
+        let mut push = [0; PUSH_BYTES];
+        let addresses = 8 * operands.len();
+        for (operand, to) in operands.iter().zip(push.chunks_exact_mut(8)) {
+            to.copy_from_slice(&operand.address().to_ne_bytes());
+        }
+        let push_bytes = addresses + parameters.len();
+        push[addresses..push_bytes].copy_from_slice(parameters);
+        let constants = Constants::new(constants);
+        let operands = operands.to_vec();
+        self.work.push(Work::Dispatch(Dispatch { kernel, constants, groups, operands, push, push_bytes }));
+        Ok(self)
+    }
+
+    pub(crate) fn copy_bytes(&mut self, from: Operand, to: Operand) {
+        if !from.range.is_empty() {
+            self.work.push(Work::Copy { from, to });
+        }
+    }
+
+    pub(crate) fn fill_bytes(&mut self, to: Operand, word: u32) {
+        if !to.range.is_empty() {
+            self.work.push(Work::Fill { to, word });
+        }
+    }
+
+    /// That `found` is what `expected` says, of what is called `what`.
+    pub(crate) fn check(what: &'static str, expected: usize, found: usize) -> Result<(), VulkanError> {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(ShapeError::Mismatch { what, expected, found }.into())
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Lists of work as a command buffer: barriers, pipelines, push constants, dispatches.
+
+use ash::vk;
+
+use super::{Access, Hazards, Work};
+use crate::device::Inner;
+use crate::error::VulkanError;
+use crate::pipeline::{Constants, Kernel};
+
+/// What a command buffer has.
+#[derive(Default)]
+pub(crate) struct Recorded {
+    pub(crate) dispatches: u64,
+    pub(crate) transfers: u64,
+    pub(crate) barriers: u64,
+    /// The kernels in order, where they are measured: each has two ticks.
+    pub(crate) measured: Vec<Kernel>,
+}
+
+/// Everything that work of ours does to memory.
+const WRITES: vk::AccessFlags2 = vk::AccessFlags2::from_raw(
+    vk::AccessFlags2::SHADER_STORAGE_WRITE.as_raw() | vk::AccessFlags2::TRANSFER_WRITE.as_raw(),
+);
+const ALL: vk::AccessFlags2 = vk::AccessFlags2::from_raw(
+    WRITES.as_raw()
+        | vk::AccessFlags2::SHADER_STORAGE_READ.as_raw()
+        | vk::AccessFlags2::TRANSFER_READ.as_raw(),
+);
+const STAGES: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::from_raw(
+    vk::PipelineStageFlags2::COMPUTE_SHADER.as_raw() | vk::PipelineStageFlags2::ALL_TRANSFER.as_raw(),
+);
+
+fn barrier(device: &Inner, to: vk::CommandBuffer, stages: vk::PipelineStageFlags2, access: vk::AccessFlags2) {
+    let barriers = [vk::MemoryBarrier2::default()
+        .src_stage_mask(STAGES)
+        .src_access_mask(WRITES)
+        .dst_stage_mask(stages)
+        .dst_access_mask(access)];
+    let dependency = vk::DependencyInfo::default().memory_barriers(&barriers);
+    // SAFETY: the command buffer is being recorded, and synchronization2 is enabled.
+    unsafe { device.raw.cmd_pipeline_barrier2(to, &dependency) };
+}
+
+/// Records `lists`, one after the other, into `to`, which is being recorded. With `queries`, each dispatch writes two of them.
+pub(crate) fn record(
+    device: &Inner,
+    to: vk::CommandBuffer,
+    lists: &[Vec<Work>],
+    hazards: &mut Hazards,
+    queries: Option<vk::QueryPool>,
+) -> Result<Recorded, VulkanError> {
+    let layout = device.pipelines.layout();
+    let mut bound: Option<(Kernel, Constants)> = None;
+    let mut recorded = Recorded::default();
+    let mut host_reads = false;
+    let mut ranges = Vec::new();
+    for work in lists.iter().flatten() {
+        ranges.clear();
+        ranges.extend(
+            work.operands().map(|operand| (operand.block().id, operand.range.clone(), operand.access)),
+        );
+        if hazards.next(&ranges) {
+            barrier(device, to, STAGES, ALL);
+            recorded.barriers += 1;
+        }
+        host_reads |= work.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
+        match work {
+            Work::Dispatch(dispatch) => {
+                if bound != Some((dispatch.kernel, dispatch.constants)) {
+                    let pipeline = device.pipelines.get(device, dispatch.kernel, dispatch.constants)?;
+                    // SAFETY: the command buffer is being recorded, the pipeline lives as long as the device.
+                    unsafe { device.raw.cmd_bind_pipeline(to, vk::PipelineBindPoint::COMPUTE, pipeline) };
+                    bound = Some((dispatch.kernel, dispatch.constants));
+                }
+                let push = &dispatch.push[..dispatch.push_bytes];
+                // SAFETY: the layout has 128 bytes for the compute stage.
+                unsafe { device.raw.cmd_push_constants(to, layout, vk::ShaderStageFlags::COMPUTE, 0, push) };
+                let tick = |number: usize, stage| {
+                    if let Some(queries) = queries {
+                        // SAFETY: the pool has two queries for each dispatch and was reset.
+                        unsafe { device.raw.cmd_write_timestamp2(to, stage, queries, number as u32) };
+                    }
+                };
+                let first = 2 * recorded.measured.len();
+                tick(first, vk::PipelineStageFlags2::COMPUTE_SHADER);
+                let [x, y, z] = dispatch.groups;
+                // SAFETY: a pipeline is bound; the counts were checked; the kernel stays within its operands, which outlive the work.
+                unsafe { device.raw.cmd_dispatch(to, x, y, z) };
+                tick(first + 1, vk::PipelineStageFlags2::COMPUTE_SHADER);
+                if queries.is_some() {
+                    recorded.measured.push(dispatch.kernel);
+                }
+                recorded.dispatches += 1;
+            }
+            Work::Copy { from, to: target } => {
+                let region = [vk::BufferCopy {
+                    src_offset: from.range.start,
+                    dst_offset: target.range.start,
+                    size: from.range.end - from.range.start,
+                }];
+                // SAFETY: the command buffer is being recorded, both ranges are within their buffers and as long.
+                unsafe { device.raw.cmd_copy_buffer(to, from.block().raw, target.block().raw, &region) };
+                recorded.transfers += 1;
+            }
+            Work::Fill { to: target, word } => {
+                let (at, bytes) = (target.range.start, target.range.end - target.range.start);
+                // SAFETY: the command buffer is being recorded, the range is in the buffer and of whole words.
+                unsafe { device.raw.cmd_fill_buffer(to, target.block().raw, at, bytes, *word) };
+                recorded.transfers += 1;
+            }
+        }
+    }
+    if host_reads {
+        barrier(device, to, vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ);
+    }
+    Ok(recorded)
+}

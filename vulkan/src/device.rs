@@ -1,0 +1,316 @@
+//! An opened device: its handle, what it can do, and the order in which its parts end.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use ash::vk;
+
+use crate::calls::{Call, Calls};
+use crate::commands::Commands;
+use crate::error::{Reason, VulkanError, VulkanUnavailable};
+use crate::instance::{DeviceInfo, Instance};
+use crate::memory::{Buffer, Memory, MemoryMetrics, Scalar};
+use crate::options::Options;
+use crate::pipeline::{PipelineCache, Pipelines};
+use crate::submit::{Metrics, Queue};
+
+/// What a device allows and can do, as asked of it: nothing is assumed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of one buffer at most.
+    pub buffer_bytes: u64,
+    /// Bytes of one allocation at most.
+    pub allocation_bytes: u64,
+    /// Invocations of one workgroup at most.
+    pub workgroup: u32,
+    /// Bytes of shared memory of one workgroup at most.
+    pub shared_bytes: u32,
+    /// Workgroups of one dispatch at most, in each dimension.
+    pub groups: [u32; 3],
+    /// Invocations that run in step.
+    pub subgroup: u32,
+    /// Whether kernels compute with 16-bit floats; storing them is another matter.
+    pub f16_arithmetic: bool,
+    /// Whether buffers of 16-bit floats can be read and written.
+    pub f16_storage: bool,
+    /// Nanoseconds of one tick of its clock; 0 where its queue has none.
+    pub tick_ns: f32,
+}
+
+/// A GPU that computes. Clones are handles of the same device; buffers and commands keep it alive.
+///
+/// ```no_run
+/// let device = upbeat_vulkan::Device::open(&upbeat_vulkan::Options::from_env())?;
+/// let x = device.upload(&[1.0_f32, 2.0, 3.0])?;
+/// let y = device.buffer::<f32>(3)?;
+/// let mut commands = device.commands();
+/// commands.scale(&x, 2.0, &y)?;
+/// commands.submit()?.wait()?;
+/// assert_eq!(y.to_vec()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Device {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Everything a device owns. Ends with the last buffer, command or handle of it.
+pub(crate) struct Inner {
+    pub(crate) calls: Calls,
+    pub(crate) info: DeviceInfo,
+    pub(crate) limits: Limits,
+    pub(crate) options: Options,
+    pub(crate) pipelines: Pipelines,
+    pub(crate) queue: Queue,
+    pub(crate) memory: Memory,
+    pub(crate) raw: ash::Device,
+    /// Outlives the device; dropped by hand, as it must stay where the device was given up.
+    pub(crate) instance: ManuallyDrop<Instance>,
+}
+
+/// The features that every kernel needs, in Vulkan's words.
+fn missing(
+    v12: &vk::PhysicalDeviceVulkan12Features<'_>,
+    v13: &vk::PhysicalDeviceVulkan13Features<'_>,
+) -> Option<&'static str> {
+    [
+        (v12.buffer_device_address, "bufferDeviceAddress"),
+        (v12.timeline_semaphore, "timelineSemaphore"),
+        (v13.synchronization2, "synchronization2"),
+        (v13.maintenance4, "maintenance4"),
+    ]
+    .into_iter()
+    .find(|(has, _)| *has == vk::FALSE)
+    .map(|(_, name)| name)
+}
+
+impl Device {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// [`VulkanUnavailable`] says why there is none that fits `options`.
+    pub fn open(options: &Options) -> Result<Self, VulkanUnavailable> {
+        let unavailable = |reason| VulkanUnavailable { reason };
+        let calls = Calls::failing(options.fault.clone());
+        let instance = Instance::new(options, &calls)?;
+        let mut devices = instance.devices(&calls)?;
+        let kinds: Vec<_> = devices.iter().map(|(_, info)| (info.kind, info.name.clone())).collect();
+        let (physical, info) = devices.swap_remove(options.choice.pick(&kinds)?);
+        if info.version < (1, 3, 0) {
+            let found = format!("{}.{}.{}", info.version.0, info.version.1, info.version.2);
+            return Err(unavailable(Reason::Version { what: info.name, found }));
+        }
+        // SAFETY: the device is the instance's.
+        let families = unsafe { instance.raw().get_physical_device_queue_family_properties(physical) };
+        // One that does nothing but compute stays out of the way of who draws.
+        let computes =
+            |family: &&vk::QueueFamilyProperties| family.queue_flags.contains(vk::QueueFlags::COMPUTE);
+        let draws =
+            |family: &vk::QueueFamilyProperties| family.queue_flags.contains(vk::QueueFlags::GRAPHICS);
+        let family = families
+            .iter()
+            .enumerate()
+            .filter(|(_, family)| computes(family))
+            .min_by_key(|(_, family)| draws(family))
+            .map(|(place, _)| place);
+        let Some(family) = family else {
+            return Err(unavailable(Reason::NoComputeQueue { device: info.name }));
+        };
+
+        let (mut v11, mut v12, mut v13) = Default::default();
+        features(instance.raw(), physical, &mut v11, &mut v12, &mut v13);
+        if let Some(feature) = missing(&v12, &v13) {
+            return Err(unavailable(Reason::Feature { device: info.name, feature }));
+        }
+        let limits = limits(instance.raw(), physical, &families[family], &v11, &v12);
+        let mut on11 = vk::PhysicalDeviceVulkan11Features::default()
+            .storage_buffer16_bit_access(v11.storage_buffer16_bit_access == vk::TRUE);
+        let mut on12 = vk::PhysicalDeviceVulkan12Features::default()
+            .buffer_device_address(true)
+            .timeline_semaphore(true)
+            .host_query_reset(v12.host_query_reset == vk::TRUE)
+            .shader_float16(v12.shader_float16 == vk::TRUE);
+        let mut on13 =
+            vk::PhysicalDeviceVulkan13Features::default().synchronization2(true).maintenance4(true);
+        let queues =
+            [vk::DeviceQueueCreateInfo::default().queue_family_index(family as u32).queue_priorities(&[1.0])];
+        let create = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .push_next(&mut on11)
+            .push_next(&mut on12)
+            .push_next(&mut on13);
+        // SAFETY: every pointer in the structure outlives the call; the features were found above.
+        let raw = calls
+            .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
+        let raw = raw.map_err(|result| VulkanUnavailable::of(Call::CreateDevice, result))?;
+        Self::furnish(raw, physical, family as u32, info, limits, options, calls, instance)
+    }
+
+    /// Adds what a device works with. Whatever is there by then ends in order where something fails.
+    #[allow(clippy::too_many_arguments)]
+    fn furnish(
+        raw: ash::Device,
+        physical: vk::PhysicalDevice,
+        family: u32,
+        info: DeviceInfo,
+        limits: Limits,
+        options: &Options,
+        calls: Calls,
+        instance: Instance,
+    ) -> Result<Self, VulkanUnavailable> {
+        // SAFETY: the device is destroyed once: here where something fails, by `Inner` otherwise.
+        let destroy = |raw: &ash::Device| unsafe { raw.destroy_device(None) };
+        let memory = match Memory::new(&instance, &raw, physical, &calls, options) {
+            Ok(memory) => memory,
+            Err(error) => {
+                destroy(&raw);
+                return Err(error);
+            }
+        };
+        let pipelines = match Pipelines::new(&raw, instance.raw(), physical, &calls, options) {
+            Ok(pipelines) => pipelines,
+            Err(error) => {
+                memory.close(&raw);
+                destroy(&raw);
+                return Err(error);
+            }
+        };
+        let queue = match Queue::new(&raw, family, &calls, options, &limits) {
+            Ok(queue) => queue,
+            Err(error) => {
+                pipelines.close(&raw, None);
+                memory.close(&raw);
+                destroy(&raw);
+                return Err(error);
+            }
+        };
+        let (options, instance) = (options.clone(), ManuallyDrop::new(instance));
+        let inner = Inner { calls, info, limits, options, pipelines, queue, memory, raw, instance };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.inner.info
+    }
+
+    /// What it allows.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// A buffer of `len` numbers, all 0.
+    ///
+    /// # Errors
+    /// [`VulkanError::TooLarge`] and [`VulkanError::OutOfMemory`]; [`VulkanError::DeviceLost`] when it is.
+    pub fn buffer<T: Scalar>(&self, len: usize) -> Result<Buffer<T>, VulkanError> {
+        Buffer::zeroed(self, len)
+    }
+
+    /// A buffer of the host's numbers.
+    ///
+    /// # Errors
+    /// As [`buffer`](Self::buffer).
+    pub fn upload<T: Scalar>(&self, numbers: &[T]) -> Result<Buffer<T>, VulkanError> {
+        let buffer = Buffer::unspecified(self, numbers.len())?;
+        buffer.write(numbers)?;
+        Ok(buffer)
+    }
+
+    /// An empty list of work to record.
+    pub fn commands(&self) -> Commands {
+        Commands::new(self)
+    }
+
+    /// The memory that buffers take.
+    pub fn memory(&self) -> MemoryMetrics {
+        self.inner.memory.metrics(&self.inner)
+    }
+
+    /// What it has done.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.queue.metrics()
+    }
+
+    /// What became of the file of [`Options::pipeline_cache`].
+    pub fn pipeline_cache(&self) -> &PipelineCache {
+        self.inner.pipelines.cache()
+    }
+
+    /// What the validation layer has said since it was last asked; nothing without [`Options::validate`].
+    pub fn messages(&self) -> Vec<String> {
+        self.inner.instance.take_messages()
+    }
+
+    /// Whether two handles are of the same opened device.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("info", &self.inner.info).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.queue.close(&self.raw) {
+            // Work is still under way on a device that was given up: nothing of it may be freed.
+            self.memory.abandon();
+            return;
+        }
+        self.pipelines.close(&self.raw, self.options.pipeline_cache.as_deref());
+        self.memory.close(&self.raw);
+        // SAFETY: nothing made by the device is left, and nothing of it runs.
+        unsafe { self.raw.destroy_device(None) };
+        // SAFETY: this is the only place that drops it, and nothing uses it after.
+        unsafe { ManuallyDrop::drop(&mut self.instance) };
+    }
+}
+
+fn features(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+    v11: &mut vk::PhysicalDeviceVulkan11Features<'_>,
+    v12: &mut vk::PhysicalDeviceVulkan12Features<'_>,
+    v13: &mut vk::PhysicalDeviceVulkan13Features<'_>,
+) {
+    let mut all = vk::PhysicalDeviceFeatures2::default();
+    // Chained by hand: each is read by the caller afterwards, for which `push_next` would borrow them too long.
+    v12.p_next = std::ptr::from_mut(v13).cast();
+    v11.p_next = std::ptr::from_mut(v12).cast();
+    all.p_next = std::ptr::from_mut(v11).cast();
+    // SAFETY: the device is the instance's, of Vulkan 1.3, and the chain lives through the call.
+    unsafe { instance.get_physical_device_features2(physical, &mut all) };
+    (v11.p_next, v12.p_next) = (std::ptr::null_mut(), std::ptr::null_mut());
+}
+
+fn limits(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+    family: &vk::QueueFamilyProperties,
+    v11: &vk::PhysicalDeviceVulkan11Features<'_>,
+    v12: &vk::PhysicalDeviceVulkan12Features<'_>,
+) -> Limits {
+    let mut p11 = vk::PhysicalDeviceVulkan11Properties::default();
+    let mut p13 = vk::PhysicalDeviceVulkan13Properties::default();
+    let mut all = vk::PhysicalDeviceProperties2::default().push_next(&mut p11).push_next(&mut p13);
+    // SAFETY: the device is the instance's, of Vulkan 1.3.
+    unsafe { instance.get_physical_device_properties2(physical, &mut all) };
+    let plain = all.properties.limits;
+    let ticks = family.timestamp_valid_bits > 0 && v12.host_query_reset == vk::TRUE;
+    Limits {
+        buffer_bytes: p13.max_buffer_size,
+        allocation_bytes: p11.max_memory_allocation_size,
+        workgroup: plain.max_compute_work_group_invocations.min(plain.max_compute_work_group_size[0]),
+        shared_bytes: plain.max_compute_shared_memory_size,
+        groups: plain.max_compute_work_group_count,
+        subgroup: p11.subgroup_size,
+        f16_arithmetic: v12.shader_float16 == vk::TRUE,
+        f16_storage: v11.storage_buffer16_bit_access == vk::TRUE,
+        tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
+    }
+}

@@ -1,0 +1,37 @@
+//! Tensor, attention and flow kernels on Vulkan GPUs, for the [`upbeat`] runtime.
+//!
+//! The Vulkan loader is found at run time: the same binary runs where there is none, and [`Device::open`] says why there is no GPU. Work is
+//! recorded as [`Commands`], submitted at once or [in batches](Batched) of many tasks, and awaited: no worker ever
+//! blocks on the device. Barriers are derived from what each piece of work reads and writes.
+//!
+//! Every kernel has a twin in [`upbeat_kernels::twin`] that says what it computes; their shaders are in `shaders/`.
+
+mod calls;
+mod choice;
+#[allow(unsafe_code)]
+mod commands;
+#[allow(unsafe_code)]
+mod device;
+mod error;
+#[allow(unsafe_code)]
+mod instance;
+mod kernels;
+#[allow(unsafe_code)]
+mod memory;
+mod options;
+#[allow(unsafe_code)]
+mod pipeline;
+#[allow(unsafe_code)]
+mod submit;
+
+pub use calls::{Call, Fault};
+pub use choice::{Choice, Kind};
+pub use commands::Commands;
+pub use device::{Device, Limits};
+pub use error::{Reason, VulkanError, VulkanUnavailable};
+pub use half::f16;
+pub use instance::{devices, DeviceInfo};
+pub use memory::{Buffer, MemoryMetrics, Scalar};
+pub use options::Options;
+pub use pipeline::PipelineCache;
+pub use submit::{Batched, Done, KernelMetrics, Metrics, Pending};

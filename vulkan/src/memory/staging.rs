@@ -1,0 +1,91 @@
+//! Blocks through which numbers travel where the host cannot use the device's memory: mapped once, used again when the device is done
+//! with them, at most [`KEPT`] of each direction.
+
+use std::sync::{Arc, Mutex};
+
+use super::block::{Place, RawBlock};
+use super::{lock, Memory, Retired};
+use crate::device::{Device, Inner};
+use crate::error::VulkanError;
+
+/// Blocks of a direction that are kept: one is filled while others travel.
+const KEPT: usize = 4;
+
+/// Free blocks, by direction. They are the device's own, so they do not keep it alive.
+pub(crate) struct Staging {
+    bytes: usize,
+    up: Mutex<Vec<Arc<RawBlock>>>,
+    down: Mutex<Vec<Arc<RawBlock>>>,
+}
+
+impl Staging {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { bytes: bytes / KEPT, up: Mutex::default(), down: Mutex::default() }
+    }
+
+    /// Bytes of one block.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn free(&self, place: Place) -> &Mutex<Vec<Arc<RawBlock>>> {
+        if place == Place::Readback {
+            &self.down
+        } else {
+            &self.up
+        }
+    }
+
+    /// A block that nobody uses. Waits for the device where enough are under way; whoever waits on a worker runs other tasks, and as
+    /// those may need blocks too, nobody waits for one that another holds: then there is one more.
+    pub(crate) async fn take(&self, device: &Device, place: Place) -> Result<Arc<RawBlock>, VulkanError> {
+        loop {
+            let oldest = {
+                let mut free = lock(self.free(place));
+                let completed = device.inner.queue.completed();
+                if let Some(at) = free.iter().position(|block| block.last_use() <= completed) {
+                    return Ok(free.swap_remove(at));
+                }
+                if free.len() < KEPT {
+                    None
+                } else {
+                    free.iter().map(|block| block.last_use()).min()
+                }
+            };
+            let Some(oldest) = oldest else {
+                return Ok(Arc::new(RawBlock::new(&device.inner, self.bytes as u64, place)?));
+            };
+            device.inner.queue.done(oldest).await?;
+        }
+    }
+
+    /// Gives a block back.
+    pub(crate) fn give(&self, device: &Inner, place: Place, block: Arc<RawBlock>) {
+        let mut free = lock(self.free(place));
+        if free.len() < KEPT {
+            free.push(block);
+        } else {
+            drop(free);
+            discard(&device.memory, block);
+        }
+    }
+
+    pub(super) fn close(&self, memory: &Memory, _: &ash::Device) {
+        for free in [&self.up, &self.down] {
+            for block in std::mem::take(&mut *lock(free)) {
+                discard(memory, block);
+            }
+        }
+    }
+}
+
+/// Lets the memory take a block back when the device is done with it.
+fn discard(memory: &Memory, block: Arc<RawBlock>) {
+    // A list of commands that was submitted has let go of it by now; were it not so, its memory would last as long as the device.
+    if let Some(mut block) = Arc::into_inner(block) {
+        let (bytes, last_use) = (block.bytes, block.last_use());
+        if let Some((raw, allocation)) = block.take_apart() {
+            lock(&memory.retired).push(Retired { raw, allocation, bytes, last_use });
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The shaders in this crate, by name.
+
+/// Names the kernels: each is a shader of `shaders/` with its SPIR-V.
+macro_rules! kernels {
+    ($($(#[$doc:meta])* $kernel:ident = $name:literal;)*) => {
+        /// A compiled shader of `shaders/`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Kernel {
+            $($(#[$doc])* $kernel,)*
+        }
+
+        impl Kernel {
+            fn shader(self) -> (&'static str, &'static [u8]) {
+                match self {
+                    $(Self::$kernel => ($name, include_bytes!(concat!("../../../shaders/spirv/", $name, ".spv"))),)*
+                }
+            }
+        }
+    };
+}
+
+kernels! {
+    Map = "map";
+}
+
+impl Kernel {
+    pub(crate) fn name(self) -> &'static str {
+        self.shader().0
+    }
+
+    /// Whether what it writes may be what it reads: each invocation reads its numbers before it writes them, and nobody else's.
+    pub(crate) fn in_place(self) -> bool {
+        matches!(self, Self::Map)
+    }
+
+    pub(crate) fn spirv(self) -> Vec<u32> {
+        let words = self.shader().1.chunks_exact(4);
+        words.map(|word| u32::from_le_bytes(word.try_into().expect("four bytes"))).collect()
+    }
+}

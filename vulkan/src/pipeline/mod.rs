@@ -1,0 +1,161 @@
+//! Kernels as pipelines, made when they are first used and kept; with a file, from one process to the next.
+
+mod cache;
+mod kernels;
+
+pub use cache::PipelineCache;
+pub(crate) use kernels::Kernel;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use ash::vk;
+
+use crate::calls::{Call, Calls};
+use crate::commands::PUSH_BYTES;
+use crate::device::Inner;
+use crate::error::{VulkanError, VulkanUnavailable};
+use crate::options::Options;
+
+/// Specialisation constants that a kernel has at most.
+const MOST: usize = 8;
+
+/// A kernel's specialisation constants, by number from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Constants {
+    values: [u32; MOST],
+    len: usize,
+}
+
+impl Constants {
+    pub(crate) fn new(given: &[u32]) -> Self {
+        let mut values = [0; MOST];
+        values[..given.len()].copy_from_slice(given);
+        Self { values, len: given.len() }
+    }
+}
+
+/// The pipelines made so far.
+pub(crate) struct Pipelines {
+    layout: vk::PipelineLayout,
+    /// Vulkan's own cache, and what became of its file.
+    raw_cache: vk::PipelineCache,
+    cache: PipelineCache,
+    identity: Vec<u8>,
+    made: Mutex<HashMap<(Kernel, Constants), vk::Pipeline>>,
+}
+
+impl Pipelines {
+    pub(crate) fn new(
+        device: &ash::Device,
+        instance: &ash::Instance,
+        physical: vk::PhysicalDevice,
+        calls: &Calls,
+        options: &Options,
+    ) -> Result<Self, VulkanUnavailable> {
+        let identity = cache::identity(instance, physical);
+        let (data, cache) = match &options.pipeline_cache {
+            Some(path) => cache::load(path, &identity),
+            None => (Vec::new(), PipelineCache::None),
+        };
+        let ranges = [vk::PushConstantRange {
+            stage_flags: vk::ShaderStageFlags::COMPUTE,
+            offset: 0,
+            size: PUSH_BYTES as u32,
+        }];
+        let create = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&ranges);
+        // SAFETY: the device is alive, the structure valid.
+        let layout = calls
+            .make(Call::CreatePipelineLayout, || unsafe { device.create_pipeline_layout(&create, None) });
+        let layout = layout.map_err(|result| VulkanUnavailable::of(Call::CreatePipelineLayout, result))?;
+        let create = vk::PipelineCacheCreateInfo::default().initial_data(&data);
+        // SAFETY: as above; the data is of this device and driver, and whole.
+        let raw_cache =
+            calls.make(Call::CreatePipelineCache, || unsafe { device.create_pipeline_cache(&create, None) });
+        let raw_cache = raw_cache.map_err(|result| {
+            // SAFETY: it was just made, and nothing uses it.
+            unsafe { device.destroy_pipeline_layout(layout, None) };
+            VulkanUnavailable::of(Call::CreatePipelineCache, result)
+        })?;
+        Ok(Self { layout, raw_cache, cache, identity, made: Mutex::default() })
+    }
+
+    /// The one layout: 128 bytes of push constants. Buffers are told by address.
+    pub(crate) fn layout(&self) -> vk::PipelineLayout {
+        self.layout
+    }
+
+    pub(crate) fn cache(&self) -> &PipelineCache {
+        &self.cache
+    }
+
+    pub(crate) fn get(
+        &self,
+        device: &Inner,
+        kernel: Kernel,
+        constants: Constants,
+    ) -> Result<vk::Pipeline, VulkanError> {
+        // Held while one is compiled: who needs the same one waits instead of compiling it too.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&pipeline) = made.get(&(kernel, constants)) {
+            return Ok(pipeline);
+        }
+        let pipeline = self.make(device, kernel, constants)?;
+        made.insert((kernel, constants), pipeline);
+        Ok(pipeline)
+    }
+
+    fn make(
+        &self,
+        device: &Inner,
+        kernel: Kernel,
+        constants: Constants,
+    ) -> Result<vk::Pipeline, VulkanError> {
+        let words = kernel.spirv();
+        let create = vk::ShaderModuleCreateInfo::default().code(&words);
+        // SAFETY: the words are valid SPIR-V: the gate validates what is committed.
+        let module = device
+            .calls
+            .make(Call::CreateShaderModule, || unsafe { device.raw.create_shader_module(&create, None) });
+        let module = module.map_err(|result| VulkanError::of(Call::CreateShaderModule, result))?;
+        let entries: Vec<_> = (0..constants.len as u32)
+            .map(|constant_id| vk::SpecializationMapEntry { constant_id, offset: 4 * constant_id, size: 4 })
+            .collect();
+        let data: &[u8] = bytemuck::cast_slice(&constants.values[..constants.len]);
+        let specialization = vk::SpecializationInfo::default().map_entries(&entries).data(data);
+        let stage = vk::PipelineShaderStageCreateInfo::default()
+            .stage(vk::ShaderStageFlags::COMPUTE)
+            .module(module)
+            .name(c"main")
+            .specialization_info(&specialization);
+        let create = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout)];
+        // SAFETY: every pointer in the structure outlives the call.
+        let outcome = device.calls.make(Call::CreatePipeline, || unsafe {
+            device.raw.create_compute_pipelines(self.raw_cache, &create, None).map_err(|(_, result)| result)
+        });
+        // SAFETY: a pipeline does not need its module any more.
+        unsafe { device.raw.destroy_shader_module(module, None) };
+        let made = outcome.map_err(|result| VulkanError::of(Call::CreatePipeline, result))?;
+        Ok(made[0])
+    }
+
+    /// Writes the file, if there is one to write, and ends everything. The device must have done all its work.
+    pub(crate) fn close(&self, raw: &ash::Device, path: Option<&Path>) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        if let (Some(path), false) = (path, made.is_empty()) {
+            // SAFETY: the cache is alive.
+            if let Ok(data) = unsafe { raw.get_pipeline_cache_data(self.raw_cache) } {
+                cache::save(path, &self.identity, &data);
+            }
+        }
+        for pipeline in made.into_values() {
+            // SAFETY: it is destroyed once, and no work uses it.
+            unsafe { raw.destroy_pipeline(pipeline, None) };
+        }
+        // SAFETY: as above.
+        unsafe { raw.destroy_pipeline_cache(self.raw_cache, None) };
+        // SAFETY: as above.
+        unsafe { raw.destroy_pipeline_layout(self.layout, None) };
+    }
+}

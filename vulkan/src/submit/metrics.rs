@@ -1,0 +1,76 @@
+//! What a device has done.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::commands::Recorded;
+use crate::pipeline::Kernel;
+
+/// What a device has done since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Times that work was handed to it.
+    pub submissions: u64,
+    /// Runs of kernels.
+    pub dispatches: u64,
+    /// Copies and fills.
+    pub transfers: u64,
+    /// Barriers between pieces of work.
+    pub barriers: u64,
+    /// The kernels that have been measured, by name: empty without [`Options::timestamps`](crate::Options::timestamps).
+    pub kernels: Vec<KernelMetrics>,
+}
+
+/// What one kernel has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelMetrics {
+    /// Its name.
+    pub name: &'static str,
+    /// Runs that have ended.
+    pub dispatches: u64,
+    /// The device's time for them.
+    pub time: Duration,
+}
+
+/// The counts behind [`Metrics`].
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    submissions: u64,
+    dispatches: u64,
+    transfers: u64,
+    barriers: u64,
+    kernels: BTreeMap<&'static str, (u64, f64)>,
+}
+
+impl Counts {
+    pub(super) fn submitted(&mut self, recorded: &Recorded) {
+        self.submissions += 1;
+        self.dispatches += recorded.dispatches;
+        self.transfers += recorded.transfers;
+        self.barriers += recorded.barriers;
+    }
+
+    /// Adds the kernels' ticks: the beginning and the end of each.
+    pub(super) fn measured(&mut self, kernels: &[Kernel], ticks: &[u64], tick_ns: f32) {
+        for (kernel, ticks) in kernels.iter().zip(ticks.chunks_exact(2)) {
+            let entry = self.kernels.entry(kernel.name()).or_default();
+            entry.0 += 1;
+            entry.1 += ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(tick_ns);
+        }
+    }
+
+    pub(super) fn metrics(&self) -> Metrics {
+        let kernels = self.kernels.iter().map(|(&name, &(dispatches, ns))| KernelMetrics {
+            name,
+            dispatches,
+            time: Duration::from_nanos(ns as u64),
+        });
+        Metrics {
+            submissions: self.submissions,
+            dispatches: self.dispatches,
+            transfers: self.transfers,
+            barriers: self.barriers,
+            kernels: kernels.collect(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Handing work to the device, and learning that it is done. States and the bad interleavings are in `README.md`.
+
+mod batched;
+mod metrics;
+mod queue;
+mod timeline;
+
+pub use batched::{Batched, Pending};
+pub use metrics::{KernelMetrics, Metrics};
+pub(crate) use queue::Queue;
+pub use timeline::Done;

@@ -1,0 +1,269 @@
+//! The device's queue: lists of work become submissions, command pools are used again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ash::vk;
+
+use super::metrics::{Counts, Metrics};
+use super::timeline::{Done, Timeline};
+use crate::calls::{Call, Calls};
+use crate::commands::{record, Hazards, Recorded, Work};
+use crate::device::{Inner, Limits};
+use crate::error::{VulkanError, VulkanUnavailable};
+use crate::options::Options;
+use crate::pipeline::Kernel;
+
+/// A command buffer with the pool that it comes from, used for one submission at a time.
+struct Slot {
+    pool: vk::CommandPool,
+    buffer: vk::CommandBuffer,
+    /// Ticks, and how many there may be.
+    queries: Option<(vk::QueryPool, u32)>,
+    measured: Vec<Kernel>,
+}
+
+#[derive(Default)]
+struct State {
+    hazards: Hazards,
+    free: Vec<Slot>,
+    /// Under way, by submission.
+    running: VecDeque<(u64, Slot)>,
+    counts: Counts,
+}
+
+/// The queue that computes.
+pub(crate) struct Queue {
+    raw: vk::Queue,
+    family: u32,
+    timeline: Arc<Timeline>,
+    state: Mutex<State>,
+    /// Nanoseconds of a tick where dispatches are measured.
+    tick_ns: Option<f32>,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        device: &ash::Device,
+        family: u32,
+        calls: &Calls,
+        options: &Options,
+        limits: &Limits,
+    ) -> Result<Self, VulkanUnavailable> {
+        let timeline = Timeline::new(device, calls, options.timeout)?;
+        // SAFETY: the device was made with one queue of this family.
+        let raw = unsafe { device.get_device_queue(family, 0) };
+        let tick_ns = (options.timestamps && limits.tick_ns > 0.0).then_some(limits.tick_ns);
+        Ok(Self { raw, family, timeline, state: Mutex::default(), tick_ns })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last submission that is known to be done.
+    pub(crate) fn completed(&self) -> u64 {
+        self.timeline.completed()
+    }
+
+    /// The end of submission `value`.
+    pub(crate) fn done(&self, value: u64) -> Done {
+        Done::new(&self.timeline, value)
+    }
+
+    /// Waits for everything that was submitted.
+    pub(crate) fn finish(&self, _: &Inner) -> Result<(), VulkanError> {
+        self.done(self.timeline.next() - 1).wait()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.lock().counts.metrics()
+    }
+
+    /// Submits `lists`, one after the other, as one.
+    pub(crate) fn submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
+        if let Some(error) = self.timeline.lost() {
+            return Err(error);
+        }
+        let completed = self.completed();
+        let mut state = self.lock();
+        self.reclaim(device, &mut state, completed)?;
+        let dispatches = lists.iter().flatten().filter(|work| matches!(work, Work::Dispatch(_))).count();
+        let mut slot = match state.free.pop() {
+            Some(slot) => slot,
+            None => self.slot(device)?,
+        };
+        let recorded = self.fill(device, &mut slot, dispatches as u32, lists, &mut state.hazards);
+        let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot)?, recorded)));
+        match submitted {
+            Ok((value, recorded)) => {
+                state.counts.submitted(&recorded);
+                slot.measured = recorded.measured;
+                state.running.push_back((value, slot));
+                for operand in lists.iter().flatten().flat_map(Work::operands) {
+                    operand.block().used_by(value);
+                }
+                Ok(self.done(value))
+            }
+            Err(error) => {
+                state.hazards.forget();
+                state.free.push(slot);
+                drop(state);
+                if error == VulkanError::DeviceLost {
+                    self.timeline.lose(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back the command buffers of what is done, and their ticks.
+    fn reclaim(&self, device: &Inner, state: &mut State, completed: u64) -> Result<(), VulkanError> {
+        while state.running.front().is_some_and(|(value, _)| *value <= completed) {
+            let Some((_, slot)) = state.running.pop_front() else { break };
+            let ticks = self.ticks(device, &slot);
+            let measured =
+                ticks.map(|ticks| state.counts.measured(&slot.measured, &ticks, self.tick_ns.unwrap_or(0.0)));
+            state.free.push(slot);
+            measured?;
+        }
+        Ok(())
+    }
+
+    fn ticks(&self, device: &Inner, slot: &Slot) -> Result<Vec<u64>, VulkanError> {
+        let mut ticks = vec![0_u64; 2 * slot.measured.len()];
+        if let (Some((queries, _)), false) = (slot.queries, ticks.is_empty()) {
+            // SAFETY: the queries were written by work that is done.
+            let outcome = device.calls.make(Call::QueryResults, || unsafe {
+                device.raw.get_query_pool_results(queries, 0, &mut ticks, vk::QueryResultFlags::TYPE_64)
+            });
+            outcome.map_err(|result| VulkanError::of(Call::QueryResults, result))?;
+        }
+        Ok(ticks)
+    }
+
+    fn slot(&self, device: &Inner) -> Result<Slot, VulkanError> {
+        let create = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(self.family)
+            .flags(vk::CommandPoolCreateFlags::TRANSIENT);
+        // SAFETY: the device is alive and has the family.
+        let pool = device
+            .calls
+            .make(Call::CreateCommandPool, || unsafe { device.raw.create_command_pool(&create, None) });
+        let pool = pool.map_err(|result| VulkanError::of(Call::CreateCommandPool, result))?;
+        let allocate = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(vk::CommandBufferLevel::PRIMARY)
+            .command_buffer_count(1);
+        // SAFETY: the pool is alive and used by nobody else.
+        let buffers = device
+            .calls
+            .make(Call::AllocateCommandBuffers, || unsafe { device.raw.allocate_command_buffers(&allocate) });
+        match buffers {
+            Ok(buffers) => Ok(Slot { pool, buffer: buffers[0], queries: None, measured: Vec::new() }),
+            Err(result) => {
+                // SAFETY: nothing of it is in use.
+                unsafe { device.raw.destroy_command_pool(pool, None) };
+                Err(VulkanError::of(Call::AllocateCommandBuffers, result))
+            }
+        }
+    }
+
+    /// Makes room for the ticks of `dispatches`, all reset.
+    fn queries(
+        &self,
+        device: &Inner,
+        slot: &mut Slot,
+        dispatches: u32,
+    ) -> Result<Option<vk::QueryPool>, VulkanError> {
+        if self.tick_ns.is_none() || dispatches == 0 {
+            return Ok(None);
+        }
+        let needed = 2 * dispatches;
+        if slot.queries.is_none_or(|(_, room)| room < needed) {
+            let room = needed.next_power_of_two().max(64);
+            let create =
+                vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(room);
+            // SAFETY: the device is alive.
+            let pool = device
+                .calls
+                .make(Call::CreateQueryPool, || unsafe { device.raw.create_query_pool(&create, None) });
+            let pool = pool.map_err(|result| VulkanError::of(Call::CreateQueryPool, result))?;
+            if let Some((old, _)) = slot.queries.replace((pool, room)) {
+                // SAFETY: what wrote it is done: the slot was free.
+                unsafe { device.raw.destroy_query_pool(old, None) };
+            }
+        }
+        let Some((pool, room)) = slot.queries else { return Ok(None) };
+        // SAFETY: no work uses the pool, and hostQueryReset is enabled where there are ticks.
+        unsafe { device.raw.reset_query_pool(pool, 0, room) };
+        Ok(Some(pool))
+    }
+
+    fn fill(
+        &self,
+        device: &Inner,
+        slot: &mut Slot,
+        dispatches: u32,
+        lists: &[Vec<Work>],
+        hazards: &mut Hazards,
+    ) -> Result<Recorded, VulkanError> {
+        slot.measured.clear();
+        // SAFETY: the slot was free: no work uses its command buffer.
+        let reset = device.calls.make(Call::ResetCommandPool, || unsafe {
+            device.raw.reset_command_pool(slot.pool, vk::CommandPoolResetFlags::empty())
+        });
+        reset.map_err(|result| VulkanError::of(Call::ResetCommandPool, result))?;
+        let queries = self.queries(device, slot, dispatches)?;
+        let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: the buffer was reset with its pool.
+        let begun = device.calls.make(Call::BeginCommandBuffer, || unsafe {
+            device.raw.begin_command_buffer(slot.buffer, &begin)
+        });
+        begun.map_err(|result| VulkanError::of(Call::BeginCommandBuffer, result))?;
+        let recorded = record(device, slot.buffer, lists, hazards, queries)?;
+        // SAFETY: it is being recorded.
+        let ended = device
+            .calls
+            .make(Call::EndCommandBuffer, || unsafe { device.raw.end_command_buffer(slot.buffer) });
+        ended.map_err(|result| VulkanError::of(Call::EndCommandBuffer, result))?;
+        Ok(recorded)
+    }
+
+    /// Hands a recorded command buffer over. Only with the lock held: submissions have numbers in their order.
+    fn hand_over(&self, device: &Inner, slot: &Slot) -> Result<u64, VulkanError> {
+        let value = self.timeline.next();
+        let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(slot.buffer)];
+        let signals = [vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.timeline.semaphore())
+            .value(value)
+            .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+        let submit =
+            [vk::SubmitInfo2::default().command_buffer_infos(&buffers).signal_semaphore_infos(&signals)];
+        // SAFETY: the queue's lock is held, the command buffer is recorded, and what it uses is kept until `value` is reached.
+        let submitted = device
+            .calls
+            .make(Call::Submit, || unsafe { device.raw.queue_submit2(self.raw, &submit, vk::Fence::null()) });
+        submitted.map_err(|result| VulkanError::of(Call::Submit, result))?;
+        self.timeline.submitted(value);
+        Ok(value)
+    }
+
+    /// Waits for everything and ends it. Gives back whether the device is at rest.
+    pub(crate) fn close(&self, raw: &ash::Device) -> bool {
+        if !self.timeline.close() {
+            return false;
+        }
+        let mut state = self.lock();
+        let state = &mut *state;
+        for slot in state.free.drain(..).chain(state.running.drain(..).map(|(_, slot)| slot)) {
+            if let Some((queries, _)) = slot.queries {
+                // SAFETY: the device is at rest.
+                unsafe { raw.destroy_query_pool(queries, None) };
+            }
+            // SAFETY: as above; its buffer goes with it.
+            unsafe { raw.destroy_command_pool(slot.pool, None) };
+        }
+        true
+    }
+}

@@ -1,0 +1,190 @@
+//! Submitted work: barriers, futures, batches, many threads, and a device that is dropped while it works.
+
+mod support;
+
+use support::{device, numbers, open, options};
+use upbeat_vulkan::{Batched, Device, VulkanError};
+
+#[test]
+fn barriers_come_only_where_one_needs_the_other() {
+    let Some(device) = device() else { return };
+    let buffers: Vec<_> = (0..10).map(|_| device.upload(&numbers(1000, 1)).unwrap()).collect();
+    let before = device.metrics().barriers;
+    let mut commands = device.commands();
+    for x in &buffers {
+        commands.scale(x, 2.0, x).unwrap();
+    }
+    commands.submit().unwrap().wait().unwrap();
+    assert_eq!(device.metrics().barriers - before, 0, "nothing depends on anything");
+    let mut commands = device.commands();
+    for pair in buffers.windows(2) {
+        commands.add(&pair[0], &pair[1], &pair[1]).unwrap();
+    }
+    commands.submit().unwrap().wait().unwrap();
+    assert_eq!(
+        device.metrics().barriers - before,
+        9,
+        "each depends on the one before, the first on the last submission"
+    );
+}
+
+#[test]
+fn submissions_depend_on_each_other_like_the_work_in_them() {
+    let Some(device) = device() else { return };
+    let (x, one) = (device.buffer::<f32>(5000).unwrap(), device.upload(&[1.0_f32; 5000]).unwrap());
+    for _ in 0..200 {
+        let mut commands = device.commands();
+        commands.add(&x, &one, &x).unwrap();
+        drop(commands.submit().unwrap());
+    }
+    assert!(x.to_vec().unwrap().iter().all(|&x| x == 200.0));
+}
+
+#[test]
+fn an_empty_list_is_done() {
+    let Some(device) = device() else { return };
+    device.commands().submit().unwrap().wait().unwrap();
+}
+
+#[test]
+fn ends_are_futures_of_any_executor() {
+    let Some(device) = device() else { return };
+    let runtime = upbeat::Runtime::builder().workers(2).build().unwrap();
+    let owned: Device = device.clone();
+    let found = runtime.block_on(async move {
+        let x = owned.upload(&[1.0_f32; 100]).unwrap();
+        for _ in 0..10 {
+            let mut commands = owned.commands();
+            commands.scale(&x, 2.0, &x).unwrap();
+            commands.submit().unwrap().await.unwrap();
+        }
+        x.to_vec_async().await.unwrap()
+    });
+    assert_eq!(found, [1024.0; 100]);
+}
+
+#[test]
+fn many_tasks_share_submissions() {
+    let Some(device) = device() else { return };
+    let runtime = upbeat::Runtime::builder().workers(4).build().unwrap();
+    let batched = Batched::on(&runtime, &device, 64).unwrap();
+    let buffers: Vec<_> = (0..256).map(|i| device.upload(&[i as f32; 33]).unwrap()).collect();
+    let before = device.metrics();
+    let pending: Vec<_> = buffers
+        .iter()
+        .map(|x| {
+            let mut commands = device.commands();
+            commands.scale(x, 3.0, x).unwrap();
+            batched.submit(commands).unwrap()
+        })
+        .collect();
+    for pending in pending {
+        pending.wait().unwrap();
+    }
+    for (i, x) in buffers.iter().enumerate() {
+        assert_eq!(x.to_vec().unwrap(), [3.0 * i as f32; 33]);
+    }
+    let after = device.metrics();
+    assert_eq!(after.dispatches - before.dispatches, 256);
+    assert!(after.submissions - before.submissions <= 256);
+}
+
+#[test]
+fn tasks_await_batched_work_without_a_worker_blocking() {
+    let Some(device) = device() else { return };
+    // One worker: were it to block on the device, nobody would submit for the others.
+    let runtime = upbeat::Runtime::builder().workers(1).build().unwrap();
+    let batched = Batched::on(&runtime, &device, 16).unwrap();
+    let x: Vec<_> = (0..100).map(|i| device.upload(&[i as f32]).unwrap()).collect();
+    let tasks: Vec<_> = x
+        .iter()
+        .map(|x| {
+            let (batched, device, x) = (batched.clone(), device.clone(), x.clone());
+            runtime.spawn_future(async move {
+                for _ in 0..3 {
+                    let mut commands = device.commands();
+                    commands.scale(&x, 2.0, &x)?;
+                    batched.submit(commands)?.await?;
+                }
+                Ok::<_, VulkanError>(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.join().unwrap().unwrap();
+    }
+    for (i, x) in x.iter().enumerate() {
+        assert_eq!(x.to_vec().unwrap(), [8.0 * i as f32]);
+    }
+}
+
+#[test]
+fn an_ended_runtime_refuses_batches() {
+    let Some(device) = device() else { return };
+    let runtime = upbeat::Runtime::builder().workers(1).build().unwrap();
+    let batched = Batched::on(&runtime, &device, 16).unwrap();
+    runtime.shutdown();
+    let refused = batched.submit(device.commands()).expect_err("it is refused");
+    assert_eq!(refused, VulkanError::Refused(upbeat::batch::Refusal::ShutDown));
+}
+
+#[test]
+fn threads_submit_at_once() {
+    for stage in [false, true] {
+        let Some(device) = open(options().always_stage(stage).staging(64 << 10)) else { return };
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let device: &Device = &device;
+                scope.spawn(move || {
+                    for round in 0..30 {
+                        let a = numbers(10_000 + round, thread);
+                        let x = device.upload(&a).unwrap();
+                        let mut commands = device.commands();
+                        commands.mul(&x, &x, &x).unwrap();
+                        drop(commands.submit().unwrap());
+                        let squares: Vec<f32> = a.iter().map(|a| a * a).collect();
+                        assert_eq!(x.to_vec().unwrap(), squares, "thread {thread}, round {round}");
+                    }
+                });
+            }
+        });
+        assert_eq!(device.memory().buffers, if stage { device.memory().buffers.min(8) } else { 0 });
+    }
+}
+
+#[test]
+fn a_device_dropped_while_it_works_ends_in_order() {
+    for _ in 0..5 {
+        let Some(device) = device() else { return };
+        let x = device.upload(&numbers(1 << 20, 1)).unwrap();
+        let mut commands = device.commands();
+        for _ in 0..10 {
+            commands.scale(&x, 1.5, &x).unwrap();
+        }
+        let done = commands.submit().unwrap();
+        drop((x, device));
+        done.wait().unwrap();
+    }
+}
+
+#[test]
+fn dispatches_are_measured_where_asked_for() {
+    let Some(device) = open(options().timestamps(true)) else { return };
+    if device.limits().tick_ns == 0.0 {
+        return;
+    }
+    let x = device.upload(&numbers(1 << 20, 1)).unwrap();
+    for _ in 0..3 {
+        let mut commands = device.commands();
+        for _ in 0..100 {
+            commands.scale(&x, 1.0, &x).unwrap();
+        }
+        commands.submit().unwrap().wait().unwrap();
+    }
+    // The last one's ticks are read with the next submission.
+    device.commands().submit().unwrap().wait().unwrap();
+    let metrics = device.metrics();
+    let [map] = &metrics.kernels[..] else { panic!("{metrics:?}") };
+    assert_eq!((map.name, map.dispatches), ("map", 300));
+    assert!(map.time.as_nanos() > 0);
+}
