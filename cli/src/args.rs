@@ -239,6 +239,8 @@ pub(crate) enum Bench {
     Idle(IdleArgs),
     /// Learned settings of parallel regions beside every fixed one on two workers, answers checked, and what learning costs
     Policy(PolicyArgs),
+    /// A Vulkan device, chosen by UPBEAT_VULKAN_DEVICE: submissions, and kernels beside the rate at which it copies, answers checked
+    Vulkan(VulkanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -323,6 +325,22 @@ pub(crate) struct BatchArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Few items: everything runs and is checked, and the numbers mean nothing
+    #[arg(long)]
+    pub(crate) small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VulkanArgs {
+    /// Interleaved rounds, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Mebibytes of each buffer whose rate is measured
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) megabytes: usize,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tiny buffers and one round: everything runs and is checked, and the numbers mean nothing
     #[arg(long)]
     pub(crate) small: bool,
 }

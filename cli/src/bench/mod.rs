@@ -10,6 +10,7 @@ mod scaling;
 mod scheduler;
 mod serve;
 mod train_gpt;
+mod vulkan;
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// What can be measured: name and what it does.
-const BENCHES: [(&str, &str); 8] = [
+const BENCHES: [(&str, &str); 9] = [
     ("batch", "forming batches: times an item and tails, beside other queues"),
     ("idle", "how long a worker without work polls before it sleeps: CPU time and tails of regions from outside"),
     ("kernels", "products, attention, element-wise kernels, norms, images and flows beside the machine's limits, and the crate gemm with --features peers"),
@@ -30,6 +31,7 @@ const BENCHES: [(&str, &str); 8] = [
     ("scaling", "strong, weak and memory scaling over numbers of workers; writes tables and a picture"),
     ("serve", "many requests to one model: continuous batching beside one task a request and one request alone"),
     ("train-gpt", "training steps of the character-level GPT: 6 layers, width 384, context 256"),
+    ("vulkan", "a GPU: what a submission costs, and kernels beside the rate at which it copies"),
 ];
 
 /// Runs the command.
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
         Some(Bench::Idle(args)) => idle::run(args, output),
         Some(Bench::Policy(args)) => policy::run(args, output),
         Some(Bench::Serve(args)) => serve::run(args, output),
+        Some(Bench::Vulkan(args)) => vulkan::run(args, output),
         None => {
             for (name, what) in BENCHES {
                 output.line(format_args!("{name:<12} {what}"));

@@ -22,6 +22,8 @@ use crate::submit::Done;
 pub(crate) enum Access {
     /// Reads it.
     Read,
+    /// Reads it where it may be the very numbers that are written: whoever writes one has read it before, and nobody else reads it.
+    ReadInPlace,
     /// Writes it, or both.
     Write,
 }
@@ -56,7 +58,7 @@ impl Operand {
         self.block().address + self.range.start
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.block().id == other.block().id
             && self.range.start < other.range.end
             && other.range.start < self.range.end
@@ -152,8 +154,8 @@ impl Commands {
     /// The caller has checked that the kernel stays within its operands.
     ///
     /// # Errors
-    /// An operand of another device, or one that is written and overlaps another, unless it is the very same and the kernel works in
-    /// place; more groups than there may be.
+    /// An operand of another device, or one that is written and overlaps another, unless it is the very same and read
+    /// in place; more groups than there may be.
     pub(crate) fn dispatch(
         &mut self,
         kernel: Kernel,
@@ -170,7 +172,8 @@ impl Commands {
             }
             let aliased = operands[..at].iter().any(|other| {
                 let written = operand.access == Access::Write || other.access == Access::Write;
-                written && operand.overlaps(other) && !(kernel.in_place() && operand.range == other.range)
+                let in_place = operand.access == Access::ReadInPlace || other.access == Access::ReadInPlace;
+                written && operand.overlaps(other) && !(in_place && operand.range == other.range)
             });
             if aliased {
                 return Err(VulkanError::Aliased { kernel: kernel.name() });

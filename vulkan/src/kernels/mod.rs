@@ -1,8 +1,19 @@
 //! The kernels as methods of [`Commands`](crate::Commands): each checks its shapes, then adds its dispatches.
 
+mod attention;
+mod gemm;
 mod map;
+mod norm;
+mod rope;
+mod softmax;
+mod transfer;
 
-use upbeat_kernels::ShapeError;
+pub use attention::Attention;
+pub use gemm::{Epilogue, Gemm, Matrix};
+pub use norm::Norm;
+pub use rope::RopeTable;
+
+use upbeat_kernels::{Activation, ShapeError};
 
 use crate::commands::Commands;
 use crate::error::VulkanError;
@@ -16,10 +27,42 @@ fn count(what: &'static str, dimension: usize) -> Result<u32, VulkanError> {
     u32::try_from(dimension).map_err(|error| too_large(error).into())
 }
 
+/// A product of dimensions, which must be the length of a buffer.
+fn product(what: &'static str, dimensions: &[usize]) -> Result<usize, VulkanError> {
+    let product = dimensions.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
+    product.ok_or(ShapeError::Overflow { what }.into())
+}
+
+/// How many rows of `cols` make `len`; no columns make no rows.
+fn rows(what: &'static str, len: usize, cols: usize) -> Result<usize, VulkanError> {
+    match len.checked_div(cols) {
+        Some(rows) if rows * cols == len => Ok(rows),
+        None if len == 0 => Ok(0),
+        _ => Err(ShapeError::Multiple { what, unit: cols, found: len }.into()),
+    }
+}
+
+/// As numbered in `shaders/activation.glsl`.
+fn activation_number(activation: Activation) -> u32 {
+    match activation {
+        Activation::Identity => 0,
+        Activation::Gelu => 1,
+        Activation::GeluTanh => 2,
+        Activation::Silu => 3,
+        Activation::Relu => 4,
+    }
+}
+
 impl Commands {
     /// Workgroups for `count` numbers, one an invocation, or as many as a dimension may have: kernels stride over the rest.
     fn groups_for(&self, count: usize) -> [u32; 3] {
         let most = self.device().limits().groups[0] as usize;
         [count.div_ceil(WORKGROUP as usize).min(most) as u32, 1, 1]
+    }
+
+    /// Workgroups for `rows`, one each, or as many as a dimension may have: kernels stride over the rest.
+    fn groups_for_rows(&self, rows: usize) -> [u32; 3] {
+        let most = self.device().limits().groups[0] as usize;
+        [rows.min(most) as u32, 1, 1]
     }
 }

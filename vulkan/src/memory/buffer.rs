@@ -20,7 +20,7 @@ mod sealed {
     impl Sealed for u32 {}
 }
 
-/// A type that kernels read and write: `f32`, [`f16`] and `u32`.
+/// A type that kernels read and write: `f32`, [`struct@f16`] and `u32`.
 pub trait Scalar: bytemuck::Pod + sealed::Sealed + Send + Sync + fmt::Debug + 'static {
     /// Whether it is the 16-bit float, which not every device stores.
     const HALF: bool;

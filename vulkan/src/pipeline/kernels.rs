@@ -20,17 +20,20 @@ macro_rules! kernels {
 }
 
 kernels! {
+    Attention = "attention";
+    Embedding = "embedding";
+    Gemm = "gemm";
+    Gemv = "gemv";
     Map = "map";
+    Norm = "norm";
+    Rope = "rope";
+    Softmax = "softmax";
+    SwiGlu = "swiglu";
 }
 
 impl Kernel {
     pub(crate) fn name(self) -> &'static str {
         self.shader().0
-    }
-
-    /// Whether what it writes may be what it reads: each invocation reads its numbers before it writes them, and nobody else's.
-    pub(crate) fn in_place(self) -> bool {
-        matches!(self, Self::Map)
     }
 
     pub(crate) fn spirv(self) -> Vec<u32> {
