@@ -155,6 +155,25 @@ pub(crate) enum PositionsKind {
     Learned,
 }
 
+/// Where to compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceArg {
+    Cpu,
+    /// With what it is told to be, if anything.
+    Vulkan(Option<String>),
+}
+
+impl DeviceArg {
+    fn parse(word: &str) -> Result<Self, String> {
+        match word.split_once(':') {
+            None if word == "cpu" => Ok(Self::Cpu),
+            None if word == "vulkan" => Ok(Self::Vulkan(None)),
+            Some(("vulkan", which)) if !which.trim().is_empty() => Ok(Self::Vulkan(Some(which.to_owned()))),
+            _ => Err("it is cpu, vulkan, or vulkan: and a device's kind, place or name".to_owned()),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
     /// Output folder of a training, or its checkpoint folder
@@ -175,6 +194,9 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Where to compute: cpu, vulkan (the device that UPBEAT_VULKAN_DEVICE chooses), or vulkan:WORD with a kind, a place or part of a name
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = DeviceArg::parse)]
+    pub(crate) device: DeviceArg,
     /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,

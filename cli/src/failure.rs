@@ -70,6 +70,7 @@ impl From<GenerationError> for Failure {
         match error {
             GenerationError::EmptyPrompt => Self::Input(error.to_string()),
             GenerationError::Model(_) | GenerationError::Sampling(_) => Self::Work(error.to_string()),
+            GenerationError::Vulkan(_) => Self::Work(format!("{error}; --device cpu always works")),
         }
     }
 }

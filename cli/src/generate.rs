@@ -6,8 +6,11 @@ use upbeat_nn::data::Tokenizer;
 use upbeat_nn::generation::generate;
 use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::load_model;
+use upbeat_nn::vulkan::VulkanModel;
+use upbeat_nn::Transformer;
+use upbeat_vulkan::{Choice, Device, Options};
 
-use crate::args::GenerateArgs;
+use crate::args::{DeviceArg, GenerateArgs};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::machine::{instruction_set, runtime};
@@ -24,6 +27,20 @@ fn checkpoint_folder(given: &Path) -> PathBuf {
     }
 }
 
+/// The model's copy on the Vulkan device that `which`, or else the environment, chooses.
+fn on_device(model: &Transformer<Float>, which: Option<&str>) -> Result<VulkanModel, Failure> {
+    let options = Options::from_env();
+    let options = match which {
+        Some(word) => options.device(Choice::parse(word)),
+        None => options,
+    };
+    let offer = |error: &dyn std::fmt::Display| {
+        Failure::Input(format!("--device vulkan: {error}; --device cpu always works"))
+    };
+    let device = Device::open(&options).map_err(|error| offer(&error))?;
+    VulkanModel::new(model, &device).map_err(|error| offer(&error))
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failure> {
     instruction_set()?;
@@ -35,13 +52,20 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failur
     if prompt.contains(&Tokenizer::UNKNOWN) {
         complain("note: the prompt has characters that the model was not trained on");
     }
+    let on_device = match &args.device {
+        DeviceArg::Cpu => None,
+        DeviceArg::Vulkan(which) => Some(on_device(&model, which.as_deref())?),
+    };
     interrupt::listen()?;
     output.text(&args.prompt);
-    runtime.install(|_| {
-        generate(&mut model.decoder(), model.config().context, &prompt, args.tokens, &mut sampler, |token| {
-            output.text(tokenizer.character(token));
-            !output.is_closed() && !interrupt::asked()
-        })
+    let context = model.config().context;
+    let mut each = |token| {
+        output.text(tokenizer.character(token));
+        !output.is_closed() && !interrupt::asked()
+    };
+    runtime.install(|_| match &on_device {
+        None => generate(&mut model.decoder(), context, &prompt, args.tokens, &mut sampler, &mut each),
+        Some(model) => generate(&mut model.decoder(), context, &prompt, args.tokens, &mut sampler, &mut each),
     })?;
     output.line("");
     if interrupt::asked() {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use upbeat_kernels::Element;
+use upbeat_vulkan::VulkanError;
 
 use crate::model::{Decoder, ModelError};
 use crate::sampling::{Sampler, SamplingError};
@@ -19,6 +20,8 @@ pub enum GenerationError {
     Model(ModelError),
     /// Nothing could be sampled from the model's output.
     Sampling(SamplingError),
+    /// The GPU failed.
+    Vulkan(VulkanError),
 }
 
 impl fmt::Display for GenerationError {
@@ -27,6 +30,7 @@ impl fmt::Display for GenerationError {
             Self::EmptyPrompt => write!(f, "the prompt is empty"),
             Self::Model(error) => error.fmt(f),
             Self::Sampling(error) => error.fmt(f),
+            Self::Vulkan(error) => error.fmt(f),
         }
     }
 }
@@ -45,38 +49,81 @@ impl From<SamplingError> for GenerationError {
     }
 }
 
+impl From<VulkanError> for GenerationError {
+    fn from(error: VulkanError) -> Self {
+        Self::Vulkan(error)
+    }
+}
+
+/// What continues a text: a model that remembers what it was fed.
+pub trait Decode {
+    /// What its logits are.
+    type Number: Element;
+
+    /// Forgets every token.
+    fn reset(&mut self);
+
+    /// Tokens fed since the start or the last reset.
+    fn position(&self) -> usize;
+
+    /// Feeds `tokens`, one at least, and gives the logits `[vocabulary]` of the token after the last of them.
+    ///
+    /// # Errors
+    /// No tokens, one outside the vocabulary, or more than there is room for in the context; what a device fails with.
+    fn feed(&mut self, tokens: &[u32]) -> Result<&[Self::Number], GenerationError>;
+}
+
+impl<E: Element> Decode for Decoder<'_, E> {
+    type Number = E::Wide;
+
+    fn reset(&mut self) {
+        Decoder::reset(self);
+    }
+
+    fn position(&self) -> usize {
+        Decoder::position(self)
+    }
+
+    fn feed(&mut self, tokens: &[u32]) -> Result<&[E::Wide], GenerationError> {
+        let (&last, before) = tokens.split_last().ok_or(GenerationError::EmptyPrompt)?;
+        for &token in before {
+            self.step(token)?;
+        }
+        Ok(self.step(last)?)
+    }
+}
+
 /// Resets `decoder`, feeds `prompt` and draws up to `count` tokens; `on_token` gets each one and says whether to go on.
 ///
 /// Of a prompt longer than the context only the end is read.
 ///
 /// # Errors
 /// An empty prompt, a token outside the vocabulary, or logits that are not finite.
-pub fn generate<E: Element>(
-    decoder: &mut Decoder<'_, E>,
+pub fn generate<D: Decode>(
+    decoder: &mut D,
     context: usize,
     prompt: &[u32],
     count: usize,
     sampler: &mut Sampler,
     mut on_token: impl FnMut(u32) -> bool,
 ) -> Result<(), GenerationError> {
-    let (&last, before) = prompt.split_last().ok_or(GenerationError::EmptyPrompt)?;
-    let mut fed = before[before.len() - before.len().min(context - 1)..].to_vec();
-    decoder.reset();
-    for &token in &fed {
-        decoder.step(token)?;
+    if prompt.is_empty() {
+        return Err(GenerationError::EmptyPrompt);
     }
-    let mut next = last;
+    let mut fed = prompt[prompt.len() - prompt.len().min(context)..].to_vec();
+    decoder.reset();
+    // How many of them the decoder has seen.
+    let mut seen = 0;
     for _ in 0..count {
-        if decoder.position() == context {
-            fed.drain(..fed.len() - context / 2);
+        if decoder.position() + fed.len() - seen > context {
+            fed.drain(..fed.len() - 1 - context / 2);
+            seen = 0;
             decoder.reset();
-            for &token in &fed {
-                decoder.step(token)?;
-            }
         }
-        let logits = decoder.step(next)?;
+        let logits = decoder.feed(&fed[seen..])?;
+        seen = fed.len();
+        let next = sampler.pick(logits)?;
         fed.push(next);
-        next = sampler.pick(logits)?;
         if !on_token(next) {
             break;
         }

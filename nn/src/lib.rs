@@ -19,6 +19,7 @@ pub mod serving;
 pub mod tape;
 pub mod tensor;
 pub mod train;
+pub mod vulkan;
 
 pub use gradients::Gradients;
 pub use model::{Config, ConfigError, Decoder, FeedForward, ModelError, Norm, Positions, Transformer};

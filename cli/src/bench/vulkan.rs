@@ -13,7 +13,7 @@ use crate::progress::Progress;
 /// Dependent dispatches, the work of must 3.
 const DISPATCHES: usize = 100;
 /// Numbers of a small dispatch.
-const SMALL: usize = 1024;
+const SMALL: usize = 64;
 /// One submission for all of them is to take at most this part of one each.
 const SUBMIT_GOAL: f64 = 0.2;
 /// Element-wise kernels are to move at least this part of what a copy moves.
@@ -25,7 +25,7 @@ pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure>
     let (rounds, bytes) =
         if args.small { (1, 1 << 16) } else { (args.rounds as usize, args.megabytes << 20) };
     let progress = Progress::new();
-    let failed = |error: VulkanError| Failure::Input(error.to_string());
+    let failed = |error: VulkanError| Failure::Work(error.to_string());
     let mut records = submissions(&device, rounds).map_err(failed)?;
     progress.at(0.5, "rates");
     records.extend(rates(&device, rounds, bytes).map_err(failed)?);

@@ -11,8 +11,8 @@ use crate::tape::{Tape, Var};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attention {
-    qkv: Linear,
-    out: Linear,
+    pub(crate) qkv: Linear,
+    pub(crate) out: Linear,
     heads: usize,
     dim: usize,
     rotary_base: Option<f64>,

@@ -8,7 +8,7 @@ use crate::tape::{Tape, Var};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Embedding {
-    table: ParameterId,
+    pub(crate) table: ParameterId,
     entries: usize,
     width: usize,
 }

@@ -10,8 +10,8 @@ use crate::tape::{Tape, Var};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FeedForward {
     /// To `hidden` for GELU, to `[gate | up]` of `2·hidden` for SwiGLU.
-    up: Linear,
-    down: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
     hidden: usize,
     kind: model::FeedForward,
 }

@@ -8,7 +8,7 @@ use crate::tape::{Tape, Var};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linear {
-    weight: ParameterId,
+    pub(crate) weight: ParameterId,
     inputs: usize,
     outputs: usize,
 }

@@ -8,9 +8,9 @@ use crate::tape::{Tape, Var};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Norm {
-    weight: ParameterId,
-    kind: model::Norm,
-    epsilon: f64,
+    pub(crate) weight: ParameterId,
+    pub(crate) kind: model::Norm,
+    pub(crate) epsilon: f64,
 }
 
 impl Norm {

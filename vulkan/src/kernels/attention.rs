@@ -100,7 +100,7 @@ impl Commands {
         if dim > WIDEST {
             return Err(ShapeError::Limit { what: "the width of a head", most: WIDEST, found: dim }.into());
         }
-        if !heads.checked_rem(kv_heads).is_some_and(|rest| rest == 0) {
+        if heads.checked_rem(kv_heads).is_none_or(|rest| rest != 0) {
             return Err(ShapeError::Multiple { what: "heads", unit: kv_heads, found: heads }.into());
         }
         let (width, kv_width) =

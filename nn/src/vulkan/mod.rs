@@ -1,0 +1,125 @@
+//! A model on a GPU: its parameters in the device's memory, and a decoder that feeds it there.
+//!
+//! The arithmetic is f32 whatever the model's precision is; logits agree with the CPU's within rounding
+//! (`nn/tests/vulkan.rs` has the bound), not bit for bit.
+
+mod decoder;
+
+pub use decoder::VulkanDecoder;
+
+use upbeat_kernels::Element;
+use upbeat_vulkan::{Buffer, Device, RopeTable, VulkanError};
+
+use crate::layers;
+use crate::model::{self, Config, FeedForward, Positions, Transformer};
+use crate::parameter::{Parameter, ParameterId};
+
+/// Gains of a norm, and which norm.
+struct Norm {
+    /// `[width]`
+    weight: Buffer<f32>,
+    kind: model::Norm,
+    epsilon: f32,
+}
+
+impl Norm {
+    fn applied(&self) -> upbeat_vulkan::Norm<'_> {
+        match self.kind {
+            model::Norm::Layer => upbeat_vulkan::Norm::Layer { weight: &self.weight, bias: None },
+            model::Norm::Rms => upbeat_vulkan::Norm::Rms { weight: &self.weight },
+        }
+    }
+}
+
+/// Weights of one block, each `[out, in]`.
+struct Block {
+    attention_norm: Norm,
+    qkv: Buffer<f32>,
+    out: Buffer<f32>,
+    feed_forward_norm: Norm,
+    up: Buffer<f32>,
+    down: Buffer<f32>,
+}
+
+/// A [`Transformer`]'s parameters on a device, as they were when it was made.
+pub struct VulkanModel {
+    device: Device,
+    config: Config,
+    /// `[vocabulary, width]`, the head as well.
+    embedding: Buffer<f32>,
+    /// `[context, width]` where positions are learned.
+    positions: Option<Buffer<f32>>,
+    rope: Option<RopeTable>,
+    blocks: Vec<Block>,
+    norm: Norm,
+}
+
+impl VulkanModel {
+    /// Copies the parameters of `model` to `device`, as f32.
+    ///
+    /// # Errors
+    /// What [`Device::upload`] fails with: above all [`VulkanError::OutOfMemory`].
+    pub fn new<E: Element>(model: &Transformer<E>, device: &Device) -> Result<Self, VulkanError> {
+        let parameters: &[Parameter<E::Wide>] = model.parameters();
+        let upload = |id: ParameterId| {
+            let numbers: Vec<f32> = parameters[id.0].values.iter().map(|x| x.to_f64() as f32).collect();
+            device.upload(&numbers)
+        };
+        let norm = |norm: &layers::Norm| {
+            Ok::<_, VulkanError>(Norm {
+                weight: upload(norm.weight)?,
+                kind: norm.kind,
+                epsilon: norm.epsilon as f32,
+            })
+        };
+        let config = model.config().clone();
+        let blocks = model.blocks.iter().map(|block| {
+            Ok::<_, VulkanError>(Block {
+                attention_norm: norm(&block.attention_norm)?,
+                qkv: upload(block.attention.qkv.weight)?,
+                out: upload(block.attention.out.weight)?,
+                feed_forward_norm: norm(&block.feed_forward_norm)?,
+                up: upload(block.feed_forward.up.weight)?,
+                down: upload(block.feed_forward.down.weight)?,
+            })
+        });
+        let rope = match config.positions {
+            Positions::Rotary { base } => {
+                Some(RopeTable::new(device, config.context, config.width / config.heads, base)?)
+            }
+            Positions::Learned => None,
+        };
+        Ok(Self {
+            device: device.clone(),
+            embedding: upload(model.embedding.table)?,
+            positions: model.positions.as_ref().map(|positions| upload(positions.table)).transpose()?,
+            rope,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            norm: norm(&model.norm)?,
+            config,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The device that it is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// A decoder that feeds tokens through a key/value cache on the device.
+    pub fn decoder(&self) -> VulkanDecoder<'_> {
+        VulkanDecoder::new(self)
+    }
+
+    /// Numbers that the first map of a feed-forward part gives a row.
+    fn up_width(&self) -> usize {
+        match self.config.feed_forward {
+            FeedForward::SwiGlu => 2 * self.config.hidden,
+            FeedForward::Gelu => self.config.hidden,
+        }
+    }
+}
