@@ -15,6 +15,7 @@ use ash::vk;
 pub enum Call {
     CreateInstance,
     EnumerateLayers,
+    EnumerateExtensions,
     EnumerateDevices,
     CreateMessenger,
     CreateDevice,
@@ -41,9 +42,10 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CreateInstance,
         Self::EnumerateLayers,
+        Self::EnumerateExtensions,
         Self::EnumerateDevices,
         Self::CreateMessenger,
         Self::CreateDevice,
@@ -74,6 +76,9 @@ impl fmt::Display for Call {
         f.write_str(match self {
             Self::CreateInstance => "vkCreateInstance",
             Self::EnumerateLayers => "vkEnumerateInstanceLayerProperties",
+            Self::EnumerateExtensions => {
+                "vkEnumerateInstanceExtensionProperties or vkEnumerateDeviceExtensionProperties"
+            }
             Self::EnumerateDevices => "vkEnumeratePhysicalDevices",
             Self::CreateMessenger => "vkCreateDebugUtilsMessengerEXT",
             Self::CreateDevice => "vkCreateDevice",

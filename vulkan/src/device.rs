@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use ash::vk;
+use ash::{khr, vk};
 
 use crate::calls::{Call, Calls};
 use crate::commands::Commands;
@@ -133,10 +133,19 @@ impl Device {
             .shader_float16(v12.shader_float16 == vk::TRUE);
         let mut on13 =
             vk::PhysicalDeviceVulkan13Features::default().synchronization2(true).maintenance4(true);
+        // SAFETY: the device is the instance's.
+        let known = calls.make(Call::EnumerateExtensions, || unsafe {
+            instance.raw().enumerate_device_extension_properties(physical)
+        });
+        let known = known.map_err(|result| VulkanUnavailable::of(Call::EnumerateExtensions, result))?;
+        // A driver that is not wholly Vulkan wants to be told that this is known.
+        let subset = known.iter().any(|e| e.extension_name_as_c_str() == Ok(khr::portability_subset::NAME));
+        let extensions: &[_] = if subset { &[khr::portability_subset::NAME.as_ptr()] } else { &[] };
         let queues =
             [vk::DeviceQueueCreateInfo::default().queue_family_index(family as u32).queue_priorities(&[1.0])];
         let create = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
+            .enabled_extension_names(extensions)
             .push_next(&mut on11)
             .push_next(&mut on12)
             .push_next(&mut on13);

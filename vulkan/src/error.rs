@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ash::vk;
 use upbeat::batch::{BatchError, Refusal};
+use upbeat_kernels::flow::FlowError;
 use upbeat_kernels::ShapeError;
 
 use crate::calls::Call;
@@ -112,11 +113,13 @@ impl fmt::Display for VulkanUnavailable {
 impl std::error::Error for VulkanUnavailable {}
 
 /// Why work on a GPU failed. The runtime and the CPU's kernels go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum VulkanError {
     /// Buffers do not fit the shape.
     Shape(ShapeError),
+    /// A flow cannot be advanced like this.
+    Flow(FlowError),
     /// A buffer belongs to another device.
     OtherDevice,
     /// What a kernel writes overlaps what else it reads or writes, and is not the very same numbers.
@@ -181,6 +184,7 @@ impl fmt::Display for VulkanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shape(error) => error.fmt(f),
+            Self::Flow(error) => error.fmt(f),
             Self::OtherDevice => write!(f, "a buffer belongs to another device; copy it through the host"),
             Self::Aliased { kernel } => {
                 write!(f, "{kernel}: what is written overlaps what else is read or written; give it a buffer of its own")
@@ -212,6 +216,7 @@ impl std::error::Error for VulkanError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Shape(error) => Some(error),
+            Self::Flow(error) => Some(error),
             Self::Refused(reason) => Some(reason),
             Self::Batch(error) => Some(error),
             _ => None,

@@ -3,7 +3,7 @@
 use std::ffi::{c_void, CStr, CString};
 use std::sync::{Mutex, PoisonError};
 
-use ash::{ext, vk, Entry};
+use ash::{ext, khr, vk, Entry};
 
 use crate::calls::{Call, Calls};
 use crate::choice::Kind;
@@ -70,8 +70,23 @@ impl Instance {
             return Err(unavailable(Reason::Version { what, found: dotted(version(loader)) }));
         }
         let messages = Box::new(Mutex::new(Vec::new()));
+        // SAFETY: the entry is loaded.
+        let known = calls
+            .make(Call::EnumerateExtensions, || unsafe {
+                entry.enumerate_instance_extension_properties(None)
+            })
+            .map_err(failed(Call::EnumerateExtensions))?;
+        // Without it the loader hides drivers that are not wholly Vulkan, such as MoltenVK's on Apple's machines.
+        let portable = known
+            .iter()
+            .any(|extension| extension.extension_name_as_c_str() == Ok(khr::portability_enumeration::NAME));
         let mut extensions = Vec::new();
         let mut layers = Vec::new();
+        let mut flags = vk::InstanceCreateFlags::empty();
+        if portable {
+            extensions.push(khr::portability_enumeration::NAME.as_ptr());
+            flags |= vk::InstanceCreateFlags::ENUMERATE_PORTABILITY_KHR;
+        }
         if options.validate {
             // SAFETY: the entry is loaded.
             let known =
@@ -94,6 +109,7 @@ impl Instance {
         ];
         let mut features = vk::ValidationFeaturesEXT::default().enabled_validation_features(&checks);
         let mut create = vk::InstanceCreateInfo::default()
+            .flags(flags)
             .application_info(&application)
             .enabled_layer_names(&layers)
             .enabled_extension_names(&extensions);

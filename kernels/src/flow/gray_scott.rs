@@ -60,14 +60,17 @@ impl GrayScott {
     }
 
     /// `(D_u·dt/h², D_v·dt/h²)`
-    pub(crate) fn rates(&self) -> (f64, f64) {
+    pub fn rates(&self) -> (f64, f64) {
         let area = self.h * self.h;
         // In this order nothing that does not spread has a rate of 0·∞.
         (self.du * self.dt / area, self.dv * self.dt / area)
     }
 
     /// Checks the parameters and the step.
-    pub(crate) fn check(&self) -> Result<(), FlowError> {
+    ///
+    /// # Errors
+    /// [`FlowError::Parameter`] when a parameter is negative or not finite, [`FlowError::Unstable`] when `dt > h²/4·max(D_u, D_v)`.
+    pub fn check(&self) -> Result<(), FlowError> {
         parameter("du", self.du)?;
         parameter("dv", self.dv)?;
         parameter("feed", self.feed)?;

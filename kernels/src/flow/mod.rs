@@ -1,4 +1,4 @@
-//! Flows on periodic grids `[rows, cols]`: heat and the Gray–Scott reaction, by explicit Euler steps.
+//! Flows on periodic grids `[rows, cols]`: heat, the Gray–Scott reaction and conformal Ricci flow, by explicit Euler steps.
 //!
 //! The Laplacian is that of five points, `Δu = (u↑ + u↓ + u← + u→ − 4u)/h²`, and the grid closes in both directions.
 //! Grids are advanced in place, as many steps as asked for in one call: several steps are done on a tile while it is in
@@ -12,6 +12,7 @@ mod error;
 mod gray_scott;
 mod heat;
 mod reduce;
+mod ricci;
 mod stencil;
 mod temporal;
 
@@ -20,6 +21,7 @@ pub(crate) use error::{parameter, step};
 pub use gray_scott::{gray_scott, pearson_start, GrayScott};
 pub use heat::{heat, Heat};
 pub use reduce::{mass, range};
+pub use ricci::{ricci, Ricci};
 
 use crate::error::{check, checked_len};
 

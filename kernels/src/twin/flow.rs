@@ -1,6 +1,6 @@
-//! Heat and Gray–Scott in f64, cell by cell on periodic grids: what each formula says, a step at a time.
+//! Heat, Gray–Scott and Ricci flow in f64, cell by cell on periodic grids: what each formula says, a step at a time.
 
-use crate::flow::{grid, FlowError, GrayScott, Heat};
+use crate::flow::{grid, FlowError, GrayScott, Heat, Ricci};
 
 /// `h²Δu` at row `y`, column `x`.
 fn laplacian([rows, cols]: [usize; 2], u: &[f64], y: usize, x: usize) -> f64 {
@@ -51,6 +51,28 @@ pub fn gray_scott(
             let spread_v = dv / (h * h) * laplacian(shape, &old_v, y, x);
             u[i] += dt * (spread_u - reaction + feed * (1.0 - old_u[i]));
             v[i] += dt * (spread_v + reaction - (feed + kill) * old_v[i]);
+        }
+    }
+    Ok(())
+}
+
+/// See [`crate::flow::ricci`].
+///
+/// # Errors
+/// As there.
+pub fn ricci(ricci: &Ricci, shape: [usize; 2], steps: usize, w: &mut [f64]) -> Result<(), FlowError> {
+    grid(shape, &[("the length of w", w.len())])?;
+    if w.is_empty() {
+        return Ok(());
+    }
+    // A NaN stays: `min` would lose it.
+    ricci.check(
+        w.iter().copied().fold(f64::INFINITY, |least, w| if w < least || w.is_nan() { w } else { least }),
+    )?;
+    for _ in 0..steps {
+        let logs: Vec<f64> = w.iter().map(|w| w.ln()).collect();
+        for (w, (y, x)) in w.iter_mut().zip(cells(shape)) {
+            *w += ricci.rate() * laplacian(shape, &logs, y, x);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The kernels as methods of [`Commands`](crate::Commands): each checks its shapes, then adds its dispatches.
 
 mod attention;
+mod flow;
 mod gemm;
 mod map;
 mod norm;

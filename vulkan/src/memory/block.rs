@@ -52,9 +52,13 @@ impl RawBlock {
         let address = unsafe {
             device.raw.get_buffer_device_address(&vk::BufferDeviceAddressInfo::default().buffer(raw))
         };
-        // Reading a discrete card's memory from the host is slower than copying it, and what is not coherent needs flushes.
-        let shared = device.info.kind != Kind::Discrete && !device.options.always_stage;
-        let coherent = allocation.memory_properties().contains(vk::MemoryPropertyFlags::HOST_COHERENT);
+        // Reading a discrete card's memory from the host, or memory that the host does not cache, is slower than copying it; what is not
+        // coherent needs flushes.
+        let properties = allocation.memory_properties();
+        let shared = device.info.kind != Kind::Discrete
+            && properties.contains(vk::MemoryPropertyFlags::HOST_CACHED)
+            && !device.options.always_stage;
+        let coherent = properties.contains(vk::MemoryPropertyFlags::HOST_COHERENT);
         let host = allocation
             .mapped_ptr()
             .filter(|_| coherent && (shared || place != Place::Device))

@@ -22,10 +22,12 @@ macro_rules! kernels {
 kernels! {
     Attention = "attention";
     Embedding = "embedding";
+    FlowCompute = "flow_compute";
     Gemm = "gemm";
     Gemv = "gemv";
     Map = "map";
     Norm = "norm";
+    PatternCompute = "pattern_compute";
     Rope = "rope";
     Softmax = "softmax";
     SwiGlu = "swiglu";
