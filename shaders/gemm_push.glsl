@@ -1,7 +1,7 @@
 // What products of matrices are given, and their epilogue.
 layout(push_constant) uniform Push {
     F32 a;
-    F32 b;
+    B_STORED b;
     F32 bias;
     F32 residual;
     F32 c;

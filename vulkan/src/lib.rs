@@ -32,7 +32,7 @@ pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;
 pub use instance::{devices, DeviceInfo};
 pub use kernels::{Attention, Epilogue, Gemm, Matrix, Norm, RopeTable};
-pub use memory::{Buffer, MemoryMetrics, Scalar};
+pub use memory::{Buffer, Float, MemoryMetrics, Scalar};
 pub use options::Options;
 pub use pipeline::PipelineCache;
 pub use submit::{Batched, Done, KernelMetrics, Metrics, Pending};

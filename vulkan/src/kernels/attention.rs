@@ -6,19 +6,19 @@ use upbeat_kernels::ShapeError;
 use super::{count, product, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Float};
 use crate::pipeline::Kernel;
 
 /// The widest head.
 const WIDEST: usize = 2 * WORKGROUP as usize;
 
-/// Attention of `heads` heads, `dim` wide: `out = softmax(scale · q·kᵀ)·v` for each sequence, query and head.
+/// Attention of `heads` heads, `dim` wide, from numbers stored in f32 or f16: `out = softmax(scale · q·kᵀ)·v` for each sequence, query and head.
 ///
 /// A row of queries is `heads · dim` numbers, one of keys or values `kv_heads · dim`; rows lie strides apart, so that parts of packed
 /// projections and of caches are used where they are. Sequence `b` has its queries in rows `b · queries ..` and its keys in rows
 /// `b · keys ..`.
 #[derive(Clone, Copy, Debug)]
-pub struct Attention<'a> {
+pub struct Attention<'a, T = f32> {
     /// Independent sequences.
     pub batch: usize,
     /// Queries of a sequence.
@@ -34,13 +34,13 @@ pub struct Attention<'a> {
     /// Whether query `i` sees only keys `0 ..= keys - queries + i`: the queries are the last of the keys.
     pub causal: bool,
     /// Queries, from the first of them on.
-    pub q: &'a Buffer<f32>,
+    pub q: &'a Buffer<T>,
     /// Numbers from one row of queries to the next.
     pub q_stride: usize,
     /// Keys.
-    pub k: &'a Buffer<f32>,
+    pub k: &'a Buffer<T>,
     /// Values.
-    pub v: &'a Buffer<f32>,
+    pub v: &'a Buffer<T>,
     /// Numbers from one row of keys to the next, and of values.
     pub kv_stride: usize,
 }
@@ -63,12 +63,12 @@ struct Parameters {
 }
 
 /// That `rows` rows of `width` numbers, `stride` apart, are in `buffer`.
-fn check_rows(
+fn check_rows<T: Float>(
     what: &'static str,
     rows: usize,
     width: usize,
     stride: usize,
-    buffer: &Buffer<f32>,
+    buffer: &Buffer<T>,
 ) -> Result<(), VulkanError> {
     if stride < width {
         return Err(ShapeError::Stride { cols: width, stride }.into());
@@ -90,9 +90,9 @@ impl Commands {
     ///
     /// # Errors
     /// Shapes that do not fit; heads wider than 256 or that do not divide; buffers of another device, or that overlap.
-    pub fn attention(
+    pub fn attention<T: Float>(
         &mut self,
-        attention: Attention<'_>,
+        attention: Attention<'_, T>,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
         let Attention { batch, queries, keys, heads, kv_heads, dim, causal, q, q_stride, k, v, kv_stride } =
@@ -128,7 +128,7 @@ impl Commands {
         };
         let groups = [parameters.queries, parameters.heads, dimension(batch)?];
         self.dispatch(
-            Kernel::Attention,
+            if T::HALF { Kernel::AttentionF16 } else { Kernel::Attention },
             &[WORKGROUP, u32::from(causal)],
             groups,
             &[

@@ -6,24 +6,24 @@ use upbeat_kernels::{Activation, ShapeError, Write};
 use super::{activation_number, count, product, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Float};
 use crate::pipeline::Kernel;
 
 /// A matrix in a buffer: `rows` rows of `cols` numbers, `stride` apart.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    buffer: &'a Buffer<f32>,
+pub struct Matrix<'a, T = f32> {
+    buffer: &'a Buffer<T>,
     rows: usize,
     cols: usize,
     stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T: Float> Matrix<'a, T> {
     /// All of a buffer, dense, row by row.
     ///
     /// # Errors
     /// [`VulkanError::Shape`] where the buffer has another length.
-    pub fn new(buffer: &'a Buffer<f32>, rows: usize, cols: usize) -> Result<Self, VulkanError> {
+    pub fn new(buffer: &'a Buffer<T>, rows: usize, cols: usize) -> Result<Self, VulkanError> {
         Commands::check("the length of a matrix", product("a matrix", &[rows, cols])?, buffer.len())?;
         Ok(Self { buffer, rows, cols, stride: cols })
     }
@@ -33,7 +33,7 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// [`VulkanError::Shape`] where rows overlap or the buffer ends too early.
     pub fn strided(
-        buffer: &'a Buffer<f32>,
+        buffer: &'a Buffer<T>,
         rows: usize,
         cols: usize,
         stride: usize,
@@ -82,13 +82,13 @@ impl Default for Epilogue<'_> {
 
 /// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C: `op(A)` is `[m, k]`, `op(B)` `[k, n]`, C `[m, n]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Gemm<'a> {
+pub struct Gemm<'a, B = f32> {
     /// Left factor as stored: `[m, k]`, or `[k, m]` where `transpose_a`.
     pub a: Matrix<'a>,
     /// Whether A is stored transposed.
     pub transpose_a: bool,
-    /// Right factor as stored: `[k, n]`, or `[n, k]` where `transpose_b`.
-    pub b: Matrix<'a>,
+    /// Right factor as stored: `[k, n]`, or `[n, k]` where `transpose_b`; in f32 or, as weights may be, in f16.
+    pub b: Matrix<'a, B>,
     /// Whether B is stored transposed.
     pub transpose_b: bool,
     /// The product.
@@ -126,7 +126,7 @@ impl Commands {
     /// # Errors
     /// Shapes that do not fit; more than 4 million rows or 8 million columns on devices that allow 65535 workgroups a dimension; buffers of
     /// another device, or a C that overlaps what else is read.
-    pub fn gemm(&mut self, gemm: Gemm<'_>) -> Result<&mut Self, VulkanError> {
+    pub fn gemm<B: Float>(&mut self, gemm: Gemm<'_, B>) -> Result<&mut Self, VulkanError> {
         let Gemm { a, transpose_a, b, transpose_b, c, write, epilogue } = gemm;
         let ((m, k), (k_of_b, n)) = (a.turned(transpose_a), b.turned(transpose_b));
         Self::check("rows of op(B)", k, k_of_b)?;
@@ -151,9 +151,15 @@ impl Commands {
         };
         let (kernel, groups) = if m <= FEW_ROWS {
             let cols = if transpose_b { n } else { n.div_ceil(GEMV_COLS) };
-            (Kernel::Gemv, [self.groups_for_rows(cols)[0], m as u32, 1])
+            (
+                if B::HALF { Kernel::GemvF16 } else { Kernel::Gemv },
+                [self.groups_for_rows(cols)[0], m as u32, 1],
+            )
         } else {
-            (Kernel::Gemm, [n.div_ceil(TILE.1) as u32, m.div_ceil(TILE.0) as u32, 1])
+            (
+                if B::HALF { Kernel::GemmF16 } else { Kernel::Gemm },
+                [n.div_ceil(TILE.1) as u32, m.div_ceil(TILE.0) as u32, 1],
+            )
         };
         let constants = [
             WORKGROUP,
@@ -165,7 +171,7 @@ impl Commands {
             u32::from(write == Write::Add),
         ];
         // What is not there is not read: any address does.
-        let bias = epilogue.bias.unwrap_or(b.buffer);
+        let bias = epilogue.bias.unwrap_or(a.buffer);
         self.dispatch(
             kernel,
             &constants,

@@ -36,6 +36,11 @@ impl Scalar for u32 {
     const HALF: bool = false;
 }
 
+/// A type that numbers are stored in; kernels compute in f32.
+pub trait Float: Scalar {}
+impl Float for f32 {}
+impl Float for f16 {}
+
 /// Numbers on a device. Clones and [`slice`](Self::slice)s share the memory, which is freed with the last of them, once the device is
 /// done with it.
 ///

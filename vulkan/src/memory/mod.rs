@@ -5,7 +5,7 @@ mod buffer;
 mod staging;
 
 pub(crate) use block::{Block, Place, RawBlock};
-pub use buffer::{Buffer, Scalar};
+pub use buffer::{Buffer, Float, Scalar};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

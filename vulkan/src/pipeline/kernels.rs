@@ -21,16 +21,21 @@ macro_rules! kernels {
 
 kernels! {
     Attention = "attention";
+    AttentionF16 = "attention_f16";
     Embedding = "embedding";
     FlowCompute = "flow_compute";
     Gemm = "gemm";
+    GemmF16 = "gemm_f16";
     Gemv = "gemv";
+    GemvF16 = "gemv_f16";
     Map = "map";
+    Narrow = "narrow";
     Norm = "norm";
     PatternCompute = "pattern_compute";
     Rope = "rope";
     Softmax = "softmax";
     SwiGlu = "swiglu";
+    Widen = "widen";
 }
 
 impl Kernel {
