@@ -4,7 +4,7 @@ mod support;
 
 use support::{assert_close, device, numbers};
 use upbeat_kernels::{twin, Activation, Element, RopeShape};
-use upbeat_vulkan::{Norm, RopeTable, VulkanError};
+use upbeat_vulkan::{Norm, Reduction, RopeTable, VulkanError};
 
 fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
@@ -154,6 +154,59 @@ fn activations_agree_with_the_twin() {
                 || (found.is_nan() && expected.is_nan());
             assert!(close, "{activation:?}({x}) is {found}, not {expected}");
         }
+    }
+}
+
+#[test]
+fn reductions_agree_with_the_twin() {
+    let Some(device) = device() else { return };
+    let exact = |reduction, x: &[f32]| {
+        let wide = x.iter().map(|&x| f64::from(x));
+        match reduction {
+            Reduction::Sum => wide.sum(),
+            Reduction::Max => wide.fold(f64::NEG_INFINITY, f64::max),
+            Reduction::Min => wide.fold(f64::INFINITY, f64::min),
+        }
+    };
+    for reduction in [Reduction::Sum, Reduction::Max, Reduction::Min] {
+        for (rows, cols) in ROWS.into_iter().chain([(3, 0)]) {
+            let x = numbers(rows * cols, 1);
+            let (on, out) = (device.upload(&x).unwrap(), device.buffer::<f32>(rows).unwrap());
+            let mut commands = device.commands();
+            commands.reduce_rows(reduction, &on, cols, &out).unwrap();
+            commands.submit().unwrap().wait().unwrap();
+            let expected: Vec<f64> = (0..rows).map(|r| exact(reduction, &x[r * cols..][..cols])).collect();
+            // Sums of 128 partial sums of 40 numbers below 1 at most.
+            assert_close(
+                &format!("{reduction:?} of {rows} x {cols}"),
+                &out.to_vec().unwrap(),
+                &expected,
+                1e-4,
+                0.0,
+            );
+        }
+        for len in [0, 1, 127, 4096, 4097, 100_000, 20_000_000] {
+            let x = numbers(len, 2);
+            let (on, out) = (device.upload(&x).unwrap(), device.buffer::<f32>(1).unwrap());
+            let mut commands = device.commands();
+            commands.reduce(reduction, &on, &out).unwrap();
+            commands.submit().unwrap().wait().unwrap();
+            // Numbers of both signs: a sum is about √len, and so is what rounding it may cost.
+            let bound = 1e-5 + 1e-6 * (len as f64).sqrt();
+            assert_close(
+                &format!("{reduction:?} of {len}"),
+                &out.to_vec().unwrap(),
+                &[exact(reduction, &x)],
+                bound,
+                0.0,
+            );
+        }
+        let with_nan = device.upload(&[1.0, f32::NAN, 2.0, f32::INFINITY]).unwrap();
+        let out = device.buffer::<f32>(1).unwrap();
+        let mut commands = device.commands();
+        commands.reduce(reduction, &with_nan, &out).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+        assert!(out.to_vec().unwrap()[0].is_nan(), "{reduction:?}");
     }
 }
 

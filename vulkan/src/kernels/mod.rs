@@ -5,6 +5,7 @@ mod flow;
 mod gemm;
 mod map;
 mod norm;
+mod reduce;
 mod rope;
 mod softmax;
 mod transfer;
@@ -12,6 +13,7 @@ mod transfer;
 pub use attention::Attention;
 pub use gemm::{Epilogue, Gemm, Matrix};
 pub use norm::Norm;
+pub use reduce::Reduction;
 pub use rope::RopeTable;
 
 use upbeat_kernels::{Activation, ShapeError};

@@ -32,6 +32,7 @@ kernels! {
     Narrow = "narrow";
     Norm = "norm";
     PatternCompute = "pattern_compute";
+    Reduce = "reduce";
     Rope = "rope";
     Softmax = "softmax";
     SwiGlu = "swiglu";
