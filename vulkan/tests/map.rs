@@ -28,6 +28,22 @@ fn arithmetic_has_the_bits_of_the_cpu() {
 }
 
 #[test]
+fn multiples_are_added_with_one_rounding_or_two() {
+    let Some(device) = device() else { return };
+    for len in LENGTHS {
+        let (a, b) = (numbers(len, 1), numbers(len, 2));
+        let (da, db) = (device.upload(&a).unwrap(), device.upload(&b).unwrap());
+        let mut commands = device.commands();
+        commands.add_scaled(&da, -0.3, &db, &da).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+        for (i, found) in da.to_vec().unwrap().into_iter().enumerate() {
+            let (fused, rounded) = ((-0.3_f32).mul_add(b[i], a[i]), a[i] + -0.3 * b[i]);
+            assert!(found == fused || found == rounded, "[{i}] is {found}, not {fused} or {rounded}");
+        }
+    }
+}
+
+#[test]
 fn it_works_in_place_and_on_parts() {
     let Some(device) = device() else { return };
     let a = numbers(1000, 1);
