@@ -1,29 +1,8 @@
-// Attention of one query row by online softmax over tiles of keys. A workgroup a (query, head, batch). Rows of q, k, v and out lie `row_*` numbers
-// apart, sequences `seq_*`; heads lie `dim` apart. Query i sees keys 0 .. keys - queries + i where causal.
+// Attention of one query row by online softmax over tiles of keys. A workgroup a (query, head, batch): for few queries, as in decoding.
 #include "workgroup.glsl"
 
-layout(constant_id = 1) const bool CAUSAL = false;
+#include "attention_push.glsl"
 
-layout(push_constant) uniform Push {
-    STORED q;
-    STORED k;
-    STORED v;
-    F32 result;
-    uint queries;
-    uint keys;
-    uint heads;
-    uint group;
-    uint dim;
-    uint row_q;
-    uint row_kv;
-    uint row_out;
-    uint seq_q;
-    uint seq_kv;
-    uint seq_out;
-    float scale;
-} push;
-
-const float INFINITY = uintBitsToFloat(0x7f800000);
 // The widest head, as the host has it; two numbers of the output an invocation.
 const uint WIDEST = 256;
 
@@ -41,11 +20,7 @@ void main() {
         query[d] = float(push.q.at[from_q + d]) * push.scale;
     }
     barrier();
-    uint visible = push.keys;
-    if (CAUSAL) {
-        // Queries are the last of the keys; those before the first key see nothing.
-        visible = push.keys + i + 1 > push.queries ? push.keys + i + 1 - push.queries : 0;
-    }
+    uint visible = visible_of(i);
     float most = -INFINITY;
     float total = 0.0;
     float low = 0.0;

@@ -83,7 +83,8 @@ fn check(device: &Device, shape: Shape, spread: f32) {
 #[test]
 fn all_shapes_agree_with_the_twin() {
     let Some(device) = device() else { return };
-    for seq in [1, 7, 63, 127, 128, 129, 300] {
+    // Few queries; tiles of 16 queries and 32 keys just filled and just not; several.
+    for seq in [1, 4, 5, 15, 16, 17, 33, 127, 129, 300] {
         for dim in [1, 8, 33, 64, 127, 129, 256] {
             for causal in [false, true] {
                 let shape = Shape { batch: 1, queries: seq, keys: seq, heads: 2, kv_heads: 2, dim, causal };
@@ -119,6 +120,49 @@ fn large_scores_do_not_overflow() {
         Shape { batch: 1, queries: 20, keys: 20, heads: 1, kv_heads: 1, dim: 64, causal: true },
         12.0,
     );
+}
+
+#[test]
+fn what_is_hidden_may_be_anything_and_nan_stays_in_its_row() {
+    let Some(device) = device() else { return };
+    let (seq, dim) = (40, 16);
+    let clean = [1, 2, 3].map(|seed| numbers(seq * dim, seed));
+    let run = |[q, k, v]: &[Vec<f32>; 3]| {
+        let on = |x: &[f32]| device.upload(x).unwrap();
+        let (q, k, v, out) = (on(q), on(k), on(v), device.buffer::<f32>(seq * dim).unwrap());
+        let mut commands = device.commands();
+        let attention = Attention {
+            batch: 1,
+            queries: seq,
+            keys: seq,
+            heads: 1,
+            kv_heads: 1,
+            dim,
+            causal: true,
+            q: &q,
+            q_stride: dim,
+            k: &k,
+            v: &v,
+            kv_stride: dim,
+        };
+        commands.attention(attention, &out).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+        out.to_vec().unwrap()
+    };
+    let expected = run(&clean);
+    for (wrong, which) in [(f32::NAN, 1), (f32::INFINITY, 1), (f32::NAN, 2), (f32::INFINITY, 2)] {
+        let mut spoilt = clean.clone();
+        // Key 21 is hidden from queries 0 to 20, some of them in its own tile.
+        spoilt[which][21 * dim..22 * dim].fill(wrong);
+        let found = run(&spoilt);
+        assert_eq!(found[..21 * dim], expected[..21 * dim], "{wrong} in {which}");
+        assert!(found[21 * dim..].iter().any(|x| !x.is_finite()), "{wrong} in {which}");
+    }
+    let mut spoilt = clean.clone();
+    spoilt[0][18 * dim] = f32::NAN;
+    for (row, (found, expected)) in run(&spoilt).chunks(dim).zip(expected.chunks(dim)).enumerate() {
+        assert!(if row == 18 { found.iter().all(|x| x.is_nan()) } else { found == expected }, "row {row}");
+    }
 }
 
 #[test]

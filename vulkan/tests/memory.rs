@@ -89,7 +89,7 @@ fn limits_are_told_in_bytes() {
     drop(held);
     assert!(device.buffer::<f32>(1000).is_ok(), "what was dropped makes room");
     let most = device.limits().buffer_bytes;
-    if usize::try_from(most).is_ok_and(|most| most / 4 < u32::MAX as usize) {
+    if usize::try_from(most).is_ok_and(|most| most / 4 < i32::MAX as usize) {
         let refused = device.buffer::<f32>(most as usize / 4 + 4).unwrap_err();
         assert!(matches!(refused, VulkanError::TooLarge { most: told, .. } if told == most), "{refused}");
     }

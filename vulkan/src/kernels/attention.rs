@@ -45,6 +45,17 @@ pub struct Attention<'a, T = f32> {
     pub kv_stride: usize,
 }
 
+/// Queries up to which each is a workgroup's, as in decoding; more are taken in tiles, which read each key once for all of them.
+const FEW_QUERIES: usize = 4;
+/// Queries and keys of a tile of `shaders/attention_tiles.glsl`.
+const TILE: (usize, usize) = (16, 32);
+
+/// Shared memory of a tile of heads `dim` wide.
+fn tile_bytes(dim: usize) -> usize {
+    let (queries, keys) = TILE;
+    size_of::<f32>() * ((queries + keys) * (dim + 1) + queries * (keys + 1) + 2 * WORKGROUP as usize)
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Parameters {
@@ -86,6 +97,7 @@ fn check_rows<T: Float>(
 impl Commands {
     /// Attention with `scale = 1/√dim` into `out: [batch, queries, heads, dim]`. A query that sees no key gives zeros.
     ///
+    /// Each number is summed in an order that depends on the shape alone; few queries and many are summed in different ones.
     /// The largest number of a row is taken off before `exp`, so large scores do not overflow; NaN in a row stays in that row.
     ///
     /// # Errors
@@ -126,11 +138,20 @@ impl Commands {
             seq_out: dimension(product("a sequence", &[queries, width])?)?,
             scale: (1.0 / (dim.max(1) as f64).sqrt()) as f32,
         };
-        let groups = [parameters.queries, parameters.heads, dimension(batch)?];
+        let tiled = queries > FEW_QUERIES && tile_bytes(dim) <= self.device().limits().shared_bytes as usize;
+        let kernel = match (tiled, T::HALF) {
+            (true, false) => Kernel::AttentionTiles,
+            (true, true) => Kernel::AttentionTilesF16,
+            (false, false) => Kernel::Attention,
+            (false, true) => Kernel::AttentionF16,
+        };
+        let query_groups =
+            if tiled { parameters.queries.div_ceil(TILE.0 as u32) } else { parameters.queries };
+        let width_constant = if tiled { &[parameters.dim][..] } else { &[] };
         self.dispatch(
-            if T::HALF { Kernel::AttentionF16 } else { Kernel::Attention },
-            &[WORKGROUP, u32::from(causal)],
-            groups,
+            kernel,
+            &[&[WORKGROUP, u32::from(causal)], width_constant].concat(),
+            [query_groups, parameters.heads, dimension(batch)?],
             &[
                 q.operand(Access::Read),
                 k.operand(Access::Read),

@@ -24,10 +24,10 @@ use crate::error::VulkanError;
 /// Invocations of a workgroup of kernels that go over numbers one by one; every device has that many.
 const WORKGROUP: u32 = 128;
 
-/// A dimension as kernels count: in 32 bits.
+/// A dimension as kernels count: below 2³¹, as SPIR-V takes indices as signed, and strides must not wrap.
 fn count(what: &'static str, dimension: usize) -> Result<u32, VulkanError> {
-    let too_large = |_| ShapeError::Limit { what, most: u32::MAX as usize, found: dimension };
-    u32::try_from(dimension).map_err(|error| too_large(error).into())
+    let too_large = |_| ShapeError::Limit { what, most: i32::MAX as usize, found: dimension };
+    i32::try_from(dimension).map(i32::cast_unsigned).map_err(|error| too_large(error).into())
 }
 
 /// A product of dimensions, which must be the length of a buffer.

@@ -65,8 +65,8 @@ impl<T: Scalar> Buffer<T> {
         if T::HALF && !device.limits().f16_storage {
             return Err(VulkanError::Feature { feature: "storageBuffer16BitAccess" });
         }
-        // Kernels count in 32 bits.
-        let most = u32::MAX as usize;
+        // Kernels count in 31 bits: SPIR-V takes indices as signed.
+        let most = i32::MAX as usize;
         if len > most {
             return Err(VulkanError::TooLarge {
                 what: "a buffer's length",

@@ -22,6 +22,8 @@ macro_rules! kernels {
 kernels! {
     Attention = "attention";
     AttentionF16 = "attention_f16";
+    AttentionTiles = "attention_tiles";
+    AttentionTilesF16 = "attention_tiles_f16";
     Embedding = "embedding";
     FlowCompute = "flow_compute";
     Gemm = "gemm";
