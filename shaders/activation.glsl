@@ -1,31 +1,58 @@
-// Activations by number, as `Activation` of upbeat_kernels: identity, exact GELU, GELU by tanh, SiLU, ReLU.
+// The activations, after math.glsl, as kernels/src/math has them; numbered as `Activation` in vulkan/src/kernels/activation.rs.
+// Nothing cancels: each is max(x, 0) less a product with the tail, exp(-something) * 2^n, which is rounded once.
 
-// erfc with a relative error of 1.2e-7 where it is not denormal (Press et al., Numerical Recipes, 6.2), f32's rounding besides.
-float erfc(float x) {
-    float z = abs(x);
-    float t = 1.0 / (1.0 + 0.5 * z);
-    float p = -z * z - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806
-        + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
-    float r = t * exp(p);
-    return x >= 0.0 ? r : 2.0 - r;
+// Exact GELU. Phi(-a) = exp(-a^2 / 2) * t(a) with a polynomial in a / (a + 2.75) for t.
+float gelu(float x) {
+    float a = min(abs(x), 16.0);
+    // a^2 in two parts, the first of at most 8 bits squared: the rounding of a^2 alone would cost 40 ulp at a = 13.
+    float high = roundEven(a * 256.0) / 256.0;
+    precise float square = high * high;
+    precise float rest = (a - high) * (a + high);
+    int n;
+    float f = exp_parts(-0.5 * square, -0.5 * rest, n);
+    float share = a / (a + 2.75);
+    float s = share - 0.5;
+    float t = fma(s, 4.195469e-2, -1.1168686e-2);
+    t = fma(s, t, -0.11670268);
+    t = fma(s, t, -3.901431e-2);
+    t = fma(s, t, 0.16026615);
+    t = fma(s, t, 0.1027542);
+    t = fma(s, t, -0.2631263);
+    t = fma(s, t, -0.13252808);
+    t = fma(s, t, 0.72933775);
+    t = fma(s, t, -0.94870824);
+    t = fma(s, t, 0.71898603);
+    return max(x, 0.0) - scaled(share * t * f, n);
 }
 
-// 0 where the exponential would be infinite: of that some drivers make NaN.
-float sigmoid(float x) {
-    return x < -88.0 ? 0.0 : 1.0 / (1.0 + exp(-x));
+// x * sigmoid(y) for y of the sign of x and exp(-|y|) = f * 2^n; a is |x|, cut where the product vanishes.
+float times_sigmoid(float x, float a, float f, int n) {
+    float upper = 1.0 / (1.0 + scaled(f, n));
+    return max(x, 0.0) - scaled(a * f * upper, n);
 }
 
-// x where the gate is open, 0 where it is shut: -inf times 0 is no number.
-float gated(float x, float gate) {
-    return gate == 0.0 ? 0.0 : x * gate;
+float gelu_tanh(float x) {
+    float a = min(abs(x), 11.0);
+    int n;
+    float f = exp_parts(-1.595769122 * a * fma(a * a, 0.044715, 1.0), 0.0, n);
+    return times_sigmoid(x, a, f, n);
+}
+
+float silu(float x) {
+    float a = min(abs(x), 110.0);
+    int n;
+    float f = exp_parts(-a, 0.0, n);
+    return times_sigmoid(x, a, f, n);
 }
 
 float activated(uint activation, float x) {
+    if (is_nan(x)) {
+        return x;
+    }
     switch (activation) {
-        case 1: return gated(x, 0.5 * erfc(-0.70710678118654752 * x));
-        // (1 + tanh u) / 2 = sigmoid(2u)
-        case 2: return gated(x, sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)));
-        case 3: return gated(x, sigmoid(x));
+        case 1: return gelu(x);
+        case 2: return gelu_tanh(x);
+        case 3: return silu(x);
         case 4: return x < 0.0 ? 0.0 : x;
         default: return x;
     }

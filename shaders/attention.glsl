@@ -1,4 +1,5 @@
 // Attention of one query row by online softmax over tiles of keys. A workgroup a (query, head, batch): for few queries, as in decoding.
+#include "math.glsl"
 #include "workgroup.glsl"
 
 #include "attention_push.glsl"
@@ -37,9 +38,9 @@ void main() {
         }
         float now = larger(most, workgroup_max(score));
         float shift = now == -INFINITY ? 0.0 : now;
-        float weight = key < visible ? exp(score - shift) : 0.0;
+        float weight = key < visible ? exponential_or_nan(score - shift) : 0.0;
         weights[lane] = weight;
-        float keep = most == -INFINITY ? 0.0 : exp(most - shift);
+        float keep = most == -INFINITY ? 0.0 : exponential_or_nan(most - shift);
         total = total * keep + workgroup_sum(weight);
         low *= keep;
         high *= keep;

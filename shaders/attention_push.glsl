@@ -1,4 +1,4 @@
-// What attention is given. Rows of q, k, v and out lie `row_*` numbers apart, sequences `seq_*`; heads lie `dim` apart.
+// After math.glsl: what attention is given. Rows of q, k, v and out lie `row_*` numbers apart, sequences `seq_*`; heads lie `dim` apart.
 layout(push_constant) uniform Push {
     STORED q;
     STORED k;
@@ -20,7 +20,10 @@ layout(push_constant) uniform Push {
 
 layout(constant_id = 1) const bool CAUSAL = false;
 
-const float INFINITY = uintBitsToFloat(0x7f800000);
+// NaN stays.
+float exponential_or_nan(float x) {
+    return is_nan(x) ? x : exponential(x);
+}
 
 // How many keys, from the first, query i sees: where causal, the queries are the last of the keys, and those before the first key see nothing.
 uint visible_of(uint i) {

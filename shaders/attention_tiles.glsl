@@ -1,5 +1,6 @@
 // Attention of a tile of 16 query rows by online softmax over tiles of 32 keys in shared memory, each read once for all of them. A workgroup a
 // (query tile, head, batch); eight invocations share a query: its scores, and then the numbers of its output.
+#include "math.glsl"
 #include "attention_push.glsl"
 
 // The width of a head, so that shared memory is no larger than it must be.
@@ -22,7 +23,7 @@ shared float sums[INVOCATIONS];
 
 // NaN where any is: a comparison would lose it.
 float larger(float a, float b) {
-    return isnan(a) || a > b ? a : b;
+    return is_nan(a) || a > b ? a : b;
 }
 
 void main() {
@@ -88,7 +89,7 @@ void main() {
         float part = 0.0;
         for (uint j = 0; j < KEYS / SHARE; j++) {
             uint key = side + SHARE * j;
-            float weight = first + key < visible ? exp(score[j] - shift) : 0.0;
+            float weight = first + key < visible ? exponential_or_nan(score[j] - shift) : 0.0;
             weights[mine * (KEYS + 1) + key] = weight;
             part += weight;
         }
@@ -102,7 +103,7 @@ void main() {
             tile_kv[i / DIM * PITCH + i % DIM] = v;
         }
         barrier();
-        float keep = most == -INFINITY ? 0.0 : exp(most - shift);
+        float keep = most == -INFINITY ? 0.0 : exponential_or_nan(most - shift);
         float added = 0.0;
         for (uint s = 0; s < SHARE; s++) {
             added += sums[mine * SHARE + s];

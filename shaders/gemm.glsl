@@ -1,5 +1,6 @@
 // C = act(scale * op(A) * op(B) + bias) + residual, or that added to C. A workgroup makes a tile of 64 x 128 of C from tiles of A and B in
 // shared memory, an invocation 8 x 8 of it in registers.
+#include "math.glsl"
 #include "activation.glsl"
 
 layout(constant_id = 1) const bool TRANSPOSE_A = false;

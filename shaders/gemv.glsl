@@ -1,5 +1,6 @@
 // gemm.comp's product for few rows, where the device waits for B alone: each number of B is read once a row, neighbours by neighbours. With B
 // transposed a workgroup sums one column of C over k; else it sums 32 columns, each over slices of k.
+#include "math.glsl"
 #include "workgroup.glsl"
 #include "activation.glsl"
 

@@ -1,7 +1,6 @@
 // out = op(a, b) for each element; `s` is an operand of some of them. Operations by number as in `Map` of vulkan/src/kernels/map.rs.
 #version 460
 #include "common.glsl"
-#include "activation.glsl"
 
 layout(constant_id = 1) const uint OP = 0;
 
@@ -19,8 +18,7 @@ float value(float a, float b) {
         case 1: return a + b;
         case 2: return a - b;
         case 3: return a * b;
-        case 4: return a + push.s * b;
-        default: return activated(OP - 5, a);
+        default: return a + push.s * b;
     }
 }
 

@@ -1,4 +1,4 @@
-// Sums and maxima over a workgroup of a power of two of invocations, in a fixed tree: the same bits whatever runs when.
+// After math.glsl: sums and maxima over a workgroup of a power of two of invocations, in a fixed tree: the same bits whatever runs when.
 const uint WORKGROUP = gl_WorkGroupSize.x;
 
 shared float tree[gl_WorkGroupSize.x];
@@ -20,7 +20,7 @@ float workgroup_sum(float x) {
 
 // NaN where any is: a comparison would lose it.
 float larger(float a, float b) {
-    return isnan(a) || a > b ? a : b;
+    return is_nan(a) || a > b ? a : b;
 }
 
 float workgroup_max(float x) {

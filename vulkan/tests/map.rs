@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{device, numbers};
+use support::{device, numbers, told};
 
 const LENGTHS: [usize; 6] = [0, 1, 127, 128, 1000, 100_003];
 
@@ -57,10 +57,6 @@ fn it_works_in_place_and_on_parts() {
         let expected = if i < 300 { 2.0 * a[i] + 2.0 * a[i + 700] } else { 2.0 * a[i] };
         assert_eq!(found[i], expected, "[{i}]");
     }
-}
-
-fn told<T>(outcome: Result<T, upbeat_vulkan::VulkanError>) -> String {
-    outcome.err().expect("it is refused").to_string()
 }
 
 #[test]

@@ -1,294 +1,204 @@
-//! Softmax, norms, activations, SwiGLU, rotary positions and embeddings beside their twins in f64.
+//! Softmax and norms of rows beside their twins: every way of sharing a row out, special values, in place, parts of buffers.
 
 mod support;
 
-use support::{assert_close, device, numbers};
-use upbeat_kernels::{twin, Activation, Element, RopeShape};
-use upbeat_vulkan::{Norm, Reduction, RopeTable, VulkanError};
+use support::{assert_close, device, numbers, told, Gpu};
+use upbeat_kernels::Element;
+use upbeat_vulkan::{Buffer, Commands, VulkanError};
+
+/// Rows and columns: one lane a row, many rows a workgroup, kept in registers up to 4096 columns, streamed beyond; more rows than
+/// workgroups may be.
+const SHAPES: [(usize, usize); 14] = [
+    (0, 7),
+    (1, 1),
+    (300, 1),
+    (5, 2),
+    (259, 3),
+    (33, 17),
+    (3, 127),
+    (4, 128),
+    (3, 129),
+    (2, 1000),
+    (2, 4096),
+    (2, 4097),
+    (1, 100_003),
+    (65_537, 65),
+];
+
+/// What softmax may be off: 2⁻¹⁸ for the rounding of `x - max`, which is below 128 where the result is not 0, and some ulp of `exp` and
+/// of the sum; subnormal results may be lost.
+const SOFTMAX: (f64, f64) = (2e-38, 6e-6);
+/// `log` is promised to 2⁻²¹ near 1, and beside large differences to some ulp.
+const LOG: (f64, f64) = (1e-6, 1e-6);
+/// Of norms: results are of the order of 1, sums some ulp off.
+const NORM: (f64, f64) = (2e-6, 2e-6);
 
 fn wide(x: &[f32]) -> Vec<f64> {
-    x.iter().map(|&x| f64::from(x)).collect()
+    x.iter().map(|&x| x.into()).collect()
 }
 
-fn scaled(count: usize, seed: u64, scale: f32) -> Vec<f32> {
-    numbers(count, seed).into_iter().map(|x| scale * x).collect()
-}
-
-const ROWS: [(usize, usize); 8] =
-    [(0, 5), (1, 1), (3, 7), (2, 127), (5, 128), (4, 129), (7, 5000), (70_000, 3)];
-
-#[test]
-fn softmax_agrees_with_the_twin() {
-    let Some(device) = device() else { return };
-    for (rows, cols) in ROWS {
-        let x = scaled(rows * cols, 1, 20.0);
-        let buffer = device.upload(&x).unwrap();
-        let mut commands = device.commands();
-        commands.softmax(&buffer, cols, &buffer).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        let mut expected = vec![0.0; x.len()];
-        twin::softmax::softmax_forward(&wide(&x), cols, &mut expected).unwrap();
-        // Vulkan's exp errs by 3 + 2|x| units in the last place: 43 at -20, and sums of 5000 besides.
-        assert_close(&format!("{rows} x {cols}"), &buffer.to_vec().unwrap(), &expected, 1e-30, 2e-5);
-    }
-}
-
-#[test]
-fn softmax_of_infinities_and_nan_is_as_the_twin_has_it() {
-    let Some(device) = device() else { return };
-    let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let x = [-inf, -inf, -inf, 1.0, -inf, 2.0, 1.0, nan, 2.0, 1.0, inf, 2.0, 1e30, -1e30, 0.0];
-    let (buffer, out) = (device.upload(&x).unwrap(), device.buffer::<f32>(x.len()).unwrap());
+/// What `record` makes of `x`, at an odd place of its buffer, and again in place.
+fn run(
+    device: &Gpu,
+    x: &[f32],
+    mut record: impl FnMut(&mut Commands, &Buffer<f32>, &Buffer<f32>) -> Result<(), VulkanError>,
+) -> Vec<f32> {
+    let padded = [&[f32::NAN][..], x, &[f32::NAN; 2]].concat();
+    let from = device.upload(&padded).unwrap();
+    let to = device.upload(&vec![-7.0_f32; x.len() + 4]).unwrap();
     let mut commands = device.commands();
-    commands.softmax(&buffer, 3, &out).unwrap();
+    let part = from.slice(1..x.len() + 1);
+    record(&mut commands, &part, &to.slice(3..x.len() + 3)).unwrap();
+    record(&mut commands, &part, &part).unwrap();
     commands.submit().unwrap().wait().unwrap();
+    let (found, again) = (to.to_vec().unwrap(), from.to_vec().unwrap());
+    assert_eq!([found[0], found[1], found[2], found[x.len() + 3]], [-7.0; 4], "nothing around it is written");
+    assert!(again[0].is_nan() && again[x.len() + 1].is_nan(), "nothing around it is written");
+    let found = found[3..x.len() + 3].to_vec();
+    let differs = found.iter().zip(&again[1..]).position(|(a, b)| a.to_bits() != b.to_bits());
+    assert_eq!(differs, None, "in place it has the same bits");
+    found
+}
+
+/// The logarithm of the twin's softmax, where it does not underflow as that does.
+fn log_softmax(x: &[f64], cols: usize) -> Vec<f64> {
+    let row = |x: &[f64]| {
+        let largest = x.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+        if largest == f64::NEG_INFINITY && !x.iter().any(|x| x.is_nan()) {
+            return x.to_vec();
+        }
+        let log = x.iter().map(|x| (x - largest).exp()).sum::<f64>().ln();
+        x.iter().map(|x| (x - largest) - log).collect()
+    };
+    x.chunks(cols.max(1)).flat_map(row).collect()
+}
+
+fn check_softmax(device: &Gpu, what: &str, x: &[f32], cols: usize) {
+    let found = run(device, x, |commands, x, out| commands.softmax(x, cols, out).map(drop));
     let mut expected = vec![0.0; x.len()];
-    twin::softmax::softmax_forward(&wide(&x), 3, &mut expected).unwrap();
-    assert_close("special rows", &out.to_vec().unwrap(), &expected, 0.0, 1e-6);
-    assert_eq!(out.to_vec().unwrap()[..3], [0.0; 3]);
+    f64::softmax_forward(&wide(x), cols, &mut expected).unwrap();
+    assert_close(&format!("softmax {what}"), &found, &expected, SOFTMAX.0, SOFTMAX.1);
+    let found = run(device, x, |commands, x, out| commands.log_softmax(x, cols, out).map(drop));
+    assert_close(&format!("log-softmax {what}"), &found, &log_softmax(&wide(x), cols), LOG.0, LOG.1);
 }
 
 #[test]
-fn norms_agree_with_the_twin() {
+fn softmax_is_its_twins() {
     let Some(device) = device() else { return };
-    for (rows, cols) in ROWS {
-        // A mean far from 0 beside a small spread: one pass over squares would lose it.
-        let x: Vec<f32> = scaled(rows * cols, 1, 1.0).into_iter().map(|x| x + 100.0).collect();
-        let (weight, bias) = (numbers(cols, 2), numbers(cols, 3));
-        let on = |x: &[f32]| device.upload(x).unwrap();
-        let (dx, dweight, dbias) = (on(&x), on(&weight), on(&bias));
-        let out: Vec<_> = (0..3).map(|_| device.buffer::<f32>(x.len()).unwrap()).collect();
-        let mut commands = device.commands();
-        commands.norm(&dx, Norm::Layer { weight: &dweight, bias: Some(&dbias) }, 1e-5, &out[0]).unwrap();
-        commands.norm(&dx, Norm::Layer { weight: &dweight, bias: None }, 1e-5, &out[1]).unwrap();
-        commands.norm(&dx, Norm::Rms { weight: &dweight }, 1e-5, &out[2]).unwrap();
-        commands.norm(&dx, Norm::Rms { weight: &dweight }, 1e-5, &dx).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-
-        let (wx, wweight, wbias) = (wide(&x), wide(&weight), wide(&bias));
-        let epsilon = f64::from(1e-5_f32);
-        let (mut means, mut rstds, mut expected) = (vec![0.0; rows], vec![0.0; rows], vec![0.0; x.len()]);
-        for (bias, out) in [(Some(&wbias[..]), &out[0]), (None, &out[1])] {
-            twin::norm::layer_norm_forward(
-                &wx,
-                &wweight,
-                bias,
-                epsilon,
-                &mut expected,
-                &mut means,
-                &mut rstds,
-            )
-            .unwrap();
-            let found = out.to_vec().unwrap();
-            for (row, (found, expected)) in
-                found.chunks(cols.max(1)).zip(expected.chunks(cols.max(1))).enumerate()
-            {
-                // A mean of about 100 is rounded, and so is what is left of each number beside it; the deviation, here 1/rstd, magnifies that.
-                let rounded = 4.0 * 100.0 * f64::from(f32::EPSILON) * rstds[row];
-                let absolute = 1e-5 + rounded * (1.0 + (cols as f64).sqrt());
-                assert_close(
-                    &format!("LayerNorm {rows} x {cols}, row {row}"),
-                    found,
-                    expected,
-                    absolute,
-                    0.0,
-                );
+    for (rows, cols) in SHAPES {
+        for scale in [1.0, 60.0, 1e4] {
+            let x: Vec<_> = numbers(rows * cols, 3).into_iter().map(|x| scale * x).collect();
+            check_softmax(&device, &format!("of [{rows}, {cols}] up to {scale}"), &x, cols);
+            if rows * cols > 1 << 20 {
+                break;
             }
         }
-        twin::norm::rms_norm_forward(&wx, &wweight, epsilon, &mut expected, &mut rstds).unwrap();
-        assert_close(&format!("RMSNorm {rows} x {cols}"), &out[2].to_vec().unwrap(), &expected, 0.0, 1e-5);
-        assert_close(
-            &format!("RMSNorm in place {rows} x {cols}"),
-            &dx.to_vec().unwrap(),
-            &expected,
-            0.0,
-            1e-5,
-        );
     }
 }
 
 #[test]
-fn activations_agree_with_the_twin() {
+fn softmax_of_special_values_is_its_twins() {
     let Some(device) = device() else { return };
-    let mut x = scaled(2000, 1, 12.0);
-    x.extend([
-        0.0,
-        -0.0,
-        1e-20,
-        -1e-20,
-        30.0,
-        -30.0,
-        1e30,
-        -1e30,
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::NAN,
-    ]);
-    let buffer = device.upload(&x).unwrap();
-    use Activation::{Gelu, GeluTanh, Identity, Relu, Silu};
-    for activation in [Identity, Gelu, GeluTanh, Silu, Relu] {
-        let out = device.buffer::<f32>(x.len()).unwrap();
-        let mut commands = device.commands();
-        commands.activate(&buffer, activation, &out).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        let found = out.to_vec().unwrap();
-        for (&x, &found) in x.iter().zip(&found) {
-            let wide = f64::from(x);
-            let expected = match activation {
-                Identity => wide,
-                Gelu => twin::activation::gelu(wide),
-                GeluTanh => twin::functions::gelu_tanh(wide),
-                Silu => twin::activation::silu(wide),
-                Relu => {
-                    if wide < 0.0 {
-                        0.0
-                    } else {
-                        wide
-                    }
-                }
-            };
-            // -inf times 0: the twin's word is taken where it has one.
-            let (found, bound) = (f64::from(found), 2e-6 * wide.abs().max(1.0));
-            let close = found == expected
-                || (found - expected).abs() <= bound
-                || (found.is_nan() && expected.is_nan());
-            assert!(close, "{activation:?}({x}) is {found}, not {expected}");
-        }
+    const INF: f32 = f32::INFINITY;
+    for cols in [1, 3, 130, 5000] {
+        let mut x = numbers(9 * cols, 4);
+        let mut row = |r: usize, value: f32, places: std::ops::Range<usize>| {
+            x[r * cols..][places].fill(value);
+        };
+        row(0, -INF, 0..cols);
+        row(1, f32::NAN, 0..1);
+        row(2, -f32::NAN, cols - 1..cols);
+        row(3, INF, cols / 2..cols / 2 + 1);
+        row(4, -INF, 0..cols / 2);
+        row(5, -INF, 0..cols);
+        row(5, f32::NAN, cols / 2..cols / 2 + 1);
+        row(6, -0.0, 0..cols);
+        row(7, f32::MAX, 0..cols);
+        row(8, f32::MIN, 0..cols);
+        check_softmax(&device, &format!("of special rows of {cols}"), &x, cols);
     }
 }
 
+/// Which norm, with how it is recorded and its twin.
+fn check_norms(device: &Gpu, what: &str, x: &[f32], cols: usize, epsilon: f64, bounds: (f64, f64)) {
+    let (weight, bias) = (numbers(cols, 5), numbers(cols, 6));
+    let (dw, db) = (device.upload(&weight).unwrap(), device.upload(&bias).unwrap());
+    let (x64, w64, b64) = (wide(x), wide(&weight), wide(&bias));
+    let rows = if x.is_empty() { 0 } else { x.len() / cols };
+    let (mut expected, mut mean, mut rstd) = (vec![0.0; x.len()], vec![0.0; rows], vec![0.0; rows]);
+    for (name, db, b64) in [("with", Some(&db), Some(&b64[..])), ("without", None, None)] {
+        let found =
+            run(device, x, |commands, x, out| commands.layer_norm(x, &dw, db, epsilon, out).map(drop));
+        f64::layer_norm_forward(&x64, &w64, b64, epsilon, &mut expected, &mut mean, &mut rstd).unwrap();
+        assert_close(&format!("LayerNorm {name} bias, {what}"), &found, &expected, bounds.0, bounds.1);
+    }
+    let found = run(device, x, |commands, x, out| commands.rms_norm(x, &dw, epsilon, out).map(drop));
+    f64::rms_norm_forward(&x64, &w64, epsilon, &mut expected, &mut rstd).unwrap();
+    assert_close(&format!("RMSNorm {what}"), &found, &expected, NORM.0, NORM.1);
+}
+
 #[test]
-fn reductions_agree_with_the_twin() {
+fn norms_are_their_twins() {
     let Some(device) = device() else { return };
-    let exact = |reduction, x: &[f32]| {
-        let wide = x.iter().map(|&x| f64::from(x));
-        match reduction {
-            Reduction::Sum => wide.sum(),
-            Reduction::Max => wide.fold(f64::NEG_INFINITY, f64::max),
-            Reduction::Min => wide.fold(f64::INFINITY, f64::min),
-        }
-    };
-    for reduction in [Reduction::Sum, Reduction::Max, Reduction::Min] {
-        for (rows, cols) in ROWS.into_iter().chain([(3, 0)]) {
-            let x = numbers(rows * cols, 1);
-            let (on, out) = (device.upload(&x).unwrap(), device.buffer::<f32>(rows).unwrap());
-            let mut commands = device.commands();
-            commands.reduce_rows(reduction, &on, cols, &out).unwrap();
-            commands.submit().unwrap().wait().unwrap();
-            let expected: Vec<f64> = (0..rows).map(|r| exact(reduction, &x[r * cols..][..cols])).collect();
-            // Sums of 128 partial sums of 40 numbers below 1 at most.
-            assert_close(
-                &format!("{reduction:?} of {rows} x {cols}"),
-                &out.to_vec().unwrap(),
-                &expected,
-                1e-4,
-                0.0,
-            );
-        }
-        for len in [0, 1, 127, 4096, 4097, 100_000, 20_000_000] {
-            let x = numbers(len, 2);
-            let (on, out) = (device.upload(&x).unwrap(), device.buffer::<f32>(1).unwrap());
-            let mut commands = device.commands();
-            commands.reduce(reduction, &on, &out).unwrap();
-            commands.submit().unwrap().wait().unwrap();
-            // Numbers of both signs: a sum is about √len, and so is what rounding it may cost.
-            let bound = 1e-5 + 1e-6 * (len as f64).sqrt();
-            assert_close(
-                &format!("{reduction:?} of {len}"),
-                &out.to_vec().unwrap(),
-                &[exact(reduction, &x)],
-                bound,
-                0.0,
-            );
-        }
-        let with_nan = device.upload(&[1.0, f32::NAN, 2.0, f32::INFINITY]).unwrap();
-        let out = device.buffer::<f32>(1).unwrap();
-        let mut commands = device.commands();
-        commands.reduce(reduction, &with_nan, &out).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        assert!(out.to_vec().unwrap()[0].is_nan(), "{reduction:?}");
+    for (rows, cols) in SHAPES {
+        let x = numbers(rows * cols, 7);
+        check_norms(&device, &format!("[{rows}, {cols}]"), &x, cols, 1e-5, NORM);
     }
 }
 
+/// The mean is 3000 times the deviation: a variance from the mean of squares would be off by half, and a mean of one f32 by 1e-4 of
+/// the result. The numbers themselves are exact, so that the twin has the same.
 #[test]
-fn swiglu_agrees_with_the_twin() {
+fn layer_norm_does_not_cancel_beside_a_large_mean() {
     let Some(device) = device() else { return };
-    for (rows, width) in [(0, 3), (1, 1), (5, 33), (100, 257)] {
-        let x = scaled(rows * 2 * width, 1, 5.0);
-        let (buffer, out) = (device.upload(&x).unwrap(), device.buffer::<f32>(rows * width).unwrap());
-        let mut commands = device.commands();
-        commands.swiglu(&buffer, width, &out).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        let mut expected = vec![0.0; rows * width];
-        <f64 as Element>::swiglu_forward(&wide(&x), width, &mut expected).unwrap();
-        assert_close(&format!("{rows} x {width}"), &out.to_vec().unwrap(), &expected, 1e-6, 1e-5);
+    for cols in [100, 1000, 10_000] {
+        let x: Vec<_> = numbers(4 * cols, 8).into_iter().map(|x| 2000.0 + x).collect();
+        check_norms(&device, &format!("rows of {cols} far from 0"), &x, cols, 1e-6, NORM);
+        // Here the mean as one f32 is off by more than the deviation.
+        let x: Vec<_> = numbers(4 * cols, 8).into_iter().map(|x| 1e7 + (4.0 * x).round()).collect();
+        check_norms(&device, &format!("rows of {cols} farther from 0"), &x, cols, 1e-6, NORM);
     }
 }
 
 #[test]
-fn rotary_positions_agree_with_the_twin_far_out_too() {
+fn norms_of_special_values_are_their_twins() {
     let Some(device) = device() else { return };
-    for (rows, seq, first, heads, rotate, dim) in [
-        (0, 1, 0, 1, 1, 2),
-        (1, 1, 0, 1, 1, 2),
-        (6, 3, 2, 3, 2, 8),
-        (20, 20, 8000, 6, 4, 64),
-        (5, 5, 7, 2, 0, 4),
-    ] {
-        let table = RopeTable::new(&device, 8020, dim, 10_000.0).unwrap();
-        let x = numbers(rows * heads * dim, 1);
-        let shape = RopeShape { seq, first, heads, rotate, dim, base: 10_000.0 };
-        let buffer = device.upload(&x).unwrap();
-        let mut commands = device.commands();
-        commands.rope(&buffer, &table, shape, &buffer).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        let mut expected = vec![0.0; x.len()];
-        twin::rope::rope_forward(&wide(&x), shape, &mut expected).unwrap();
-        assert_close(&format!("{shape:?}"), &buffer.to_vec().unwrap(), &expected, 3e-7, 0.0);
+    for cols in [3, 130, 5000] {
+        let mut x = numbers(5 * cols, 9);
+        x[0] = f32::NAN;
+        x[cols + cols / 2] = f32::INFINITY;
+        x[3 * cols - 1] = f32::NEG_INFINITY;
+        x[3 * cols..4 * cols].fill(0.1);
+        x[4 * cols..].fill(0.0);
+        check_norms(&device, &format!("special rows of {cols}"), &x, cols, 1e-5, NORM);
     }
 }
 
 #[test]
-fn embeddings_are_rows_of_the_table_and_nan_outside() {
-    let Some(device) = device() else { return };
-    let (vocabulary, width) = (10, 33);
-    let table = numbers(vocabulary * width, 1);
-    let on = device.upload(&table).unwrap();
-    let tokens = [3_u32, 0, 9, 3, 10, u32::MAX];
-    let (ids, out) = (device.upload(&tokens).unwrap(), device.buffer::<f32>(tokens.len() * width).unwrap());
-    let mut commands = device.commands();
-    commands.embedding(&on, width, &ids, &out).unwrap();
-    commands.submit().unwrap().wait().unwrap();
-    for (row, token) in out.to_vec().unwrap().chunks_exact(width).zip(tokens) {
-        match table.chunks_exact(width).nth(token as usize) {
-            Some(expected) => assert_eq!(row, expected, "token {token}"),
-            None => assert!(row.iter().all(|x| x.is_nan()), "token {token}"),
-        }
-    }
-}
-
-fn told<T>(outcome: Result<T, VulkanError>) -> String {
-    outcome.err().expect("it is refused").to_string()
-}
-
-#[test]
-fn wrong_shapes_are_refused() {
+fn wrong_shapes_are_refused_before_anything_is_added() {
     let Some(device) = device() else { return };
     let x = device.upload(&[1.0_f32; 12]).unwrap();
-    let short = x.slice(0..9);
     let mut commands = device.commands();
     assert_eq!(told(commands.softmax(&x, 5, &x)), "the length of x must be a multiple of 5 but is 12");
-    assert_eq!(told(commands.softmax(&x, 3, &short)), "the length of out must be 12 but is 9");
-    let weight = x.slice(0..4);
-    let layer = Norm::Layer { weight: &weight, bias: Some(&short) };
-    assert_eq!(told(commands.norm(&x, layer, 1e-5, &x)), "the length of the bias must be 4 but is 9");
-    assert_eq!(told(commands.swiglu(&x, 3, &short)), "the length of gate_up must be 18 but is 12");
-    assert!(told(RopeTable::new(&device, 4, 3, 1e4).map(|_| ())).contains("multiple of 2"));
-    let table = RopeTable::new(&device, 4, 4, 1e4).unwrap();
-    let shape = RopeShape { seq: 3, first: 2, heads: 1, rotate: 1, dim: 4, base: 1e4 };
-    assert!(told(commands.rope(&x, &table, shape, &x)).starts_with("positions of the table"));
-    assert!(told(commands.rope(&x, &table, RopeShape { base: 1e5, first: 0, ..shape }, &x)).contains("base"));
-    let tokens = device.upload(&[1_u32; 2]).unwrap();
-    assert_eq!(told(commands.embedding(&x, 3, &tokens, &short)), "the length of out must be 6 but is 9");
+    assert_eq!(told(commands.softmax(&x, 0, &x)), "the length of x must be a multiple of 0 but is 12");
+    assert_eq!(told(commands.log_softmax(&x, 4, &x.slice(0..8))), "the length of out must be 12 but is 8");
+    let w = x.slice(0..5);
+    assert_eq!(
+        told(commands.rms_norm(&x, &w, 1e-5, &x)),
+        "the length of x must be a multiple of 5 but is 12"
+    );
+    let (w, other) = (device.upload(&[1.0_f32; 4]).unwrap(), device.upload(&[1.0_f32; 5]).unwrap());
+    assert_eq!(
+        told(commands.layer_norm(&x, &w, Some(&other), 1e-5, &x)),
+        "the length of the bias must be 4 but is 5"
+    );
+    assert_eq!(
+        told(commands.layer_norm(&x, &w, None, 1e-5, &x.slice(0..8))),
+        "the length of out must be 12 but is 8"
+    );
+    assert_eq!(
+        told(commands.softmax(&x.slice(0..8), 4, &x.slice(4..12))),
+        "softmax: what is written overlaps what else is read or written; give it a buffer of its own"
+    );
     assert!(commands.is_empty());
 }

@@ -1,6 +1,6 @@
 //! Feeds tokens to a model on a GPU: a whole prompt in one submission, then token by token through a key/value cache.
 
-use upbeat_kernels::{Activation, RopeShape, ShapeError, Write};
+use upbeat_kernels::{Activation, ShapeError, Write};
 use upbeat_vulkan::{Attention, Buffer, Commands, Epilogue, Gemm, Matrix, VulkanError};
 
 use super::VulkanModel;
@@ -149,20 +149,11 @@ impl<'a> VulkanDecoder<'a> {
             commands.add(&x, &positions.slice(position * width..end * width), &x)?;
         }
         for (block, cache) in model.blocks.iter().zip(&self.caches) {
-            let norm = &block.attention_norm;
-            commands.norm(&x, norm.applied(), norm.epsilon, &normed)?;
+            block.attention_norm.apply(commands, &x, &normed)?;
             let qkv = cache.slice(position * 3 * width..end * 3 * width);
             linear(commands, &normed, width, &block.qkv, &qkv, Activation::Identity, false)?;
-            if let Some(table) = &model.rope {
-                let base = match config.positions {
-                    crate::model::Positions::Rotary { base } => base,
-                    crate::model::Positions::Learned => {
-                        unreachable!("learned positions have no table of angles")
-                    }
-                };
-                let shape =
-                    RopeShape { seq: rows, first: position, heads: 3 * heads, rotate: 2 * heads, dim, base };
-                commands.rope(&qkv, table, shape, &qkv)?;
+            if let Some(rope) = &model.rope {
+                commands.rope(&qkv, &rope.at(position, rows), &qkv)?;
             }
             let attention = Attention {
                 batch: 1,
@@ -181,8 +172,7 @@ impl<'a> VulkanDecoder<'a> {
             commands.attention(attention, &mixed)?;
             linear(commands, &mixed, width, &block.out, &x, Activation::Identity, true)?;
 
-            let norm = &block.feed_forward_norm;
-            commands.norm(&x, norm.applied(), norm.epsilon, &normed)?;
+            block.feed_forward_norm.apply(commands, &x, &normed)?;
             match config.feed_forward {
                 FeedForward::SwiGlu => {
                     linear(commands, &normed, width, &block.up, &up, Activation::Identity, false)?;
@@ -197,7 +187,7 @@ impl<'a> VulkanDecoder<'a> {
         }
         let last = x.slice((rows - 1) * width..rows * width);
         let normed = normed.slice(0..width);
-        commands.norm(&last, model.norm.applied(), model.norm.epsilon, &normed)?;
+        model.norm.apply(commands, &last, &normed)?;
         linear(commands, &normed, width, &model.embedding, logits, Activation::Identity, false)
     }
 }

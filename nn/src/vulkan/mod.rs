@@ -7,8 +7,8 @@ mod decoder;
 
 pub use decoder::VulkanDecoder;
 
-use upbeat_kernels::Element;
-use upbeat_vulkan::{Buffer, Device, RopeTable, VulkanError};
+use upbeat_kernels::{Element, RopeShape};
+use upbeat_vulkan::{Buffer, Commands, Device, Rope, VulkanError};
 
 use crate::layers;
 use crate::model::{self, Config, FeedForward, Positions, Transformer};
@@ -19,15 +19,17 @@ struct Norm {
     /// `[width]`
     weight: Buffer<f32>,
     kind: model::Norm,
-    epsilon: f32,
+    epsilon: f64,
 }
 
 impl Norm {
-    fn applied(&self) -> upbeat_vulkan::Norm<'_> {
+    /// The norm of each row of `x`.
+    fn apply(&self, commands: &mut Commands, x: &Buffer<f32>, out: &Buffer<f32>) -> Result<(), VulkanError> {
         match self.kind {
-            model::Norm::Layer => upbeat_vulkan::Norm::Layer { weight: &self.weight, bias: None },
-            model::Norm::Rms => upbeat_vulkan::Norm::Rms { weight: &self.weight },
-        }
+            model::Norm::Layer => commands.layer_norm(x, &self.weight, None, self.epsilon, out)?,
+            model::Norm::Rms => commands.rms_norm(x, &self.weight, self.epsilon, out)?,
+        };
+        Ok(())
     }
 }
 
@@ -49,7 +51,7 @@ pub struct VulkanModel {
     embedding: Buffer<f32>,
     /// `[context, width]` where positions are learned.
     positions: Option<Buffer<f32>>,
-    rope: Option<RopeTable>,
+    rope: Option<Rope>,
     blocks: Vec<Block>,
     norm: Norm,
 }
@@ -69,7 +71,7 @@ impl VulkanModel {
             Ok::<_, VulkanError>(Norm {
                 weight: upload(norm.weight)?,
                 kind: norm.kind,
-                epsilon: norm.epsilon as f32,
+                epsilon: norm.epsilon,
             })
         };
         let config = model.config().clone();
@@ -85,7 +87,10 @@ impl VulkanModel {
         });
         let rope = match config.positions {
             Positions::Rotary { base } => {
-                Some(RopeTable::new(device, config.context, config.width / config.heads, base)?)
+                let (heads, dim) = (3 * config.heads, config.width / config.heads);
+                // Queries and keys are turned, values are not.
+                let shape = RopeShape { seq: 1, first: 0, heads, rotate: 2 * config.heads, dim, base };
+                Some(Rope::new(device, shape)?)
             }
             Positions::Learned => None,
         };

@@ -3,7 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{Activation, ShapeError, Write};
 
-use super::{activation_number, count, product, WORKGROUP};
+use super::activation::number;
+use super::{count, product, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::{Buffer, Float};
@@ -165,7 +166,7 @@ impl Commands {
             WORKGROUP,
             u32::from(transpose_a),
             u32::from(transpose_b),
-            activation_number(epilogue.activation),
+            number(epilogue.activation),
             u32::from(epilogue.bias.is_some()),
             u32::from(epilogue.residual.is_some()),
             u32::from(write == Write::Add),

@@ -2,9 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use upbeat_kernels::Activation;
-
-use super::{activation_number, count, product, rows, WORKGROUP};
+use super::{count, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -13,25 +11,11 @@ use crate::pipeline::Kernel;
 /// Operations, numbered as in `shaders/map.comp`.
 #[derive(Clone, Copy)]
 enum Map {
-    Scale,
-    Add,
-    Sub,
-    Mul,
-    AddScaled,
-    Activation(Activation),
-}
-
-impl Map {
-    fn number(self) -> u32 {
-        match self {
-            Self::Scale => 0,
-            Self::Add => 1,
-            Self::Sub => 2,
-            Self::Mul => 3,
-            Self::AddScaled => 4,
-            Self::Activation(activation) => 5 + activation_number(activation),
-        }
-    }
+    Scale = 0,
+    Add = 1,
+    Sub = 2,
+    Mul = 3,
+    AddScaled = 4,
 }
 
 #[repr(C)]
@@ -103,42 +87,6 @@ impl Commands {
         self.map(Map::AddScaled, a, b, s, out)
     }
 
-    /// `out[i] = activation(x[i])`, within `2e-6·max(1, |x|)` of exact arithmetic. In place where `out` is `x`.
-    ///
-    /// # Errors
-    /// As [`scale`](Self::scale).
-    pub fn activate(
-        &mut self,
-        x: &Buffer<f32>,
-        activation: Activation,
-        out: &Buffer<f32>,
-    ) -> Result<&mut Self, VulkanError> {
-        self.map(Map::Activation(activation), x, x, 0.0, out)
-    }
-
-    /// `out[r, c] = silu(gate[r, c]) · up[r, c]` of rows `[gate | up]`: `gate_up` is `[rows, 2·width]`, `out` `[rows, width]`.
-    ///
-    /// # Errors
-    /// Lengths that do not fit; buffers of another device, or that overlap.
-    pub fn swiglu(
-        &mut self,
-        gate_up: &Buffer<f32>,
-        width: usize,
-        out: &Buffer<f32>,
-    ) -> Result<&mut Self, VulkanError> {
-        let rows = rows("the length of out", out.len(), width)?;
-        Self::check("the length of gate_up", product("gate_up", &[rows, 2, width])?, gate_up.len())?;
-        let parameters = [count("the length of out", out.len())?, count("the width", width)?];
-        let groups = self.groups_for(out.len());
-        self.dispatch(
-            Kernel::SwiGlu,
-            &[WORKGROUP],
-            groups,
-            &[gate_up.operand(Access::Read), out.operand(Access::Write)],
-            bytemuck::bytes_of(&parameters),
-        )
-    }
-
     fn map(
         &mut self,
         op: Map,
@@ -152,7 +100,7 @@ impl Commands {
         let groups = self.groups_for(a.len());
         self.dispatch(
             Kernel::Map,
-            &[WORKGROUP, op.number()],
+            &[WORKGROUP, op as u32],
             groups,
             &[a.operand(Access::ReadInPlace), b.operand(Access::ReadInPlace), out.operand(Access::Write)],
             bytemuck::bytes_of(&Parameters { count: count("the length of a", a.len())?, s }),

@@ -1,22 +1,24 @@
 //! The kernels as methods of [`Commands`](crate::Commands): each checks its shapes, then adds its dispatches.
 
+mod activation;
 mod attention;
+mod convert;
+mod copy;
+mod embedding;
 mod flow;
 mod gemm;
 mod map;
 mod norm;
 mod reduce;
 mod rope;
+mod rows;
 mod softmax;
-mod transfer;
 
 pub use attention::Attention;
 pub use gemm::{Epilogue, Gemm, Matrix};
-pub use norm::Norm;
-pub use reduce::Reduction;
-pub use rope::RopeTable;
+pub use rope::Rope;
 
-use upbeat_kernels::{Activation, ShapeError};
+use upbeat_kernels::ShapeError;
 
 use crate::commands::Commands;
 use crate::error::VulkanError;
@@ -34,26 +36,6 @@ fn count(what: &'static str, dimension: usize) -> Result<u32, VulkanError> {
 fn product(what: &'static str, dimensions: &[usize]) -> Result<usize, VulkanError> {
     let product = dimensions.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
     product.ok_or(ShapeError::Overflow { what }.into())
-}
-
-/// How many rows of `cols` make `len`; no columns make no rows.
-fn rows(what: &'static str, len: usize, cols: usize) -> Result<usize, VulkanError> {
-    match len.checked_div(cols) {
-        Some(rows) if rows * cols == len => Ok(rows),
-        None if len == 0 => Ok(0),
-        _ => Err(ShapeError::Multiple { what, unit: cols, found: len }.into()),
-    }
-}
-
-/// As numbered in `shaders/activation.glsl`.
-fn activation_number(activation: Activation) -> u32 {
-    match activation {
-        Activation::Identity => 0,
-        Activation::Gelu => 1,
-        Activation::GeluTanh => 2,
-        Activation::Silu => 3,
-        Activation::Relu => 4,
-    }
 }
 
 impl Commands {

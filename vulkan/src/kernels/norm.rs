@@ -2,27 +2,18 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{count, rows, WORKGROUP};
+use super::rows::Rows;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
 use crate::pipeline::Kernel;
 
-/// How rows are brought to one scale.
-#[derive(Clone, Copy, Debug)]
-pub enum Norm<'a> {
-    /// `(x - mean)/√(variance + ε) · weight + bias` (Ba et al., 2016).
-    Layer {
-        /// `[cols]`
-        weight: &'a Buffer<f32>,
-        /// `[cols]`
-        bias: Option<&'a Buffer<f32>>,
-    },
-    /// `x/√(mean of squares + ε) · weight` (Zhang and Sennrich, 2019).
-    Rms {
-        /// `[cols]`
-        weight: &'a Buffer<f32>,
-    },
+/// Operations, numbered as in `shaders/norm.comp`.
+#[derive(Clone, Copy)]
+enum Op {
+    Layer = 0,
+    LayerBias = 1,
+    Rms = 2,
 }
 
 #[repr(C)]
@@ -34,43 +25,67 @@ struct Parameters {
 }
 
 impl Commands {
-    /// The norm of each row of `x: [rows, cols]`; as many columns as the weight has. The mean is taken before the variance. In place where
-    /// `out` is `x`.
+    /// LayerNorm (Ba, Kiros and Hinton, 2016) of rows of width `weight.len()`:
+    /// `out[r, c] = (x[r, c] - mean) / √(variance + epsilon) · weight[c] + bias[c]`, the variance being the biased one. A NaN or an
+    /// infinity makes its row NaN. Sums beyond `f32::MAX` overflow. In place where `out` is `x`.
+    ///
+    /// `x` and `out`: `[rows, cols]`; `weight` and `bias`: `[cols]`.
     ///
     /// # Errors
-    /// Lengths that do not fit; buffers of another device, or that overlap otherwise.
-    pub fn norm(
+    /// A length of `x` that is no multiple of the weight's, or other lengths of `out` and the bias; buffers of another device, or that
+    /// overlap otherwise.
+    pub fn layer_norm(
         &mut self,
         x: &Buffer<f32>,
-        norm: Norm<'_>,
-        epsilon: f32,
+        weight: &Buffer<f32>,
+        bias: Option<&Buffer<f32>>,
+        epsilon: f64,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        let (kind, weight, bias) = match norm {
-            Norm::Layer { weight, bias } => (0, weight, bias),
-            Norm::Rms { weight } => (1, weight, None),
-        };
-        let cols = weight.len();
-        let rows = rows("the length of x", x.len(), cols)?;
+        match bias {
+            Some(bias) => self.norm(Op::LayerBias, x, weight, bias, epsilon, out),
+            None => self.norm(Op::Layer, x, weight, weight, epsilon, out),
+        }
+    }
+
+    /// RMSNorm (Zhang and Sennrich, 2019) of rows of width `weight.len()`:
+    /// `out[r, c] = x[r, c] / √(mean of squares + epsilon) · weight[c]`. A NaN makes its row NaN; an infinity gives NaN in its own place
+    /// and 0 in the others. Squares beyond `f32::MAX` overflow, so that their row is 0. In place where `out` is `x`.
+    ///
+    /// `x` and `out`: `[rows, cols]`; `weight`: `[cols]`.
+    ///
+    /// # Errors
+    /// As [`layer_norm`](Self::layer_norm).
+    pub fn rms_norm(
+        &mut self,
+        x: &Buffer<f32>,
+        weight: &Buffer<f32>,
+        epsilon: f64,
+        out: &Buffer<f32>,
+    ) -> Result<&mut Self, VulkanError> {
+        self.norm(Op::Rms, x, weight, weight, epsilon, out)
+    }
+
+    fn norm(
+        &mut self,
+        op: Op,
+        x: &Buffer<f32>,
+        weight: &Buffer<f32>,
+        bias: &Buffer<f32>,
+        epsilon: f64,
+        out: &Buffer<f32>,
+    ) -> Result<&mut Self, VulkanError> {
+        let rows = Rows::of("the length of x", x.len(), weight.len())?;
+        Self::check("the length of the bias", weight.len(), bias.len())?;
         Self::check("the length of out", x.len(), out.len())?;
-        Self::check("the length of the bias", cols, bias.map_or(cols, Buffer::len))?;
-        let parameters = Parameters {
-            rows: count("the number of rows", rows)?,
-            cols: count("the number of columns", cols)?,
-            epsilon,
-        };
-        let groups = self.groups_for_rows(rows);
+        let x = x.operand(Access::ReadInPlace);
+        let [weight, bias] = [weight, bias].map(|buffer| buffer.operand(Access::Read));
         self.dispatch(
             Kernel::Norm,
-            &[WORKGROUP, kind, u32::from(bias.is_some())],
-            groups,
-            &[
-                x.operand(Access::ReadInPlace),
-                weight.operand(Access::Read),
-                bias.unwrap_or(weight).operand(Access::Read),
-                out.operand(Access::Write),
-            ],
-            bytemuck::bytes_of(&parameters),
+            &rows.constants(op as u32),
+            rows.groups(),
+            &[x, weight, bias, out.operand(Access::Write)],
+            bytemuck::bytes_of(&Parameters { rows: rows.rows, cols: rows.cols, epsilon: epsilon as f32 }),
         )
     }
 }

@@ -1,91 +1,141 @@
-//! Reductions in fixed trees: the bits depend on the shape alone.
+//! Sums, means and extremes, of all numbers and of each row.
+//!
+//! The tree follows from the columns alone: pieces of 8192 are summed by 128 invocations in four sums each, these in a tree, and the
+//! pieces' results in the same way. So a row has the bits of the same numbers alone, on one device at least.
 
-use super::{count, rows, WORKGROUP};
+use bytemuck::{Pod, Zeroable};
+
+use super::rows::Rows;
+use super::{count, product};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
 use crate::pipeline::Kernel;
 
-/// What numbers are reduced to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduction {
-    /// Their sum; of none, 0.
-    Sum,
-    /// The largest; NaN where one is; of none, `-∞`.
-    Max,
-    /// The smallest; NaN where one is; of none, `∞`.
-    Min,
+/// Columns that one workgroup reduces.
+const PIECE: usize = 8192;
+
+/// Operations, numbered as in `shaders/reduce.comp`.
+#[derive(Clone, Copy)]
+enum Op {
+    Sum = 0,
+    Mean = 1,
+    Max = 2,
+    Min = 3,
 }
 
-/// Numbers that a workgroup takes of a long list: enough that it is worth one, few enough that many can run.
-const PART: usize = 4096;
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Parameters {
+    rows: u32,
+    cols: u32,
+    pieces: u32,
+    piece: u32,
+    divisor: f32,
+}
+
+/// A method for all numbers and one for each row.
+macro_rules! reductions {
+    ($($(#[$doc:meta])* $all:ident, $(#[$rows_doc:meta])* $rows:ident = $op:ident;)*) => {
+        impl Commands {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// A length of `out` that is not 1; buffers of another device, or that overlap.
+                pub fn $all(&mut self, x: &Buffer<f32>, out: &Buffer<f32>) -> Result<&mut Self, VulkanError> {
+                    Self::check("the length of out", 1, out.len())?;
+                    self.reduce(Op::$op, x, x.len(), out)
+                }
+
+                $(#[$rows_doc])*
+                ///
+                /// `x`: `[rows, cols]`, `out`: `[rows]`.
+                ///
+                /// # Errors
+                /// A length of `x` that is not `out.len()` rows of `cols`; buffers of another device, or that overlap; no memory for
+                /// what pieces of long rows come to.
+                pub fn $rows(
+                    &mut self,
+                    x: &Buffer<f32>,
+                    cols: usize,
+                    out: &Buffer<f32>,
+                ) -> Result<&mut Self, VulkanError> {
+                    self.reduce(Op::$op, x, cols, out)
+                }
+            )*
+        }
+    };
+}
+
+reductions! {
+    /// `out[0] = Σ x[i]`, in a tree fixed by the length: off by at most `2⁻²⁴ · 25` of the sum of magnitudes, twice that beyond 8192
+    /// numbers and three times beyond 8192². Nothing at all has the sum 0.
+    sum,
+    /// `out[r] = Σ x[r, c]`, each row with the bits of [`sum`](Self::sum) of it.
+    sum_rows = Sum;
+    /// [`sum`](Self::sum) divided by the numbers' count; NaN of nothing.
+    mean,
+    /// [`mean`](Self::mean) of each row.
+    mean_rows = Mean;
+    /// The largest of `x`, NaN where one is; `-∞` of nothing.
+    max,
+    /// [`max`](Self::max) of each row.
+    max_rows = Max;
+    /// The smallest of `x`, NaN where one is; `∞` of nothing.
+    min,
+    /// [`min`](Self::min) of each row.
+    min_rows = Min;
+}
 
 impl Commands {
-    /// Each row of `x: [rows, cols]` reduced to a number of `out: [rows]`. A sum is of 128 partial sums, added in a tree.
-    ///
-    /// # Errors
-    /// Lengths that do not fit; buffers of another device, or that overlap.
-    pub fn reduce_rows(
+    fn reduce(
         &mut self,
-        reduction: Reduction,
+        op: Op,
         x: &Buffer<f32>,
         cols: usize,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        // Rows of nothing are as many as `out` has.
-        let rows =
-            if cols == 0 && x.is_empty() { out.len() } else { rows("the length of x", x.len(), cols)? };
-        Self::check("the length of out", rows, out.len())?;
-        self.parts(reduction, x, rows, cols, out)
+        let rows = out.len();
+        Self::check("the length of x", product("x", &[rows, cols])?, x.len())?;
+        count("the length of x", x.len())?;
+        let mut list = self.device().commands();
+        let (mut x, mut left) = (x.clone(), cols);
+        while left > PIECE {
+            let pieces = left.div_ceil(PIECE);
+            let parts = Buffer::unspecified(self.device(), rows * pieces)?;
+            // Means are divided in the end.
+            let op = if matches!(op, Op::Mean) { Op::Sum } else { op };
+            list.reduce_pieces(op, &x, rows, left, 1.0, &parts)?;
+            (x, left) = (parts, pieces);
+        }
+        list.reduce_pieces(op, &x, rows, left, cols as f32, out)?;
+        self.append(list)
     }
 
-    /// All of `x` reduced to the one number of `out`: parts of 4096 first, then those, until one is left. Scratch memory for the parts is
-    /// taken from the device.
-    ///
-    /// # Errors
-    /// An `out` of more or less than one number; [`VulkanError::OutOfMemory`]; buffers of another device, or that overlap.
-    pub fn reduce(
+    /// One pass: `x`, `[rows, cols]`, to `out`, `[rows, pieces]`.
+    fn reduce_pieces(
         &mut self,
-        reduction: Reduction,
-        x: &Buffer<f32>,
-        out: &Buffer<f32>,
-    ) -> Result<&mut Self, VulkanError> {
-        Self::check("the length of out", 1, out.len())?;
-        // Nothing is added before all that can fail was tried.
-        let mut stages = Vec::new();
-        let mut len = x.len();
-        while len > PART {
-            len = len.div_ceil(PART);
-            stages.push(self.device().buffer::<f32>(len)?);
-        }
-        let mut added = self.device().commands();
-        let mut from = x;
-        for to in &stages {
-            added.parts(reduction, from, to.len(), PART, to)?;
-            from = to;
-        }
-        added.parts(reduction, from, 1, from.len(), out)?;
-        self.append(added)
-    }
-
-    fn parts(
-        &mut self,
-        reduction: Reduction,
+        op: Op,
         x: &Buffer<f32>,
         rows: usize,
         cols: usize,
+        divisor: f32,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        let parameters = [
-            count("the length of x", x.len())?,
-            count("the number of rows", rows)?,
-            count("the number of columns", cols)?,
-        ];
-        let groups = self.groups_for_rows(rows);
+        let (piece, pieces) = (cols.min(PIECE), cols.div_ceil(PIECE).max(1));
+        let shared = Rows::new(rows * pieces, piece)?;
+        let parameters = Parameters {
+            rows: count("rows", rows)?,
+            cols: count("columns", cols)?,
+            pieces: count("pieces", pieces)?,
+            piece: count("columns of a piece", piece)?,
+            divisor,
+        };
         self.dispatch(
             Kernel::Reduce,
-            &[WORKGROUP, reduction as u32],
-            groups,
+            &shared.constants(op as u32),
+            shared.groups(),
             &[x.operand(Access::Read), out.operand(Access::Write)],
             bytemuck::bytes_of(&parameters),
         )

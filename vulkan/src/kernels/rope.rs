@@ -1,122 +1,179 @@
-//! What tokens and their positions bring in: embeddings, rotary positions.
+//! Rotary positions. Frequencies are computed once, on the host in f64; how the device turns by them is told in `shaders/rope.comp`.
 
+use std::f64::consts::TAU;
+
+use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{RopeShape, ShapeError};
 
-use super::{count, product, rows, WORKGROUP};
+use super::{count, product, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::device::Device;
 use crate::error::VulkanError;
 use crate::memory::Buffer;
 use crate::pipeline::Kernel;
 
-/// Cosines and sines of rotary positions, computed in f64: a device's own are too coarse for angles of thousands.
+/// Heads that share an angle, as in `shaders/rope.comp`.
+const TOGETHER: usize = 4;
+
+/// Rotary positions of one shape, with its frequencies on a device. Made once for a model; [`at`](Self::at) gives it other positions.
 #[derive(Clone, Debug)]
-pub struct RopeTable {
-    /// `[positions, dim/2, 2]`
-    table: Buffer<f32>,
-    positions: usize,
-    dim: usize,
-    base: f64,
+pub struct Rope {
+    shape: RopeShape,
+    /// `[dim / 2, 2]`: turns of one position in 2⁻⁶⁴, the high and the low word.
+    turns: Buffer<u32>,
 }
 
-impl RopeTable {
-    /// The angles of positions `0..positions` of heads `dim` wide, with frequencies of `base`.
+/// The part of a turn that one position is, in 2⁻⁶⁴.
+fn turns(shape: &RopeShape, pair: usize) -> u64 {
+    let frequency = shape.base.powf(-2.0 * pair as f64 / shape.dim as f64);
+    // Whole turns make no difference at whole positions.
+    ((frequency / TAU).fract() * 2.0_f64.powi(64)) as u64
+}
+
+impl Rope {
+    /// Frequencies `base^(-2i/dim)` for the pairs `(i, i + dim/2)` of each head.
     ///
     /// # Errors
-    /// An odd `dim`; what [`Device::upload`] fails with.
-    pub fn new(device: &Device, positions: usize, dim: usize, base: f64) -> Result<Self, VulkanError> {
-        if !dim.is_multiple_of(2) {
-            return Err(ShapeError::Multiple { what: "the width of a head", unit: 2, found: dim }.into());
+    /// A `dim` that is odd, more heads to turn than there are; what making a buffer can fail with.
+    ///
+    /// # Panics
+    /// When the base is not a positive number.
+    pub fn new(device: &Device, shape: RopeShape) -> Result<Self, VulkanError> {
+        assert!(shape.base.is_finite() && shape.base > 0.0, "a base of rotary frequencies of {}", shape.base);
+        if !shape.dim.is_multiple_of(2) {
+            let what = "the width of a rotary head";
+            return Err(ShapeError::Multiple { what, unit: 2, found: shape.dim }.into());
         }
-        let mut table = vec![0.0_f32; product("the table", &[positions, dim])?];
-        for (i, pair) in table.chunks_exact_mut(2).enumerate() {
-            let (position, c) = (i / (dim / 2), i % (dim / 2));
-            let angle = position as f64 * base.powf(-2.0 * c as f64 / dim as f64);
-            pair.copy_from_slice(&[angle.cos() as f32, angle.sin() as f32]);
+        if shape.rotate > shape.heads {
+            let (index, len) = (shape.rotate, shape.heads);
+            return Err(ShapeError::Index { what: "rotated head", index, len }.into());
         }
-        Ok(Self { table: device.upload(&table)?, positions, dim, base })
+        count("the width of a rotary head", shape.dim)?;
+        let words = |pair| {
+            let turns = turns(&shape, pair);
+            [(turns >> 32) as u32, turns as u32]
+        };
+        let words: Vec<_> = (0..shape.dim / 2).flat_map(words).collect();
+        Ok(Self { shape, turns: device.upload(&words)? })
     }
+
+    /// Its shape.
+    pub fn shape(&self) -> RopeShape {
+        self.shape
+    }
+
+    /// The same frequencies for sequences of `seq` rows whose first is at position `first`.
+    pub fn at(&self, first: usize, seq: usize) -> Self {
+        Self { shape: RopeShape { first, seq, ..self.shape }, turns: self.turns.clone() }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Parameters {
+    rows: u32,
+    seq: u32,
+    first: u32,
+    heads: u32,
+    rotate: u32,
+    pairs: u32,
 }
 
 impl Commands {
-    /// Rotary positions (Su et al., 2021), pairs `(c, c + dim/2)`, on the first `rotate` heads of each row of `heads · dim` numbers; row `r`
-    /// is at position `first + r % seq`. In place where `out` is `x`.
+    /// Rotary positions (Su et al., 2021), pairs `(i, i + dim/2)`, on the first `rotate` heads of each row of `heads` heads; the other
+    /// heads are copied. Row `r` is at position `first + r % seq`, pair `i` turns by `position · base^(-2i/dim)`. Angles are exact to
+    /// 2⁻³² of a turn whatever the position. In place where `out` is `x`.
+    ///
+    /// `x` and `out`: `[rows, heads, dim]`.
     ///
     /// # Errors
-    /// Lengths that do not fit; a table of another width or base, or of too few positions; buffers of another device, or that overlap
-    /// otherwise.
+    /// A length of `x` that is no multiple of a row's, or another one of `out`; positions beyond `u32::MAX`; buffers of another device, or
+    /// that overlap otherwise.
     pub fn rope(
         &mut self,
         x: &Buffer<f32>,
-        table: &RopeTable,
-        shape: RopeShape,
+        rope: &Rope,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        let RopeShape { seq, first, heads, rotate, dim, base } = shape;
-        Self::check("the table's width of a head", dim, table.dim)?;
-        if base != table.base {
-            return Err(ShapeError::Mismatch {
-                what: "the table's base",
-                expected: base as usize,
-                found: table.base as usize,
-            }
-            .into());
-        }
-        let width = product("a row", &[heads, dim])?;
-        let rows = rows("the length of x", x.len(), width)?;
-        super::rows("the number of rows", rows, seq)?;
-        Self::check("the length of out", x.len(), out.len())?;
-        if rotate > heads {
-            return Err(ShapeError::Limit { what: "heads to turn", most: heads, found: rotate }.into());
-        }
-        let last = first.saturating_add(seq.min(rows));
-        if last > table.positions {
-            return Err(ShapeError::Limit {
-                what: "positions of the table",
-                most: table.positions,
-                found: last,
-            }
-            .into());
-        }
-        let mut parameters = [0; 6];
-        let pairs = x.len() / 2;
-        for (to, from) in parameters.iter_mut().zip([pairs, seq, first, heads, rotate, dim]) {
-            *to = count("a dimension of rotary positions", from)?;
-        }
-        let groups = self.groups_for(pairs);
-        self.dispatch(
-            Kernel::Rope,
-            &[WORKGROUP],
-            groups,
-            &[x.operand(Access::ReadInPlace), table.table.operand(Access::Read), out.operand(Access::Write)],
-            bytemuck::bytes_of(&parameters),
-        )
+        self.turn(x, rope, None, false, out)
     }
 
-    /// Rows of `table: [vocabulary, width]` picked by `tokens`: `out` is `[tokens, width]`. A token outside the vocabulary gives a row of NaN:
-    /// the device cannot say so otherwise; check tokens before they are uploaded.
+    /// The gradient of [`rope`](Self::rope): the inverse turn, `dx` from `dy`.
     ///
     /// # Errors
-    /// Lengths that do not fit; buffers of another device, or that overlap.
-    pub fn embedding(
+    /// As [`rope`](Self::rope).
+    pub fn rope_backward(
         &mut self,
-        table: &Buffer<f32>,
-        width: usize,
-        tokens: &Buffer<u32>,
+        dy: &Buffer<f32>,
+        rope: &Rope,
+        dx: &Buffer<f32>,
+    ) -> Result<&mut Self, VulkanError> {
+        self.turn(dy, rope, None, true, dx)
+    }
+
+    /// [`rope`](Self::rope) with row `r` at `positions[r]`: rows of many sequences. `first` and `seq` are not looked at.
+    ///
+    /// # Errors
+    /// As [`rope`](Self::rope), and another number of positions than rows.
+    pub fn rope_at(
+        &mut self,
+        x: &Buffer<f32>,
+        positions: &Buffer<u32>,
+        rope: &Rope,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        let vocabulary = rows("the length of the table", table.len(), width)?;
-        Self::check("the length of out", product("out", &[tokens.len(), width])?, out.len())?;
-        let mut parameters = [0; 3];
-        for (to, from) in parameters.iter_mut().zip([out.len(), width, vocabulary]) {
-            *to = count("a dimension of an embedding", from)?;
+        self.turn(x, rope, Some(positions), false, out)
+    }
+
+    fn turn(
+        &mut self,
+        x: &Buffer<f32>,
+        rope: &Rope,
+        positions: Option<&Buffer<u32>>,
+        back: bool,
+        out: &Buffer<f32>,
+    ) -> Result<&mut Self, VulkanError> {
+        let RopeShape { seq, first, heads, rotate, dim, .. } = rope.shape;
+        let row = product("a row of heads", &[heads, dim])?;
+        let found = x.len();
+        if found != 0 && (row == 0 || !found.is_multiple_of(row)) {
+            return Err(ShapeError::Multiple { what: "the length of x", unit: row, found }.into());
         }
-        let groups = self.groups_for(out.len());
+        let rows = found / row.max(1);
+        Self::check("the length of out", found, out.len())?;
+        let (seq, first) = match positions {
+            Some(positions) => {
+                Self::check("the number of positions", rows, positions.len())?;
+                (1, 0)
+            }
+            None if rows > 0 && seq == 0 => {
+                return Err(ShapeError::Multiple { what: "the number of rows", unit: 0, found: rows }.into());
+            }
+            None => (seq.min(rows).max(1), first),
+        };
+        let last = first.checked_add(seq - 1).and_then(|last| u32::try_from(last).ok());
+        if rows > 0 && last.is_none() {
+            let (what, most) =
+                ("positions from the first one on", (u32::MAX as usize + 1).saturating_sub(first));
+            return Err(ShapeError::Limit { what, most, found: seq }.into());
+        }
+        count("the length of x", found)?;
+        let parameters = Parameters {
+            rows: count("rows", rows)?,
+            seq: count("rows", seq)?,
+            first: first as u32,
+            heads: count("heads", heads)?,
+            rotate: count("heads", rotate)?,
+            pairs: count("the width of a rotary head", dim)? / 2,
+        };
+        let groups = self.groups_for(rows * heads.div_ceil(TOGETHER) * (dim / 2));
+        let turns = rope.turns.operand(Access::Read);
+        let at = positions.map_or(turns.clone(), |positions| positions.operand(Access::Read));
         self.dispatch(
-            Kernel::Embedding,
-            &[WORKGROUP],
+            Kernel::Rope,
+            &[WORKGROUP, back.into(), positions.is_some().into()],
             groups,
-            &[table.operand(Access::Read), tokens.operand(Access::Read), out.operand(Access::Write)],
+            &[x.operand(Access::ReadInPlace), turns, at, out.operand(Access::Write)],
             bytemuck::bytes_of(&parameters),
         )
     }

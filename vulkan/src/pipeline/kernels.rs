@@ -20,25 +20,28 @@ macro_rules! kernels {
 }
 
 kernels! {
+    Activation = "activation";
     Attention = "attention";
     AttentionF16 = "attention_f16";
     AttentionTiles = "attention_tiles";
     AttentionTilesF16 = "attention_tiles_f16";
     Embedding = "embedding";
+    EmbeddingF16 = "embedding_f16";
+    FillF16 = "fill_f16";
     FlowCompute = "flow_compute";
     Gemm = "gemm";
     GemmF16 = "gemm_f16";
     Gemv = "gemv";
     GemvF16 = "gemv_f16";
     Map = "map";
-    Narrow = "narrow";
     Norm = "norm";
     PatternCompute = "pattern_compute";
     Reduce = "reduce";
     Rope = "rope";
     Softmax = "softmax";
-    SwiGlu = "swiglu";
-    Widen = "widen";
+    Swiglu = "swiglu";
+    ToF16 = "to_f16";
+    ToF32 = "to_f32";
 }
 
 impl Kernel {

@@ -87,3 +87,9 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f64], absolute: f64, 
         assert!(equal || close, "{what}: [{at}] is {found:e}, not {expected:e}");
     }
 }
+
+/// What an error says.
+#[track_caller]
+pub fn told<T>(outcome: Result<T, upbeat_vulkan::VulkanError>) -> String {
+    outcome.err().expect("it is refused").to_string()
+}
