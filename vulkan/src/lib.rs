@@ -31,7 +31,7 @@ pub use device::{Device, Limits};
 pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;
 pub use instance::{devices, DeviceInfo};
-pub use kernels::{Attention, Epilogue, Gemm, Matrix, Rope};
+pub use kernels::{Attention, AttentionLayout, Epilogue, Gemm, Matrix, Rope};
 pub use memory::{Buffer, Float, MemoryMetrics, Scalar};
 pub use options::Options;
 pub use pipeline::PipelineCache;

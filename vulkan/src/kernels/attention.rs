@@ -1,16 +1,12 @@
-//! Attention by online softmax.
+//! Attention of rows that lie strides apart; what computes it is in `flash.rs`.
 
-use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::ShapeError;
 
-use super::{count, product, WORKGROUP};
-use crate::commands::{Access, Commands};
+use super::flash::{AttentionLayout, WIDEST};
+use super::product;
+use crate::commands::Commands;
 use crate::error::VulkanError;
 use crate::memory::{Buffer, Float};
-use crate::pipeline::Kernel;
-
-/// The widest head.
-const WIDEST: usize = 2 * WORKGROUP as usize;
 
 /// Attention of `heads` heads, `dim` wide, from numbers stored in f32 or f16: `out = softmax(scale · q·kᵀ)·v` for each sequence, query and head.
 ///
@@ -43,34 +39,6 @@ pub struct Attention<'a, T = f32> {
     pub v: &'a Buffer<T>,
     /// Numbers from one row of keys to the next, and of values.
     pub kv_stride: usize,
-}
-
-/// Queries up to which each is a workgroup's, as in decoding; more are taken in tiles, which read each key once for all of them.
-const FEW_QUERIES: usize = 4;
-/// Queries and keys of a tile of `shaders/attention_tiles.glsl`.
-const TILE: (usize, usize) = (16, 32);
-
-/// Shared memory of a tile of heads `dim` wide.
-fn tile_bytes(dim: usize) -> usize {
-    let (queries, keys) = TILE;
-    size_of::<f32>() * ((queries + keys) * (dim + 1) + queries * (keys + 1) + 2 * WORKGROUP as usize)
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Parameters {
-    queries: u32,
-    keys: u32,
-    heads: u32,
-    group: u32,
-    dim: u32,
-    row_q: u32,
-    row_kv: u32,
-    row_out: u32,
-    seq_q: u32,
-    seq_kv: u32,
-    seq_out: u32,
-    scale: f32,
 }
 
 /// That `rows` rows of `width` numbers, `stride` apart, are in `buffer`.
@@ -123,42 +91,11 @@ impl Commands {
         check_rows("numbers of the queries", rows, width, q_stride, q)?;
         check_rows("numbers of the keys", kv_rows, kv_width, kv_stride, k)?;
         check_rows("numbers of the values", kv_rows, kv_width, kv_stride, v)?;
-        let dimension = |dimension| count("a dimension of attention", dimension);
-        let parameters = Parameters {
-            queries: dimension(queries)?,
-            keys: dimension(keys)?,
-            heads: dimension(heads)?,
-            group: dimension(heads / kv_heads)?,
-            dim: dimension(dim)?,
-            row_q: dimension(q_stride)?,
-            row_kv: dimension(kv_stride)?,
-            row_out: dimension(width)?,
-            seq_q: dimension(product("a sequence", &[queries, q_stride])?)?,
-            seq_kv: dimension(product("a sequence", &[keys, kv_stride])?)?,
-            seq_out: dimension(product("a sequence", &[queries, width])?)?,
-            scale: (1.0 / (dim.max(1) as f64).sqrt()) as f32,
-        };
-        let tiled = queries > FEW_QUERIES && tile_bytes(dim) <= self.device().limits().shared_bytes as usize;
-        let kernel = match (tiled, T::HALF) {
-            (true, false) => Kernel::AttentionTiles,
-            (true, true) => Kernel::AttentionTilesF16,
-            (false, false) => Kernel::Attention,
-            (false, true) => Kernel::AttentionF16,
-        };
-        let query_groups =
-            if tiled { parameters.queries.div_ceil(TILE.0 as u32) } else { parameters.queries };
-        let width_constant = if tiled { &[parameters.dim][..] } else { &[] };
-        self.dispatch(
-            kernel,
-            &[&[WORKGROUP, u32::from(causal)], width_constant].concat(),
-            [query_groups, parameters.heads, dimension(batch)?],
-            &[
-                q.operand(Access::Read),
-                k.operand(Access::Read),
-                v.operand(Access::Read),
-                out.operand(Access::Write),
-            ],
-            bytemuck::bytes_of(&parameters),
-        )
+        let sequences = |positions, stride| product("a sequence", &[positions, stride]);
+        let kv = [sequences(keys, kv_stride)?, kv_stride, dim];
+        let dense = AttentionLayout::dense(batch, queries, keys, heads, kv_heads, dim);
+        let q_distances = [sequences(queries, q_stride)?, q_stride, dim];
+        let layout = AttentionLayout { causal, q: q_distances, k: kv, v: kv, ..dense };
+        self.attention_strided(&layout, q, k, v, out)
     }
 }

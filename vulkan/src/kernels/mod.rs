@@ -5,6 +5,7 @@ mod attention;
 mod convert;
 mod copy;
 mod embedding;
+mod flash;
 mod flow;
 mod gemm;
 mod map;
@@ -15,6 +16,7 @@ mod rows;
 mod softmax;
 
 pub use attention::Attention;
+pub use flash::AttentionLayout;
 pub use gemm::{Epilogue, Gemm, Matrix};
 pub use rope::Rope;
 

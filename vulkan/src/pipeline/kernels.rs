@@ -21,13 +21,15 @@ macro_rules! kernels {
 
 kernels! {
     Activation = "activation";
-    Attention = "attention";
-    AttentionF16 = "attention_f16";
-    AttentionTiles = "attention_tiles";
-    AttentionTilesF16 = "attention_tiles_f16";
     Embedding = "embedding";
     EmbeddingF16 = "embedding_f16";
     FillF16 = "fill_f16";
+    FlashRow = "flash_row";
+    FlashRowF16 = "flash_row_f16";
+    FlashRowMixed = "flash_row_mixed";
+    FlashTile = "flash_tile";
+    FlashTileF16 = "flash_tile_f16";
+    FlashTileMixed = "flash_tile_mixed";
     FlowCompute = "flow_compute";
     Gemm = "gemm";
     GemmF16 = "gemm_f16";
