@@ -1,5 +1,4 @@
-// gemm.glsl with B stored in f32.
+// Matrix products by tiles, of f32.
 #version 460
 #include "common.glsl"
-#define B_STORED F32
-#include "gemm.glsl"
+#include "gemm_tiles.glsl"

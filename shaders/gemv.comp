@@ -1,5 +1,4 @@
-// gemv.glsl with B stored in f32.
+// Matrix products with few rows, of f32.
 #version 460
 #include "common.glsl"
-#define B_STORED F32
-#include "gemv.glsl"
+#include "gemm_rows.glsl"

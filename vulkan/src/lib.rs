@@ -16,6 +16,7 @@ mod error;
 #[allow(unsafe_code)]
 mod instance;
 mod kernels;
+mod matrix;
 #[allow(unsafe_code)]
 mod memory;
 mod options;
@@ -31,7 +32,8 @@ pub use device::{Device, Limits};
 pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;
 pub use instance::{devices, DeviceInfo};
-pub use kernels::{Attention, AttentionLayout, Epilogue, Gemm, Matrix, Rope};
+pub use kernels::{Attention, AttentionLayout, Epilogue, Gemm, Rope};
+pub use matrix::Matrix;
 pub use memory::{Buffer, Float, MemoryMetrics, Scalar};
 pub use options::Options;
 pub use pipeline::PipelineCache;

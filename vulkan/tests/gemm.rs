@@ -1,218 +1,443 @@
-//! Products of matrices beside their twin in f64.
+//! Matrix products beside their f64 twin.
 
 mod support;
 
-use support::{device, numbers};
-use upbeat_kernels::{Activation, Element, Mat, MatMut, Write};
-use upbeat_vulkan::{Buffer, Device, Epilogue, Gemm, Matrix};
+use support::{device, numbers, Gpu};
+use upbeat_kernels::{Activation, Element, Mat, MatMut, ShapeError, Write};
+use upbeat_vulkan::{f16, Buffer, Epilogue, Float, Gemm, Matrix, VulkanError};
 
-fn wide(x: &[f32]) -> Vec<f64> {
-    x.iter().map(|&x| f64::from(x)).collect()
-}
+/// Errors, as parts of `|scale|·Σ|a||b| + |bias| + |residual| + |c|`, for each of `k + 24` roundings: every product and every sum is
+/// rounded once to 24 bits, an activation is off by less than 16 ulp and at most 1.13 times as steep as the identity, and the bias, the
+/// residual and C take one rounding each.
+const ROUNDING: f64 = 1.2 / (1 << 24) as f64;
 
-/// What a product is made of, on the host.
+/// A product of random numbers, some of the matrices with gaps between their rows and at odd places.
+#[derive(Clone, Copy, Debug)]
 struct Case {
-    m: usize,
-    n: usize,
-    k: usize,
-    transpose: (bool, bool),
+    shape: [usize; 3],
+    transpose: [bool; 2],
+    /// Numbers before a matrix and between its rows.
+    gap: usize,
+    scale: f32,
+    bias: bool,
+    residual: bool,
     activation: Activation,
-    extras: bool,
     write: Write,
 }
 
 impl Case {
-    fn plain(m: usize, n: usize, k: usize) -> Self {
-        let (activation, write) = (Activation::Identity, Write::Overwrite);
-        Self { m, n, k, transpose: (false, false), activation, extras: false, write }
-    }
-
-    /// Runs both and compares. Errors of f32 sums grow with the sum of magnitudes, at most `k + 4` roundings of it.
-    fn check(&self, device: &Device) {
-        let &Self { m, n, k, transpose: (ta, tb), activation, extras, write } = self;
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-        let (bias, residual, c) = (numbers(n, 3), numbers(m * n, 4), numbers(m * n, 5));
-        let scale = if extras { 0.75 } else { 1.0 };
-        let shape_a = if ta { (k, m) } else { (m, k) };
-        let shape_b = if tb { (n, k) } else { (k, n) };
-
-        let on = |x: &[f32]| device.upload(x).unwrap();
-        let (da, db, dc, dbias, dresidual) = (on(&a), on(&b), on(&c), on(&bias), on(&residual));
-        let mut commands = device.commands();
-        commands
-            .gemm(Gemm {
-                a: Matrix::new(&da, shape_a.0, shape_a.1).unwrap(),
-                transpose_a: ta,
-                b: Matrix::new(&db, shape_b.0, shape_b.1).unwrap(),
-                transpose_b: tb,
-                c: Matrix::new(&dc, m, n).unwrap(),
-                write,
-                epilogue: Epilogue {
-                    scale,
-                    bias: extras.then_some(&dbias),
-                    activation,
-                    residual: extras.then(|| Matrix::new(&dresidual, m, n).unwrap()),
-                },
-            })
-            .unwrap();
-        commands.submit().unwrap().wait().unwrap();
-
-        let (wa, wb, wbias, wresidual) = (wide(&a), wide(&b), wide(&bias), wide(&residual));
-        let mut expected = wide(&c);
-        <f64 as Element>::gemm(upbeat_kernels::Gemm {
-            a: Mat::new(&wa, shape_a.0, shape_a.1).unwrap(),
-            transpose_a: ta,
-            b: Mat::new(&wb, shape_b.0, shape_b.1).unwrap(),
-            transpose_b: tb,
-            c: MatMut::new(&mut expected, m, n).unwrap(),
-            write,
-            epilogue: upbeat_kernels::Epilogue {
-                scale: extras.then_some(f64::from(scale)),
-                bias: extras.then_some(&wbias[..]),
-                activation,
-                residual: extras.then(|| Mat::new(&wresidual, m, n).unwrap()),
-            },
-        })
-        .unwrap();
-        // Numbers are below 1, so k products sum to k at most; activations bend by 1.13 at most and err by 1e-6 themselves.
-        let bound = 2e-6 + 1.2 * (k as f64 + 8.0) * f64::from(f32::EPSILON) * (k as f64).sqrt().max(2.0);
-        let what = format!("{m} x {n} x {k}, {ta} {tb}, {activation:?}, extras {extras}, {write:?}");
-        support::assert_close(&what, &dc.to_vec().unwrap(), &expected, bound, 1e-6);
-    }
-}
-
-/// Few rows and many, tiles of 64 x 128 x 16 just filled and just not, nothing at all.
-const SHAPES: [(usize, usize, usize); 18] = [
-    (0, 5, 5),
-    (5, 0, 5),
-    (5, 5, 0),
-    (1, 1, 1),
-    (1, 33, 129),
-    (1, 257, 1000),
-    (3, 31, 64),
-    (4, 128, 127),
-    (5, 1, 300),
-    (5, 7, 9),
-    (63, 127, 15),
-    (64, 128, 16),
-    (65, 129, 17),
-    (100, 200, 50),
-    (128, 64, 333),
-    (200, 300, 70),
-    (1, 100_000, 3),
-    (70_000, 3, 2),
-];
-
-#[test]
-fn products_of_all_shapes_and_transposes_agree_with_the_twin() {
-    let Some(device) = device() else { return };
-    for (m, n, k) in SHAPES {
-        for transpose in [(false, false), (true, false), (false, true), (true, true)] {
-            Case { transpose, ..Case::plain(m, n, k) }.check(&device);
+    fn plain(m: usize, k: usize, n: usize) -> Self {
+        Self {
+            shape: [m, k, n],
+            transpose: [false; 2],
+            gap: 0,
+            scale: 1.0,
+            bias: false,
+            residual: false,
+            activation: Activation::Identity,
+            write: Write::Overwrite,
         }
     }
 }
 
+trait Stored: Float {
+    fn of(x: f32) -> Self;
+    fn exactly(self) -> f64;
+}
+
+impl Stored for f32 {
+    fn of(x: f32) -> Self {
+        x
+    }
+    fn exactly(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Stored for f16 {
+    fn of(x: f32) -> Self {
+        f16::from_f32(x)
+    }
+    fn exactly(self) -> f64 {
+        self.into()
+    }
+}
+
+/// A matrix on both sides.
+struct Both<T> {
+    host: Vec<f64>,
+    there: Buffer<T>,
+    rows: usize,
+    cols: usize,
+    gap: usize,
+}
+
+impl<T: Stored> Both<T> {
+    fn new(device: &Gpu, [rows, cols]: [usize; 2], gap: usize, of: impl Fn(usize) -> Vec<f32>) -> Self {
+        let stored: Vec<T> = of(gap + rows * (cols + gap)).into_iter().map(T::of).collect();
+        let host = stored.iter().map(|&x| x.exactly()).collect();
+        Self { host, there: device.upload(&stored).unwrap(), rows, cols, gap }
+    }
+
+    fn transposed(of: [usize; 2], transpose: bool) -> [usize; 2] {
+        if transpose {
+            [of[1], of[0]]
+        } else {
+            of
+        }
+    }
+
+    fn part(&self) -> Buffer<T> {
+        self.there.slice(self.gap..self.there.len())
+    }
+
+    fn view<'a>(&self, part: &'a Buffer<T>) -> Matrix<'a, T> {
+        Matrix::strided(part, self.rows, self.cols, self.cols + self.gap).unwrap()
+    }
+
+    fn twin<'a>(&self, host: &'a [f64]) -> Mat<'a, f64> {
+        Mat::strided(&host[self.gap..], self.rows, self.cols, self.cols + self.gap).unwrap()
+    }
+}
+
+/// What the device computes, what the twin does, and the sum of magnitudes, gaps included.
+fn run<A: Stored, B: Stored>(
+    device: &Gpu,
+    case: &Case,
+    of: impl Fn(usize, u64) -> Vec<f32>,
+) -> [Vec<f64>; 3] {
+    let [m, k, n] = case.shape;
+    let gap = case.gap;
+    let a = Both::<A>::new(device, Both::<A>::transposed([m, k], case.transpose[0]), gap, |len| of(len, 1));
+    let b = Both::<B>::new(device, Both::<B>::transposed([k, n], case.transpose[1]), gap, |len| of(len, 2));
+    let c = Both::<f32>::new(device, [m, n], gap, |len| of(len, 3));
+    let bias = Both::<f32>::new(device, [1, n], 0, |len| of(len, 4));
+    let residual = Both::<f32>::new(device, [m, n], gap, |len| of(len, 5));
+
+    let (pa, pb, pc, pr) = (a.part(), b.part(), c.part(), residual.part());
+    let mut commands = device.commands();
+    commands
+        .gemm(&Gemm {
+            a: a.view(&pa),
+            transpose_a: case.transpose[0],
+            b: b.view(&pb),
+            transpose_b: case.transpose[1],
+            c: c.view(&pc),
+            write: case.write,
+            epilogue: Epilogue {
+                scale: case.scale,
+                bias: case.bias.then_some(&bias.there),
+                activation: case.activation,
+                residual: case.residual.then(|| residual.view(&pr)),
+            },
+        })
+        .unwrap();
+    commands.submit().unwrap().wait().unwrap();
+    let found = c.there.to_vec().unwrap().into_iter().map(f64::from).collect();
+
+    let twin = |of: fn(f64) -> f64, activation| {
+        let each = |x: &[f64]| x.iter().map(|&x| of(x)).collect::<Vec<_>>();
+        let (ha, hb, mut hc) = (each(&a.host), each(&b.host), each(&c.host));
+        let (hbias, hr) = (each(&bias.host), each(&residual.host));
+        f64::gemm(upbeat_kernels::Gemm {
+            a: a.twin(&ha),
+            transpose_a: case.transpose[0],
+            b: b.twin(&hb),
+            transpose_b: case.transpose[1],
+            c: MatMut::strided(&mut hc[gap..], m, n, n + gap).unwrap(),
+            write: case.write,
+            epilogue: upbeat_kernels::Epilogue {
+                scale: Some(of(case.scale.into())),
+                bias: case.bias.then_some(&hbias),
+                activation,
+                residual: case.residual.then(|| residual.twin(&hr)),
+            },
+        })
+        .unwrap();
+        hc
+    };
+    [found, twin(|x| x, case.activation), twin(f64::abs, Activation::Identity)]
+}
+
+#[track_caller]
+fn check<A: Stored, B: Stored>(device: &Gpu, case: &Case) {
+    let [found, expected, magnitude] = run::<A, B>(device, case, numbers);
+    let bound = (case.shape[1] + 24) as f64 * ROUNDING;
+    for (at, ((found, expected), magnitude)) in found.iter().zip(&expected).zip(&magnitude).enumerate() {
+        let close = (found - expected).abs() <= bound * magnitude;
+        assert!(close, "{case:?}: [{at}] is {found:e}, not {expected:e}");
+    }
+}
+
+/// Small whole numbers, whose products and sums are exact.
+fn whole(len: usize, seed: u64) -> Vec<f32> {
+    numbers(len, seed).into_iter().map(|x| (x * 4.0).round()).collect()
+}
+
+#[track_caller]
+fn exact<A: Stored, B: Stored>(device: &Gpu, case: &Case) {
+    let [found, expected, _] = run::<A, B>(device, case, whole);
+    if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
+        panic!("{case:?}: [{at}] is {}, not {}", found[at], expected[at]);
+    }
+}
+
+/// `[m, k, n]`: none, one, and what does not fill a tile, a row of lanes or a four; for few rows and for many.
+const SHAPES: [[usize; 3]; 22] = [
+    [0, 3, 4],
+    [3, 4, 0],
+    [3, 0, 5],
+    [20, 0, 40],
+    [1, 1, 1],
+    [1, 5, 3],
+    [1, 128, 4],
+    [1, 1000, 37],
+    [2, 7, 33],
+    [3, 129, 64],
+    [5, 516, 31],
+    [8, 64, 32],
+    [8, 257, 5],
+    [9, 1, 1],
+    [9, 32, 64],
+    [31, 33, 65],
+    [33, 31, 17],
+    [64, 16, 64],
+    [65, 100, 129],
+    [130, 40, 36],
+    [257, 19, 1],
+    [515, 17, 516],
+];
+
+const TRANSPOSES: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
+
 #[test]
-fn epilogues_agree_with_the_twin() {
+fn whole_numbers_give_the_twins_bits() {
     let Some(device) = device() else { return };
-    use Activation::{Gelu, GeluTanh, Identity, Relu, Silu};
-    for (m, n, k) in [(2, 50, 33), (70, 130, 40)] {
-        for activation in [Identity, Gelu, GeluTanh, Silu, Relu] {
-            for write in [Write::Overwrite, Write::Add] {
-                for extras in [false, true] {
-                    Case { activation, write, extras, ..Case::plain(m, n, k) }.check(&device);
-                }
+    for shape in SHAPES {
+        for transpose in TRANSPOSES {
+            for gap in [0, 1, 4] {
+                let write = if gap == 1 { Write::Add } else { Write::Overwrite };
+                let case = Case { shape, transpose, gap, write, ..Case::plain(0, 0, 0) };
+                exact::<f32, f32>(&device, &case);
             }
         }
     }
 }
 
 #[test]
-fn strides_leave_what_lies_between_rows_alone() {
+fn large_products_go_through_wide_tiles() {
     let Some(device) = device() else { return };
-    for m in [3, 40] {
-        let (n, k) = (20, 30);
-        let (a, b) = (numbers(m * 50, 1), numbers(k * 25, 2));
-        let (da, db) = (device.upload(&a).unwrap(), device.upload(&b).unwrap());
-        let c = device.upload(&vec![7.0_f32; m * 22]).unwrap();
-        let mut commands = device.commands();
-        commands
-            .gemm(Gemm {
-                a: Matrix::strided(&da, m, k, 50).unwrap(),
-                transpose_a: false,
-                b: Matrix::strided(&db, k, n, 25).unwrap(),
-                transpose_b: false,
-                c: Matrix::strided(&c, m, n, 22).unwrap(),
-                write: Write::Overwrite,
-                epilogue: Epilogue {
-                    residual: Some(Matrix::strided(&c, m, n, 22).unwrap()),
-                    ..Epilogue::default()
-                },
-            })
-            .unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        for (i, found) in c.to_vec().unwrap().into_iter().enumerate() {
-            let (r, col) = (i / 22, i % 22);
-            let product: f64 =
-                (0..k).map(|d| f64::from(a[r * 50 + d]) * f64::from(b[d * 25 + col.min(19)])).sum();
-            let expected = if col < n { 7.0 + product } else { 7.0 };
-            assert!((f64::from(found) - expected).abs() < 2e-5, "[{r}, {col}] is {found}, not {expected}");
+    for (transpose, n) in TRANSPOSES.into_iter().zip([1500, 1404, 1412, 1499]) {
+        let shape = [1501, 9, n];
+        exact::<f32, f32>(&device, &Case { shape, transpose, ..Case::plain(0, 0, 0) });
+    }
+    // And long sums.
+    check::<f32, f32>(&device, &Case::plain(40, 5000, 70));
+    check::<f32, f32>(&device, &Case { transpose: [false, true], ..Case::plain(1, 20_000, 70) });
+    check::<f32, f32>(&device, &Case::plain(4, 20_000, 70));
+}
+
+#[test]
+fn epilogues_are_the_twins() {
+    let Some(device) = device() else { return };
+    use Activation::{Gelu, GeluTanh, Identity, Relu, Silu};
+    for [m, k, n] in [[1, 30, 50], [6, 300, 20], [40, 65, 70], [3, 0, 9], [12, 0, 9]] {
+        // One pipeline each, and all that it is told when it runs.
+        for (at, activation) in [Identity, Gelu, GeluTanh, Silu, Relu].into_iter().enumerate() {
+            for bits in 0..8 {
+                let case = Case {
+                    transpose: TRANSPOSES[at % 4],
+                    scale: [-0.75, 2.5][bits % 2],
+                    bias: bits & 1 == 0,
+                    residual: bits & 2 == 0,
+                    activation,
+                    write: if bits & 4 == 0 { Write::Overwrite } else { Write::Add },
+                    gap: 1,
+                    ..Case::plain(m, k, n)
+                };
+                check::<f32, f32>(&device, &case);
+            }
         }
     }
 }
 
 #[test]
-fn old_numbers_are_not_read_when_overwritten_and_nan_stays_in_its_row() {
+fn factors_of_16_bits_are_summed_in_32() {
     let Some(device) = device() else { return };
-    for m in [2, 10] {
-        let mut a = vec![1.0_f32; m * 40];
-        a[45] = f32::NAN;
-        let (da, db) = (device.upload(&a).unwrap(), device.upload(&vec![1.0_f32; 40 * 8]).unwrap());
-        let c = device.upload(&vec![f32::NAN; m * 8]).unwrap();
-        let mut commands = device.commands();
-        commands.gemm(product(&da, &db, &c, (m, 8, 40))).unwrap();
-        commands.submit().unwrap().wait().unwrap();
-        for (i, found) in c.to_vec().unwrap().into_iter().enumerate() {
-            assert!(if i / 8 == 1 { found.is_nan() } else { found == 40.0 }, "[{i}] is {found}");
+    if !device.limits().f16_storage {
+        eprintln!("SKIPPED: the device does not store 16-bit floats");
+        return;
+    }
+    for (at, shape) in SHAPES.into_iter().enumerate() {
+        for (transpose, gap) in TRANSPOSES.into_iter().zip([0, 1, 4, 2]).skip(at % 2).step_by(2) {
+            let case = Case { shape, transpose, gap, ..Case::plain(0, 0, 0) };
+            exact::<f32, f16>(&device, &case);
+            exact::<f16, f16>(&device, &case);
+            let activation = Activation::Silu;
+            let case = Case { bias: true, residual: true, activation, scale: 3.0, ..case };
+            check::<f32, f16>(&device, &case);
         }
+    }
+    for shape in [[3, 33, 12], [12, 33, 12]] {
+        check::<f16, f16>(&device, &Case { shape, ..Case::plain(0, 0, 0) });
+        check::<f16, f32>(&device, &Case { shape, ..Case::plain(0, 0, 0) });
     }
 }
 
-fn product<'a>(
-    a: &'a Buffer<f32>,
-    b: &'a Buffer<f32>,
-    c: &'a Buffer<f32>,
-    (m, n, k): (usize, usize, usize),
-) -> Gemm<'a> {
-    Gemm {
-        a: Matrix::new(a, m, k).unwrap(),
-        transpose_a: false,
-        b: Matrix::new(b, k, n).unwrap(),
-        transpose_b: false,
-        c: Matrix::new(c, m, n).unwrap(),
-        write: Write::Overwrite,
-        epilogue: Epilogue::default(),
+/// `1·x` through the epilogue: the activation of each number.
+fn activated(device: &Gpu, activation: Activation, x: &[f32]) -> Vec<f32> {
+    let (one, given) = (device.upload(&[1.0_f32]).unwrap(), device.upload(x).unwrap());
+    let out = device.buffer::<f32>(x.len()).unwrap();
+    let mut commands = device.commands();
+    let product = Gemm {
+        epilogue: Epilogue { activation, ..Epilogue::default() },
+        ..Gemm::new(
+            Matrix::new(&given, x.len(), 1).unwrap(),
+            Matrix::new(&one, 1, 1).unwrap(),
+            Matrix::new(&out, x.len(), 1).unwrap(),
+        )
+    };
+    commands.gemm(&product).unwrap();
+    commands.submit().unwrap().wait().unwrap();
+    out.to_vec().unwrap()
+}
+
+#[test]
+fn activations_are_close_over_all_numbers() {
+    let Some(device) = device() else { return };
+    let mut x: Vec<f32> = (-30_000..=30_000).map(|i| i as f32 / 1500.0).collect();
+    x.extend((0..250).flat_map(|e| [1.3_f32, -1.7].map(|x| x * 2.0_f32.powi(e - 125))));
+    type Of = fn(f64) -> f64;
+    let of: [(Activation, Of, f64); 3] = [
+        (Activation::Gelu, upbeat_kernels::twin::activation::gelu, 0.0),
+        // Its argument's rounding counts in the tail, where the result is below 2⁻²³ of what is added there.
+        (Activation::GeluTanh, upbeat_kernels::twin::functions::gelu_tanh, 1.0 / (1 << 23) as f64),
+        (Activation::Silu, upbeat_kernels::twin::activation::silu, 0.0),
+    ];
+    for (activation, twin, floor) in of {
+        let expected: Vec<f64> = x.iter().map(|&x| twin(x.into())).collect();
+        // 8 ulp; devices may take what is not normal for 0.
+        let (absolute, relative) = (floor.max(f64::from(f32::MIN_POSITIVE)), 8.0 / (1 << 23) as f64);
+        let what = format!("{activation:?}");
+        support::assert_close(&what, &activated(&device, activation, &x), &expected, absolute, relative);
+        let [low, high, none] = [f32::NEG_INFINITY, f32::INFINITY, f32::NAN];
+        let found = activated(&device, activation, &[low, high, none]);
+        assert_eq!(found[..2], [0.0, high], "{activation:?}");
+        assert!(found[2].is_nan(), "{activation:?}");
     }
 }
 
 #[test]
-fn wrong_shapes_are_refused() {
+fn infinity_and_nan_stay_in_their_rows_and_columns() {
     let Some(device) = device() else { return };
-    let on = |len: usize| device.upload(&vec![1.0_f32; len]).unwrap();
-    let (a, b, c) = (on(6), on(12), on(8));
-    let told = |gemm: Gemm<'_>| device.commands().gemm(gemm).err().expect("it is refused").to_string();
-    let right = product(&a, &b, &c, (2, 4, 3));
-    assert_eq!(told(Gemm { transpose_a: true, ..right }), "rows of op(B) must be 2 but is 3");
-    assert_eq!(told(Gemm { transpose_b: true, ..right }), "rows of op(B) must be 3 but is 4");
-    assert_eq!(told(Gemm { c: Matrix::new(&c, 4, 2).unwrap(), ..right }), "rows of C must be 2 but is 4");
+    for [m, k, n] in [[3, 9, 10], [13, 9, 10]] {
+        for transpose_b in [false, true] {
+            let mut a = vec![1.0_f32; m * k];
+            (a[k], a[2 * k + 3]) = (f32::INFINITY, f32::NAN);
+            let (da, db) = (device.upload(&a).unwrap(), device.upload(&vec![1.0_f32; k * n]).unwrap());
+            // What is overwritten is not read.
+            let dc = device.upload(&vec![f32::NAN; m * n]).unwrap();
+            let b = if transpose_b { Matrix::new(&db, n, k) } else { Matrix::new(&db, k, n) };
+            let (a, c) = (Matrix::new(&da, m, k).unwrap(), Matrix::new(&dc, m, n).unwrap());
+            let mut commands = device.commands();
+            commands.gemm(&Gemm { transpose_b, ..Gemm::new(a, b.unwrap(), c) }).unwrap();
+            commands.submit().unwrap().wait().unwrap();
+            for (i, row) in dc.to_vec().unwrap().chunks(n).enumerate() {
+                let fits = |&x: &f32| match i {
+                    1 => x == f32::INFINITY,
+                    2 => x.is_nan(),
+                    _ => x == k as f32,
+                };
+                assert!(row.iter().all(fits), "row {i} of {m}: {row:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_residual_may_be_what_is_overwritten() {
+    let Some(device) = device() else { return };
+    for m in [2, 20] {
+        let x = device.upload(&vec![2.0_f32; m]).unwrap();
+        let y = device.upload(&[3.0_f32; 5]).unwrap();
+        let c = device.upload(&(0..m * 5).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+        let (a, b) = (Matrix::new(&x, m, 1).unwrap(), Matrix::new(&y, 1, 5).unwrap());
+        let view = Matrix::new(&c, m, 5).unwrap();
+        let epilogue = Epilogue { residual: Some(view), ..Epilogue::default() };
+        let mut commands = device.commands();
+        commands.gemm(&Gemm { epilogue, ..Gemm::new(a, b, view) }).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+        let expected: Vec<f32> = (0..m * 5).map(|i| i as f32 + 6.0).collect();
+        assert_eq!(c.to_vec().unwrap(), expected);
+    }
+}
+
+fn told<T>(outcome: Result<T, VulkanError>) -> String {
+    outcome.err().expect("it is refused").to_string()
+}
+
+#[test]
+fn wrong_operands_are_refused_before_anything_is_added() {
+    let (Some(device), Some(other)) = (device(), device()) else { return };
+    let x = device.upload(&[1.0_f32; 100]).unwrap();
+    let y = device.upload(&[1.0_f32; 100]).unwrap();
+    let of = |buffer, rows, cols| Matrix::strided(buffer, rows, cols, cols).unwrap();
+    let mut commands = device.commands();
+    let good = Gemm::new(of(&x, 2, 3), of(&x, 3, 4), of(&y, 2, 4));
+    let with = |epilogue| Gemm { epilogue, ..good };
+    let none = Epilogue::default();
+    assert_eq!(told(commands.gemm(&Gemm { b: of(&x, 4, 4), ..good })), "rows of op(b) must be 3 but is 4");
+    assert_eq!(told(commands.gemm(&Gemm { transpose_a: true, ..good })), "rows of op(b) must be 2 but is 3");
+    assert_eq!(told(commands.gemm(&Gemm { c: of(&y, 3, 4), ..good })), "rows of c must be 2 but is 3");
+    assert_eq!(told(commands.gemm(&Gemm { c: of(&y, 2, 5), ..good })), "columns of c must be 4 but is 5");
     assert_eq!(
-        told(Gemm { epilogue: Epilogue { bias: Some(&a), ..right.epilogue }, ..right }),
-        "the length of the bias must be 4 but is 6"
+        told(commands.gemm(&with(Epilogue { bias: Some(&x), ..none }))),
+        "the length of the bias must be 4 but is 100"
     );
-    let square = on(9);
-    assert!(told(product(&square, &square, &square, (3, 3, 3))).starts_with("gemv: what is written overlaps"));
-    assert_eq!(Matrix::new(&a, 2, 4).unwrap_err().to_string(), "the length of a matrix must be 8 but is 6");
-    assert!(Matrix::strided(&a, 2, 4, 3).is_err() && Matrix::strided(&a, 3, 2, 3).is_err());
-    assert!(Matrix::strided(&a, 2, 2, 4).is_ok(), "the last row may end before its stride does");
+    assert_eq!(
+        told(commands.gemm(&with(Epilogue { residual: Some(of(&x, 3, 4)), ..none }))),
+        "rows of the residual must be 2 but is 3"
+    );
+    assert_eq!(
+        told(commands.gemm(&with(Epilogue { residual: Some(of(&x, 2, 3)), ..none }))),
+        "columns of the residual must be 4 but is 3"
+    );
+    let overlaps = "what is written overlaps what else is read or written; give it a buffer of its own";
+    let own = Gemm { c: of(&x, 2, 4), ..good };
+    assert_eq!(told(commands.gemm(&own)), format!("gemv: {overlaps}"));
+    // C as its own residual and added to as well is not one operation.
+    let twice = Epilogue { residual: Some(good.c), ..none };
+    assert_eq!(told(commands.gemm(&Gemm { write: Write::Add, ..with(twice) })), format!("gemv: {overlaps}"));
+    let foreign = other.upload(&[1.0_f32; 6]).unwrap();
+    assert_eq!(
+        told(commands.gemm(&Gemm { a: of(&foreign, 2, 3), ..good })),
+        "a buffer belongs to another device; copy it through the host"
+    );
+    assert!(commands.is_empty());
+    commands.gemm(&good).unwrap();
+    assert_eq!(commands.len(), 1);
+}
+
+#[test]
+fn matrices_must_fit_their_numbers() {
+    let Some(device) = device() else { return };
+    let x = device.upload(&[1.0_f32; 10]).unwrap();
+    let told = |made: Result<Matrix<'_, f32>, ShapeError>| made.err().map(|error| error.to_string());
+    assert_eq!(told(Matrix::new(&x, 2, 5)), None);
+    assert_eq!(told(Matrix::new(&x, 3, 3)).unwrap(), "the length of a matrix must be 9 but is 10");
+    assert_eq!(told(Matrix::strided(&x, 3, 2, 4)), None);
+    assert_eq!(
+        told(Matrix::strided(&x, 3, 3, 4)).unwrap(),
+        "the length of a strided matrix must be 11 but is 10"
+    );
+    assert_eq!(told(Matrix::strided(&x, 3, 3, 2)).unwrap(), "a row stride of 2 is shorter than a row of 3");
+    assert_eq!(told(Matrix::strided(&x, 1, 3, usize::MAX)), None);
+    assert_eq!(
+        told(Matrix::new(&x, 1 << 20, 1 << 20)).unwrap(),
+        "a matrix's numbers may be 2147483647 at most but are 1099511627776"
+    );
+    assert_eq!(
+        told(Matrix::new(&x, usize::MAX, 2)).unwrap(),
+        "a matrix is too large: its size in bytes overflows"
+    );
 }

@@ -204,15 +204,16 @@ fn linear(
 ) -> Result<(), VulkanError> {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
     let gemm = Gemm {
-        a: Matrix::new(x, rows, inputs)?,
-        transpose_a: false,
-        b: Matrix::new(weight, outputs, inputs)?,
         transpose_b: true,
-        c: Matrix::new(out, rows, outputs)?,
         write: if adds { Write::Add } else { Write::Overwrite },
         epilogue: Epilogue { activation, ..Epilogue::default() },
+        ..Gemm::new(
+            Matrix::new(x, rows, inputs)?,
+            Matrix::new(weight, outputs, inputs)?,
+            Matrix::new(out, rows, outputs)?,
+        )
     };
-    commands.gemm(gemm)?;
+    commands.gemm(&gemm)?;
     Ok(())
 }
 

@@ -1,68 +1,19 @@
-//! Products of matrices with an epilogue.
+//! The matrix product with an epilogue.
 
 use bytemuck::{Pod, Zeroable};
-use upbeat_kernels::{Activation, ShapeError, Write};
+use upbeat_kernels::{Activation, Write};
 
 use super::activation::number;
-use super::{count, product, WORKGROUP};
-use crate::commands::{Access, Commands};
+use super::WORKGROUP;
+use crate::choice::Kind;
+use crate::commands::{Access, Commands, Operand};
+use crate::device::Device;
 use crate::error::VulkanError;
+use crate::matrix::Matrix;
 use crate::memory::{Buffer, Float};
 use crate::pipeline::Kernel;
 
-/// A matrix in a buffer: `rows` rows of `cols` numbers, `stride` apart.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a, T = f32> {
-    buffer: &'a Buffer<T>,
-    rows: usize,
-    cols: usize,
-    stride: usize,
-}
-
-impl<'a, T: Float> Matrix<'a, T> {
-    /// All of a buffer, dense, row by row.
-    ///
-    /// # Errors
-    /// [`VulkanError::Shape`] where the buffer has another length.
-    pub fn new(buffer: &'a Buffer<T>, rows: usize, cols: usize) -> Result<Self, VulkanError> {
-        Commands::check("the length of a matrix", product("a matrix", &[rows, cols])?, buffer.len())?;
-        Ok(Self { buffer, rows, cols, stride: cols })
-    }
-
-    /// Rows that begin `stride` numbers apart. The buffer may have more than they need.
-    ///
-    /// # Errors
-    /// [`VulkanError::Shape`] where rows overlap or the buffer ends too early.
-    pub fn strided(
-        buffer: &'a Buffer<T>,
-        rows: usize,
-        cols: usize,
-        stride: usize,
-    ) -> Result<Self, VulkanError> {
-        if stride < cols {
-            return Err(ShapeError::Stride { cols, stride }.into());
-        }
-        let needed = match rows.checked_sub(1) {
-            Some(before) => product("a matrix", &[before, stride])?.saturating_add(cols),
-            None => 0,
-        };
-        if needed > buffer.len() {
-            let what = "numbers of a strided matrix";
-            return Err(ShapeError::Limit { what, most: buffer.len(), found: needed }.into());
-        }
-        Ok(Self { buffer, rows, cols, stride })
-    }
-
-    fn turned(&self, transpose: bool) -> (usize, usize) {
-        if transpose {
-            (self.cols, self.rows)
-        } else {
-            (self.rows, self.cols)
-        }
-    }
-}
-
-/// What happens to a product before it is stored: `act(scale·A·B + bias) + residual`.
+/// What happens to `A·B` before it is stored: `activation(scale·A·B + bias) + residual`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a> {
     /// Factor on the product.
@@ -71,8 +22,8 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a Buffer<f32>>,
     /// Applied after the bias.
     pub activation: Activation,
-    /// Added last, `[m, n]`; may be C itself.
-    pub residual: Option<Matrix<'a>>,
+    /// Added last, `[m, n]`. It may be C itself, which then is read before it is overwritten.
+    pub residual: Option<Matrix<'a, f32>>,
 }
 
 impl Default for Epilogue<'_> {
@@ -81,110 +32,228 @@ impl Default for Epilogue<'_> {
     }
 }
 
-/// `C ← act(scale·op(A)·op(B) + bias) + residual`, or that added to C: `op(A)` is `[m, k]`, `op(B)` `[k, n]`, C `[m, n]`.
+/// `C ← activation(scale·op(A)·op(B) + bias) + residual`, or that added to C.
+///
+/// `op(A)` is `[m, k]`, `op(B)` is `[k, n]`, C is `[m, n]`; `op` transposes where the flag is set. `k = 0` gives a product of zeros.
+/// With [`Write::Overwrite`] the old C is never read, unless it is the residual.
+///
+/// ```no_run
+/// # fn layer(device: &upbeat_vulkan::Device) -> Result<(), upbeat_vulkan::VulkanError> {
+/// use upbeat_vulkan::{Epilogue, Gemm, Matrix};
+///
+/// // y = x·Wᵀ + bias, of 2 rows
+/// let (x, weight) = (device.buffer::<f32>(2 * 64)?, device.buffer::<f32>(256 * 64)?);
+/// let (bias, y) = (device.buffer::<f32>(256)?, device.buffer::<f32>(2 * 256)?);
+/// let product = Gemm {
+///     transpose_b: true,
+///     epilogue: Epilogue { bias: Some(&bias), ..Epilogue::default() },
+///     ..Gemm::new(Matrix::new(&x, 2, 64)?, Matrix::new(&weight, 256, 64)?, Matrix::new(&y, 2, 256)?)
+/// };
+/// let mut commands = device.commands();
+/// commands.gemm(&product)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Gemm<'a, B = f32> {
-    /// Left factor as stored: `[m, k]`, or `[k, m]` where `transpose_a`.
-    pub a: Matrix<'a>,
+pub struct Gemm<'a, A = f32, B = f32> {
+    /// Left factor as stored: `[m, k]`, or `[k, m]` when `transpose_a`.
+    pub a: Matrix<'a, A>,
     /// Whether A is stored transposed.
     pub transpose_a: bool,
-    /// Right factor as stored: `[k, n]`, or `[n, k]` where `transpose_b`; in f32 or, as weights may be, in f16.
+    /// Right factor as stored: `[k, n]`, or `[n, k]` when `transpose_b`.
     pub b: Matrix<'a, B>,
     /// Whether B is stored transposed.
     pub transpose_b: bool,
-    /// The product.
-    pub c: Matrix<'a>,
+    /// Output `[m, n]`.
+    pub c: Matrix<'a, f32>,
     /// Overwrite C or add to it.
     pub write: Write,
     /// Applied to the finished product.
     pub epilogue: Epilogue<'a>,
 }
 
+impl<'a, A: Float, B: Float> Gemm<'a, A, B> {
+    /// `C ← A·B`.
+    pub fn new(a: Matrix<'a, A>, b: Matrix<'a, B>, c: Matrix<'a, f32>) -> Self {
+        let (write, epilogue) = (Write::Overwrite, Epilogue::default());
+        Self { a, transpose_a: false, b, transpose_b: false, c, write, epilogue }
+    }
+
+    /// `(m, k, n)`.
+    fn shape(&self) -> Result<[usize; 3], VulkanError> {
+        let turned = |rows, cols, turn| if turn { (cols, rows) } else { (rows, cols) };
+        let (m, k) = turned(self.a.rows(), self.a.cols(), self.transpose_a);
+        let (k_b, n) = turned(self.b.rows(), self.b.cols(), self.transpose_b);
+        Commands::check("rows of op(b)", k, k_b)?;
+        Commands::check("rows of c", m, self.c.rows())?;
+        Commands::check("columns of c", n, self.c.cols())?;
+        if let Some(bias) = self.epilogue.bias {
+            Commands::check("the length of the bias", n, bias.len())?;
+        }
+        if let Some(residual) = &self.epilogue.residual {
+            Commands::check("rows of the residual", m, residual.rows())?;
+            Commands::check("columns of the residual", n, residual.cols())?;
+        }
+        Ok([m, k, n])
+    }
+}
+
+/// As in `shaders/gemm_operands.glsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Parameters {
     m: u32,
-    n: u32,
     k: u32,
-    lda: u32,
-    ldb: u32,
-    ldc: u32,
-    ldr: u32,
+    n: u32,
+    stride_a: u32,
+    stride_b: u32,
+    stride_c: u32,
+    stride_residual: u32,
     scale: f32,
+    finish: u32,
 }
 
-/// The tile of `shaders/gemm.comp`.
-const TILE: (usize, usize) = (64, 128);
-/// Rows up to which `shaders/gemv.comp` reads B anew for each: a tile of 64 rows would compute mostly nothing.
-const FEW_ROWS: usize = 4;
-/// Columns that a workgroup of `shaders/gemv.comp` sums where B is not transposed.
-const GEMV_COLS: usize = 32;
+/// Rows up to which B is streamed past them, each number of it read once and used for all.
+const FEW_ROWS: usize = 8;
+
+/// What a workgroup computes at once; see `shaders/gemm_tiles.glsl`.
+struct Tile {
+    m: u32,
+    n: u32,
+    k: u32,
+    /// Rows and columns of one invocation, multiples of 4.
+    reach: [u32; 2],
+}
+
+impl Tile {
+    /// The most numbers from each load.
+    const WIDE: Self = Self { m: 128, n: 128, k: 16, reach: [8, 8] };
+    /// Fits every device.
+    const MIDDLE: Self = Self { m: 64, n: 64, k: 16, reach: [8, 4] };
+    /// For few rows, and for small products: more workgroups share them.
+    const LOW: Self = Self { m: 32, n: 64, k: 32, reach: [4, 4] };
+
+    /// For `[m, n]`. Large tiles are worth it where they still keep the device busy: a GPU wants many, a CPU that stands in for one has a
+    /// few cores (on Mesa's driver wide tiles were 1.5 times as fast as the others). The sums come out the same.
+    fn of(m: usize, n: usize, device: &Device) -> Self {
+        let (wide, limits) = (Self::WIDE, device.limits());
+        let enough = if device.info().kind == Kind::Cpu { 1 } else { 128 };
+        let fits = wide.invocations() <= limits.workgroup && wide.shared_bytes() <= limits.shared_bytes;
+        if fits && m > Self::MIDDLE.m as usize && wide.count(m, n) >= enough {
+            wide
+        } else if m > Self::LOW.m as usize && Self::MIDDLE.count(m, n) >= enough / 2 {
+            Self::MIDDLE
+        } else {
+            Self::LOW
+        }
+    }
+
+    fn invocations(&self) -> u32 {
+        (self.m / self.reach[0]) * (self.n / self.reach[1])
+    }
+
+    fn shared_bytes(&self) -> u32 {
+        4 * self.k * (self.m + 4 + self.n + 4)
+    }
+
+    fn count(&self, m: usize, n: usize) -> usize {
+        m.div_ceil(self.m as usize).saturating_mul(n.div_ceil(self.n as usize))
+    }
+}
+
+fn same(a: &Operand, b: &Operand) -> bool {
+    a.block().id == b.block().id && a.range == b.range
+}
 
 impl Commands {
-    /// A product of matrices, summed in f32: each number in an order of its own that depends on the shape alone. `k = 0` gives a product of
-    /// zeros.
+    /// A matrix product with an epilogue, see [`Gemm`]. A and B are each stored as `f32` or as `f16`, C as `f32`; an element's products
+    /// are summed in f32, in an order that depends on the shape alone.
     ///
     /// # Errors
-    /// Shapes that do not fit; more than 4 million rows or 8 million columns on devices that allow 65535 workgroups a dimension; buffers of
-    /// another device, or a C that overlaps what else is read.
-    pub fn gemm<B: Float>(&mut self, gemm: Gemm<'_, B>) -> Result<&mut Self, VulkanError> {
-        let Gemm { a, transpose_a, b, transpose_b, c, write, epilogue } = gemm;
-        let ((m, k), (k_of_b, n)) = (a.turned(transpose_a), b.turned(transpose_b));
-        Self::check("rows of op(B)", k, k_of_b)?;
-        Self::check("rows of C", m, c.rows)?;
-        Self::check("columns of C", n, c.cols)?;
-        Self::check("the length of the bias", n, epilogue.bias.map_or(n, Buffer::len))?;
-        if let Some(residual) = epilogue.residual {
-            Self::check("rows of the residual", m, residual.rows)?;
-            Self::check("columns of the residual", n, residual.cols)?;
+    /// Dimensions that do not fit; buffers of another device; C that overlaps another operand. It may be the very residual when it is
+    /// overwritten.
+    pub fn gemm<A: Float, B: Float>(&mut self, gemm: &Gemm<'_, A, B>) -> Result<&mut Self, VulkanError> {
+        let [m, k, n] = gemm.shape()?;
+        let Epilogue { scale, bias, activation, mut residual } = gemm.epilogue;
+        let (a, c) = (gemm.a.operand(Access::Read), gemm.c.operand(Access::Write));
+        let mut add = gemm.write == Write::Add;
+        // What is added last may as well be C as it was.
+        let is_c = |r: &Matrix<'_, f32>| r.stride() == gemm.c.stride() && same(&r.operand(Access::Read), &c);
+        if !add && residual.as_ref().is_some_and(is_c) {
+            (add, residual) = (true, None);
         }
-        let residual = epilogue.residual.unwrap_or(c);
-        let dimension = |dimension| count("a dimension of a product", dimension);
-        let parameters = Parameters {
-            m: dimension(m)?,
-            n: dimension(n)?,
-            k: dimension(k)?,
-            lda: dimension(a.stride)?,
-            ldb: dimension(b.stride)?,
-            ldc: dimension(c.stride)?,
-            ldr: dimension(residual.stride)?,
-            scale: epilogue.scale,
-        };
-        let (kernel, groups) = if m <= FEW_ROWS {
-            let cols = if transpose_b { n } else { n.div_ceil(GEMV_COLS) };
-            (
-                if B::HALF { Kernel::GemvF16 } else { Kernel::Gemv },
-                [self.groups_for_rows(cols)[0], m as u32, 1],
-            )
+        let bits =
+            |bits: &[bool]| bits.iter().enumerate().map(|(at, &bit)| u32::from(bit) << at).sum::<u32>();
+        let stored = [gemm.transpose_a, gemm.transpose_b, gemm.a.has_whole_fours(), gemm.b.has_whole_fours()];
+        let flags = bits(&stored) | number(activation) << 4;
+
+        let most = self.device().limits().groups[0] as usize;
+        let groups = |count: usize| [count.min(most) as u32, 1, 1];
+        let [rows_of, tiles_of] = kernels::<A, B>();
+        let (kernel, constants, groups) = if m <= FEW_ROWS {
+            let columns = if gemm.transpose_b { 4 } else { 32 };
+            let rows = m.next_power_of_two() as u32;
+            let groups = if m == 0 { [0; 3] } else { groups(n.div_ceil(columns)) };
+            (rows_of, vec![WORKGROUP, flags, rows], groups)
         } else {
-            (
-                if B::HALF { Kernel::GemmF16 } else { Kernel::Gemm },
-                [n.div_ceil(TILE.1) as u32, m.div_ceil(TILE.0) as u32, 1],
-            )
+            let tile = Tile::of(m, n, self.device());
+            let Tile { m: tile_m, n: tile_n, k: tile_k, reach: [reach_m, reach_n] } = tile;
+            let constants = vec![tile.invocations(), flags, tile_m, tile_n, tile_k, reach_m, reach_n];
+            (tiles_of, constants, groups(tile.count(m, n)))
         };
-        let constants = [
-            WORKGROUP,
-            u32::from(transpose_a),
-            u32::from(transpose_b),
-            number(epilogue.activation),
-            u32::from(epilogue.bias.is_some()),
-            u32::from(epilogue.residual.is_some()),
-            u32::from(write == Write::Add),
-        ];
-        // What is not there is not read: any address does.
-        let bias = epilogue.bias.unwrap_or(a.buffer);
-        self.dispatch(
-            kernel,
-            &constants,
-            groups,
-            &[
-                a.buffer.operand(Access::Read),
-                b.buffer.operand(Access::Read),
-                bias.operand(Access::Read),
-                residual.buffer.operand(Access::ReadInPlace),
-                c.buffer.operand(Access::Write),
-            ],
-            bytemuck::bytes_of(&parameters),
-        )
+        let finish = bits(&[bias.is_some(), residual.is_some(), add]);
+        // An operand that there is not has the place of A, and is not read.
+        let bias = bias.map_or_else(|| a.clone(), |bias| bias.operand(Access::Read));
+        let stride_residual = residual.map_or(0, |residual| residual.stride() as u32);
+        let residual = residual.map_or_else(|| a.clone(), |residual| residual.operand(Access::Read));
+        // Matrices have checked that their dimensions fit.
+        let parameters = Parameters {
+            m: m as u32,
+            k: k as u32,
+            n: n as u32,
+            stride_a: gemm.a.stride() as u32,
+            stride_b: gemm.b.stride() as u32,
+            stride_c: gemm.c.stride() as u32,
+            stride_residual,
+            scale,
+            finish,
+        };
+        let operands = [a, gemm.b.operand(Access::Read), c, bias, residual];
+        self.dispatch(kernel, &constants, groups, &operands, bytemuck::bytes_of(&parameters))
+    }
+}
+
+/// The kernels for few rows and for many, by what A and B are stored in.
+fn kernels<A: Float, B: Float>() -> [Kernel; 2] {
+    match (A::HALF, B::HALF) {
+        (false, false) => [Kernel::Gemv, Kernel::Gemm],
+        (true, false) => [Kernel::GemvA16, Kernel::GemmA16],
+        (false, true) => [Kernel::GemvB16, Kernel::GemmB16],
+        (true, true) => [Kernel::GemvAb16, Kernel::GemmAb16],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_what_the_shader_takes_them_for() {
+        for tile in [Tile::WIDE, Tile::MIDDLE, Tile::LOW] {
+            let [down, across] = [tile.m / tile.reach[0], tile.n / tile.reach[1]];
+            assert!(
+                tile.reach.iter().all(|reach| reach % 4 == 0),
+                "invocations take rows and columns by fours"
+            );
+            assert_eq!([tile.m, tile.n, tile.k].map(|side| side % 4), [0; 3], "loads are of fours");
+            assert_eq!(tile.invocations(), down * across);
+            assert!(
+                down * tile.n <= tile.k * (tile.m + 4),
+                "a row of sums of each goes through the tile of A"
+            );
+        }
+        for tile in [Tile::MIDDLE, Tile::LOW] {
+            assert!(tile.invocations() <= 128 && tile.shared_bytes() <= 16_384, "every device has that");
+        }
     }
 }

@@ -17,7 +17,7 @@ mod softmax;
 
 pub use attention::Attention;
 pub use flash::AttentionLayout;
-pub use gemm::{Epilogue, Gemm, Matrix};
+pub use gemm::{Epilogue, Gemm};
 pub use rope::Rope;
 
 use upbeat_kernels::ShapeError;
@@ -45,11 +45,5 @@ impl Commands {
     fn groups_for(&self, count: usize) -> [u32; 3] {
         let most = self.device().limits().groups[0] as usize;
         [count.div_ceil(WORKGROUP as usize).min(most) as u32, 1, 1]
-    }
-
-    /// Workgroups for `rows`, one each, or as many as a dimension may have: kernels stride over the rest.
-    fn groups_for_rows(&self, rows: usize) -> [u32; 3] {
-        let most = self.device().limits().groups[0] as usize;
-        [rows.min(most) as u32, 1, 1]
     }
 }

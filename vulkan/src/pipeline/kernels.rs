@@ -32,9 +32,13 @@ kernels! {
     FlashTileMixed = "flash_tile_mixed";
     FlowCompute = "flow_compute";
     Gemm = "gemm";
-    GemmF16 = "gemm_f16";
+    GemmA16 = "gemm_a16";
+    GemmAb16 = "gemm_ab16";
+    GemmB16 = "gemm_b16";
     Gemv = "gemv";
-    GemvF16 = "gemv_f16";
+    GemvA16 = "gemv_a16";
+    GemvAb16 = "gemv_ab16";
+    GemvB16 = "gemv_b16";
     Map = "map";
     Norm = "norm";
     PatternCompute = "pattern_compute";

@@ -1,0 +1,6 @@
+// Matrix products by tiles, A of f16.
+#version 460
+#extension GL_EXT_shader_16bit_storage : require
+#include "common.glsl"
+#define A_HALF
+#include "gemm_tiles.glsl"

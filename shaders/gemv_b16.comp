@@ -1,0 +1,6 @@
+// Matrix products with few rows, B of f16.
+#version 460
+#extension GL_EXT_shader_16bit_storage : require
+#include "common.glsl"
+#define B_HALF
+#include "gemm_rows.glsl"
