@@ -103,6 +103,7 @@ pub(super) fn run(problem: &Problem<'_, f32>, out: HeadsMut<'_, f32>, lse: &mut 
         let from = problem.head(sequence, head);
         isa::dispatch(Block {
             from,
+            runs: &[from.band.seen_by(part.clone())],
             queries: part,
             factors: Factors::new(from.scale, from.bias.is_some()),
             out: outs.take(batch, head, rows.clone()),
@@ -133,15 +134,17 @@ fn of_no_width(head: &Head<'_, f32>, lse: &mut [f32]) {
     }
 }
 
-/// One task: the queries of one block against all keys they see.
-struct Block<'a> {
-    from: Head<'a, f32>,
-    queries: Range<usize>,
-    factors: Factors,
+/// One task: the queries of one block against those keys of `runs` that they see.
+pub(super) struct Block<'a> {
+    pub(super) from: Head<'a, f32>,
+    pub(super) queries: Range<usize>,
+    /// In ascending order, apart from each other.
+    pub(super) runs: &'a [Range<usize>],
+    pub(super) factors: Factors,
     /// `[queries, dim]`
-    out: Tile<'a, f32>,
+    pub(super) out: Tile<'a, f32>,
     /// `[queries]`
-    lse: &'a mut [f32],
+    pub(super) lse: &'a mut [f32],
 }
 
 /// A panel's queries `[dim, width]`, its sums `[dim, width]`, and the softmax's state `[width]`.
@@ -168,7 +171,7 @@ impl Kernel for Block<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let Head { band, dim, .. } = self.from;
+        let dim = self.from.dim;
         let (width, first, count) = (width::<S>(), self.queries.start, self.queries.len());
         let panels = count.div_ceil(width);
         let size = dim * width;
@@ -190,7 +193,7 @@ impl Kernel for Block<'_> {
         let mut left = &mut scratch[..];
         let [queries, sums, max, total, logits, biases, keys, values] =
             sizes.map(|size| left.split_off_mut(..size).expect("the scratch holds the sum of sizes"));
-        let seen = band.seen_by(self.queries.clone());
+        let seen = self.runs.first().map_or(0..0, Range::clone);
         for (panel, to) in queries.chunks_exact_mut(size).enumerate() {
             self.ask(seen.start, &seen, (panel, panels), copies);
             let at = first + panel * width;
@@ -207,26 +210,28 @@ impl Kernel for Block<'_> {
         max.fill(f32::NEG_INFINITY);
         total.fill(0.0);
 
-        for block in (seen.start / KEYS * KEYS..seen.end).step_by(KEYS) {
-            let at = block.max(seen.start);
-            let count = seen.end.min(block + KEYS) - at;
-            let block = Keys {
-                first: at,
-                keys: self.from.k.from(at).copied(simd, (count, dim), keys),
-                values: self.from.v.from(at).copied(simd, (count, dim), values),
-            };
-            for panel in 0..panels {
-                self.ask(at + count, &seen, (panel, panels), copies);
-                let at = first + panel * width;
-                let mut panel = Panel {
+        for seen in self.runs {
+            for block in (seen.start / KEYS * KEYS..seen.end).step_by(KEYS) {
+                let at = block.max(seen.start);
+                let count = seen.end.min(block + KEYS) - at;
+                let block = Keys {
                     first: at,
-                    end: self.queries.end.min(at + width),
-                    queries: &queries[panel * size..][..size],
-                    sums: &mut sums[panel * size..][..size],
-                    max: &mut max[panel * width..][..width],
-                    total: &mut total[panel * width..][..width],
+                    keys: self.from.k.from(at).copied(simd, (count, dim), keys),
+                    values: self.from.v.from(at).copied(simd, (count, dim), values),
                 };
-                panel.step(simd, &self.from, self.factors, (block, count), logits, biases);
+                for panel in 0..panels {
+                    self.ask(at + count, seen, (panel, panels), copies);
+                    let at = first + panel * width;
+                    let mut panel = Panel {
+                        first: at,
+                        end: self.queries.end.min(at + width),
+                        queries: &queries[panel * size..][..size],
+                        sums: &mut sums[panel * size..][..size],
+                        max: &mut max[panel * width..][..width],
+                        total: &mut total[panel * width..][..width],
+                    };
+                    panel.step(simd, &self.from, self.factors, (block, count), logits, biases);
+                }
             }
         }
 

@@ -17,6 +17,7 @@
 //! NaN (what a bias of `-∞` hides must be finite); in the backward pass a NaN or infinity reaches every gradient of its
 //! head.
 
+mod adaptive;
 mod backward;
 mod chunk;
 mod decode;
@@ -27,6 +28,7 @@ mod problem;
 mod softmax;
 mod view;
 
+pub use adaptive::{Adapted, Resolution, Summary, QUERIES as ADAPTIVE_QUERIES, TILE as ADAPTIVE_TILE};
 pub use backward::{Gradients, Saved};
 pub use decode::{decode, PagedCache};
 pub use mask::Mask;
@@ -37,3 +39,4 @@ pub use view::{Bias, Heads, HeadsMut};
 pub(crate) use backward::check_backward;
 pub(crate) use packed::{layout as packed_layout, problem as packed_problem};
 pub(crate) use problem::{check_shape, Head, Items, Problem};
+pub(crate) use view::Rows;

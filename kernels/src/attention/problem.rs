@@ -153,6 +153,11 @@ impl<'a, T: Copy> Problem<'a, T> {
         self.attention.mask.band(self.queries(sequence).1.len(), self.keys(sequence).1.len())
     }
 
+    /// Whether something is added to logits.
+    pub(super) fn is_biased(&self) -> bool {
+        self.attention.bias.is_some()
+    }
+
     /// Query heads that share a key and value head.
     pub(crate) fn group(&self) -> usize {
         self.heads / self.kv_heads.max(1)

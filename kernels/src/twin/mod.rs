@@ -5,6 +5,7 @@
 //! Shapes and errors are those of [`Element`].
 
 pub mod activation;
+pub mod adaptive;
 pub mod attention;
 pub mod batch_norm;
 pub mod conv;
