@@ -24,6 +24,10 @@ layout(constant_id = 1) const bool ALIGNED = false;
 // A vector's numbers in fours, rounded up.
 layout(constant_id = 2) const uint FOURS = 1;
 
+// ADAPTIVE attention has more operands, and so less room for numbers: what a model does not change are constants.
+#ifdef ADAPTIVE
+#include "adaptive_push.glsl"
+#else
 // Distances between sequences, positions and heads, in numbers.
 layout(push_constant) uniform Push {
     Queries q;
@@ -44,6 +48,10 @@ layout(push_constant) uniform Push {
     uint v_sequence, v_row, v_head;
     uint out_sequence, out_row, out_head;
 } push;
+#define DIM push.dim
+#define SHARED_BY push.shared_by
+#define CAUSAL (push.causal != 0)
+#endif
 
 // Below every finite logit's worth: a largest logit to begin with from which no difference is NaN.
 const float LOWEST = -3.4e38;
@@ -55,10 +63,10 @@ vec4 query(uint at, uint c) {
     }
     vec4 four = vec4(0);
     uint d = 4 * c;
-    if (d < push.dim) four.x = float(push.q.at[at + d]);
-    if (d + 1 < push.dim) four.y = float(push.q.at[at + d + 1]);
-    if (d + 2 < push.dim) four.z = float(push.q.at[at + d + 2]);
-    if (d + 3 < push.dim) four.w = float(push.q.at[at + d + 3]);
+    if (d < DIM) four.x = float(push.q.at[at + d]);
+    if (d + 1 < DIM) four.y = float(push.q.at[at + d + 1]);
+    if (d + 2 < DIM) four.z = float(push.q.at[at + d + 2]);
+    if (d + 3 < DIM) four.w = float(push.q.at[at + d + 3]);
     return four;
 }
 
@@ -68,10 +76,10 @@ vec4 cached(Cache from, uint at, uint c) {
     }
     vec4 four = vec4(0);
     uint d = 4 * c;
-    if (d < push.dim) four.x = float(from.at[at + d]);
-    if (d + 1 < push.dim) four.y = float(from.at[at + d + 1]);
-    if (d + 2 < push.dim) four.z = float(from.at[at + d + 2]);
-    if (d + 3 < push.dim) four.w = float(from.at[at + d + 3]);
+    if (d < DIM) four.x = float(from.at[at + d]);
+    if (d + 1 < DIM) four.y = float(from.at[at + d + 1]);
+    if (d + 2 < DIM) four.z = float(from.at[at + d + 2]);
+    if (d + 3 < DIM) four.w = float(from.at[at + d + 3]);
     return four;
 }
 
@@ -81,10 +89,10 @@ void store(uint at, uint c, vec4 four) {
         return;
     }
     uint d = 4 * c;
-    if (d < push.dim) push.result.at[at + d] = four.x;
-    if (d + 1 < push.dim) push.result.at[at + d + 1] = four.y;
-    if (d + 2 < push.dim) push.result.at[at + d + 2] = four.z;
-    if (d + 3 < push.dim) push.result.at[at + d + 3] = four.w;
+    if (d < DIM) push.result.at[at + d] = four.x;
+    if (d + 1 < DIM) push.result.at[at + d + 1] = four.y;
+    if (d + 2 < DIM) push.result.at[at + d + 2] = four.z;
+    if (d + 3 < DIM) push.result.at[at + d + 3] = four.w;
 }
 
 // e^x; NaN stays.
@@ -98,7 +106,7 @@ float add_product(vec4 a, vec4 b, float sum) {
 
 // How many keys query `i` sees: the last query is at the last key's position.
 uint seen_by(uint i) {
-    if (push.causal == 0) {
+    if (!CAUSAL) {
         return push.keys;
     }
     // Neither difference is below 0: a query before the first key sees none.

@@ -22,7 +22,7 @@ shared vec4 sums_of[GROUPS * FOURS];
 void attend(uint sequence, uint head, uint i) {
     uint lane = gl_LocalInvocationIndex % LANES;
     uint group = gl_LocalInvocationIndex / LANES;
-    uint kv_head = head / push.shared_by;
+    uint kv_head = head / SHARED_BY;
     uint q = sequence * push.q_sequence + head * push.q_head + i * push.q_row;
     uint k = sequence * push.k_sequence + kv_head * push.k_head;
     uint v = sequence * push.v_sequence + kv_head * push.v_head;

@@ -136,7 +136,7 @@ impl AttentionLayout {
         Ok(())
     }
 
-    fn check(&self, lengths: [(&'static str, usize); 4]) -> Result<(), VulkanError> {
+    pub(super) fn check(&self, lengths: [(&'static str, usize); 4]) -> Result<(), VulkanError> {
         if self.dim > WIDEST {
             return Err(ShapeError::Limit { what: "numbers of a head", most: WIDEST, found: self.dim }.into());
         }
@@ -166,8 +166,8 @@ impl AttentionLayout {
     }
 
     /// Queries of an invocation where they come in tiles of 8 times as many: no more than there are, and that fit `shared_bytes`.
-    fn rows(&self, shared_bytes: u32) -> u32 {
-        // As declared in `shaders/flash_tile.glsl`.
+    pub(super) fn rows(&self, shared_bytes: u32) -> u32 {
+        // As declared in `shaders/flash_block.glsl`.
         let bytes = |rows: usize| {
             let queries = 8 * rows;
             16 * queries * self.dim.div_ceil(4) + 16 * 32 * 9 + 4 * queries * 33 + 4 * queries * 16
@@ -195,7 +195,7 @@ struct Parameters {
 }
 
 /// A distance, which is of no account where there is but one of what it lies between, and fits a buffer's length otherwise.
-fn distances(shape: [usize; 3], distances: [usize; 3]) -> [u32; 3] {
+pub(super) fn distances(shape: [usize; 3], distances: [usize; 3]) -> [u32; 3] {
     std::array::from_fn(|i| if shape[i] > 1 { distances[i] as u32 } else { 0 })
 }
 

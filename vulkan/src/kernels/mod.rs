@@ -1,6 +1,7 @@
 //! The kernels as methods of [`Commands`](crate::Commands): each checks its shapes, then adds its dispatches.
 
 mod activation;
+mod adaptive;
 mod attention;
 mod convert;
 mod copy;
@@ -15,6 +16,7 @@ mod rope;
 mod rows;
 mod softmax;
 
+pub use adaptive::{Adapted, TileSummary};
 pub use attention::Attention;
 pub use flash::AttentionLayout;
 pub use gemm::{Epilogue, Gemm};

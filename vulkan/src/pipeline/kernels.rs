@@ -21,6 +21,7 @@ macro_rules! kernels {
 
 kernels! {
     Activation = "activation";
+    CrossTileRouter = "cross_tile_router";
     Embedding = "embedding";
     EmbeddingF16 = "embedding_f16";
     FillF16 = "fill_f16";
@@ -46,6 +47,10 @@ kernels! {
     Rope = "rope";
     Softmax = "softmax";
     Swiglu = "swiglu";
+    TileCentre = "tile_centre";
+    TileCertificate = "tile_certificate";
+    TileProcessor = "tile_processor";
+    TileSummary = "tile_summary";
     ToF16 = "to_f16";
     ToF32 = "to_f32";
 }
