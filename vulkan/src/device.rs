@@ -217,6 +217,14 @@ impl Device {
         Buffer::zeroed(self, len)
     }
 
+    /// A buffer of `len` numbers of unspecified value, for what a kernel writes all of: nothing is submitted to fill it.
+    ///
+    /// # Errors
+    /// As [`buffer`](Self::buffer).
+    pub fn unspecified<T: Scalar>(&self, len: usize) -> Result<Buffer<T>, VulkanError> {
+        Buffer::unspecified(self, len)
+    }
+
     /// A buffer of the host's numbers.
     ///
     /// # Errors

@@ -240,3 +240,16 @@ pub fn devices() -> Result<Vec<DeviceInfo>, VulkanUnavailable> {
     let instance = Instance::new(&Options::new(), &calls)?;
     Ok(instance.devices(&calls)?.into_iter().map(|(_, info)| info).collect())
 }
+
+impl Options {
+    /// The place in [`devices`] of the device that [`Device::open`](crate::Device::open) would open.
+    ///
+    /// # Errors
+    /// [`VulkanUnavailable`] as there.
+    pub fn place(&self) -> Result<usize, VulkanUnavailable> {
+        let calls = Calls::default();
+        let found = Instance::new(self, &calls)?.devices(&calls)?;
+        let kinds: Vec<_> = found.into_iter().map(|(_, info)| (info.kind, info.name)).collect();
+        self.choice.pick(&kinds)
+    }
+}

@@ -1,0 +1,159 @@
+//! What can go wrong with a tensor, each told in one sentence that says what to do.
+
+use std::fmt;
+
+use upbeat_kernels::pool::PoolError;
+use upbeat_kernels::ShapeError;
+use upbeat_vulkan::{VulkanError, VulkanUnavailable};
+
+use crate::Device;
+
+/// Why an operation on tensors failed. Nothing was computed then.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// Shapes that do not fit the operation, or each other.
+    Shape {
+        /// The operation.
+        operation: &'static str,
+        /// The shapes that it takes.
+        takes: &'static str,
+        /// Those that it was given.
+        given: Vec<Vec<usize>>,
+    },
+    /// Operands on two devices.
+    TwoDevices {
+        /// The operation.
+        operation: &'static str,
+        /// Where its first operand is.
+        first: Device,
+        /// Where another one is.
+        other: Device,
+    },
+    /// An operand is on a device as it was before it was lost and opened anew.
+    Stale {
+        /// The operation.
+        operation: &'static str,
+        /// The device.
+        device: Device,
+    },
+    /// A token or a position is outside its table.
+    Index {
+        /// The operation.
+        operation: &'static str,
+        /// The largest one.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// A number that an operation cannot work with.
+    Value {
+        /// The operation.
+        operation: &'static str,
+        /// What it must be.
+        must: &'static str,
+        /// What it is.
+        found: f64,
+    },
+    /// A size beyond what a kernel counts.
+    Size {
+        /// The operation.
+        operation: &'static str,
+        /// What the kernel says.
+        error: ShapeError,
+    },
+    /// The CPU has no memory.
+    Memory(PoolError),
+    /// A device cannot be opened.
+    Unavailable {
+        /// The device.
+        device: Device,
+        /// Why.
+        error: VulkanUnavailable,
+    },
+    /// A device is open already, with options of its own.
+    AlreadyOpen {
+        /// The device.
+        device: Device,
+    },
+    /// Work on a device failed: there, or when it was handed over.
+    Vulkan {
+        /// The device.
+        device: Device,
+        /// Why.
+        error: VulkanError,
+    },
+}
+
+/// `[2, 3] and [4]`
+struct Shapes<'a>(&'a [Vec<usize>]);
+
+impl fmt::Display for Shapes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, shape) in self.0.iter().enumerate() {
+            let between = if at == 0 { "" } else { " and " };
+            write!(f, "{between}{shape:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for TensorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape { operation, takes, given } => {
+                write!(f, "{operation} takes {takes}, but was given {}; reshape what does not fit", Shapes(given))
+            }
+            Self::TwoDevices { operation, first, other } => write!(
+                f,
+                "{operation}: one operand is on {first} and another on {other}; move that one by \
+                 `.to(&Device::{first:?})`"
+            ),
+            Self::Stale { operation, device } => write!(
+                f,
+                "{operation}: {device} was lost and opened anew since an operand was made; make that one again"
+            ),
+            Self::Index { operation, index, len } => {
+                write!(f, "{operation}: there is no row {index} in a table of {len}; give it an index below that")
+            }
+            Self::Value { operation, must, found } => write!(f, "{operation}: {must}, but is {found}"),
+            Self::Size { operation, error } => write!(f, "{operation}: {error}"),
+            Self::Memory(error) => write!(f, "{error}; drop tensors that are not needed"),
+            Self::Unavailable { device, error } => {
+                write!(f, "{device} cannot be opened: {error}; Device::Cpu always works")
+            }
+            Self::AlreadyOpen { device } => {
+                write!(f, "{device} is open already; drop its tensors and handles before it is opened with options")
+            }
+            Self::Vulkan { device, error } => write!(f, "{device}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TensorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Size { error, .. } => Some(error),
+            Self::Memory(error) => Some(error),
+            Self::Unavailable { error, .. } => Some(error),
+            Self::Vulkan { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl TensorError {
+    /// What a kernel of `device` says of `operation`.
+    pub(crate) fn of(operation: &'static str, device: Device, error: VulkanError) -> Self {
+        match error {
+            VulkanError::Shape(error) => Self::Size { operation, error },
+            error => Self::Vulkan { device, error },
+        }
+    }
+}
+
+impl From<PoolError> for TensorError {
+    fn from(error: PoolError) -> Self {
+        Self::Memory(error)
+    }
+}

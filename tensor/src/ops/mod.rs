@@ -1,0 +1,129 @@
+//! Operations: each checks its shapes, then runs the kernel of the device that its operands are on. Both kernels stand side by side.
+
+mod attention;
+mod convert;
+mod embedding;
+mod map;
+mod product;
+mod reduce;
+mod rope;
+mod rows;
+
+pub use attention::Mask;
+pub use rope::Rope;
+
+use std::sync::Arc;
+
+use upbeat_kernels::{Buffer, ShapeError};
+use upbeat_vulkan::{Buffer as Block, Commands, VulkanError};
+
+use crate::numbers::{Numbers, OnDevice, Where};
+use crate::stream::{Batch, Stream};
+use crate::tensor::len_of;
+use crate::{Device, Number, Tensor, TensorError};
+
+/// Where an operand is, and what computes it.
+#[derive(Clone, Copy)]
+pub(crate) enum Operand<'a> {
+    Cpu,
+    Vulkan(&'a Arc<Stream>, Option<&'a Arc<Batch>>),
+}
+
+impl Operand<'_> {
+    pub(crate) fn place(&self) -> Where {
+        match self {
+            Self::Cpu => Where::Cpu,
+            Self::Vulkan(stream, _) => Where::Vulkan(Arc::clone(stream)),
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::Cpu => Device::Cpu,
+            Self::Vulkan(stream, _) => stream.place(),
+        }
+    }
+
+    /// That it is at `place`.
+    fn check(&self, operation: &'static str, place: &Where) -> Result<(), TensorError> {
+        let first = match (place, self) {
+            (Where::Cpu, Self::Cpu) => return Ok(()),
+            (Where::Vulkan(wanted), Self::Vulkan(stream, _)) if Arc::ptr_eq(wanted, stream) => return Ok(()),
+            (Where::Cpu, _) => Device::Cpu,
+            (Where::Vulkan(wanted), _) => wanted.place(),
+        };
+        let other = self.device();
+        Err(if first == other {
+            TensorError::Stale { operation, device: first }
+        } else {
+            TensorError::TwoDevices { operation, first, other }
+        })
+    }
+}
+
+impl<T: Number> Tensor<T> {
+    pub(crate) fn operand(&self) -> Operand<'_> {
+        match &self.numbers {
+            Numbers::Host { .. } => Operand::Cpu,
+            Numbers::Device(numbers) => Operand::Vulkan(numbers.stream(), numbers.batch()),
+        }
+    }
+
+    /// The numbers of an operand on the CPU.
+    fn host(&self) -> &[T] {
+        self.numbers.host()
+    }
+
+    /// The block of an operand on a device.
+    fn block(&self) -> &Block<T> {
+        self.numbers.block()
+    }
+
+    /// The width of the last dimension, where there is one.
+    fn width(&self, operation: &'static str) -> Result<usize, TensorError> {
+        self.shape().last().copied().ok_or_else(|| shapes(operation, "[.., width]", &[self.shape()]))
+    }
+}
+
+/// That `operation` was given other shapes than it takes.
+pub(crate) fn shapes(operation: &'static str, takes: &'static str, given: &[&[usize]]) -> TensorError {
+    TensorError::Shape { operation, takes, given: given.iter().map(|shape| shape.to_vec()).collect() }
+}
+
+/// A tensor of `shape` at `place`, of numbers that one of the kernels writes all of. Operands must be there, too.
+pub(crate) fn run<'a, O: Number>(
+    operation: &'static str,
+    place: &Where,
+    operands: impl IntoIterator<Item = Operand<'a>>,
+    shape: Vec<usize>,
+    cpu: impl FnOnce(&mut [O]) -> Result<(), ShapeError>,
+    vulkan: impl FnOnce(&mut Commands, &Block<O>) -> Result<(), VulkanError>,
+) -> Result<Tensor<O>, TensorError> {
+    let len = len_of(operation, &shape)?;
+    let mut batches = Vec::new();
+    for operand in operands {
+        operand.check(operation, place)?;
+        if let Operand::Vulkan(_, Some(batch)) = operand {
+            batches.push(batch);
+        }
+    }
+    match place {
+        Where::Cpu => {
+            let mut out = Buffer::try_unspecified(len)?;
+            if len > 0 {
+                cpu(&mut out).map_err(|error| TensorError::Size { operation, error })?;
+            }
+            Ok(Tensor::new(out.into(), shape))
+        }
+        Where::Vulkan(stream) => {
+            let failed = |error| TensorError::of(operation, stream.place(), error);
+            let mut out = OnDevice::unspecified(stream, len).map_err(failed)?;
+            if len > 0 {
+                let add = |commands: &mut Commands| vulkan(commands, out.block());
+                let batch = stream.record(batches.into_iter(), len * size_of::<O>(), add).map_err(failed)?;
+                out = out.computed_by(batch);
+            }
+            Ok(Tensor::new(Numbers::Device(out), shape))
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The order of a Vulkan device's work: what was recorded and not handed over yet, and what became of it.
+//!
+//! Everything recorded runs in the order in which it was recorded, whichever thread did. So memory that a dropped tensor leaves can be
+//! written again by what is recorded next, without waiting: whoever still reads it was recorded before (`spare.rs`).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use upbeat_vulkan::{Buffer, Commands, VulkanError};
+
+use crate::spare::Spare;
+use crate::Device;
+
+/// Pieces of work that are handed over without being asked for: the device has begun while the next ones are recorded, and what a submission
+/// costs is divided by as many.
+const MOST_WORK: usize = 64;
+/// The same in bytes of results, which intermediate ones keep until then.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What was or will be handed over together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Why none of it ran.
+    failed: OnceLock<VulkanError>,
+}
+
+impl Batch {
+    /// That nothing is known to be wrong with its results.
+    pub(crate) fn check(&self) -> Result<(), VulkanError> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+}
+
+struct Pending {
+    commands: Commands,
+    /// Of the results in it.
+    bytes: usize,
+    /// Shared by the results in it.
+    batch: Arc<Batch>,
+}
+
+/// An opened device with its pending work.
+pub(crate) struct Stream {
+    place: usize,
+    device: upbeat_vulkan::Device,
+    pending: Mutex<Pending>,
+    spare: Spare,
+    /// Set once, when the device was lost or given up.
+    lost: OnceLock<()>,
+    /// Blocks of numbers that tensors hold.
+    live: AtomicUsize,
+}
+
+impl Stream {
+    pub(crate) fn new(place: usize, device: upbeat_vulkan::Device) -> Self {
+        let pending = Pending { commands: device.commands(), bytes: 0, batch: Arc::default() };
+        let pending = Mutex::new(pending);
+        Self {
+            place,
+            device,
+            pending,
+            spare: Spare::default(),
+            lost: OnceLock::new(),
+            live: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn place(&self) -> Device {
+        Device::Vulkan(self.place)
+    }
+
+    pub(crate) fn device(&self) -> &upbeat_vulkan::Device {
+        &self.device
+    }
+
+    pub(crate) fn spare(&self) -> &Spare {
+        &self.spare
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    /// Notes what an outcome says of the device.
+    pub(crate) fn note<T>(&self, outcome: Result<T, VulkanError>) -> Result<T, VulkanError> {
+        if let Err(VulkanError::DeviceLost | VulkanError::Timeout { .. }) = outcome {
+            self.lost.get_or_init(|| ());
+        }
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A block of numbers, whose memory is made room for where there is none: by what waits, and by what is spare.
+    pub(crate) fn make<B>(&self, make: impl Fn() -> Result<B, VulkanError>) -> Result<B, VulkanError> {
+        let outcome = match make() {
+            Err(VulkanError::OutOfMemory { .. }) => {
+                // What is recorded keeps its operands until it is handed over. The device's memory then waits for it by itself. What handing
+                // over fails with is told to whoever asks for its results.
+                let _ = self.flush();
+                self.spare.clear();
+                make()
+            }
+            outcome => outcome,
+        };
+        self.note(outcome)
+    }
+
+    /// Adds to the pending work what computes `out` from results of `sources`. Gives back the batch that it is in.
+    pub(crate) fn record<'a>(
+        &self,
+        sources: impl Iterator<Item = &'a Arc<Batch>>,
+        bytes: usize,
+        add: impl FnOnce(&mut Commands) -> Result<(), VulkanError>,
+    ) -> Result<Arc<Batch>, VulkanError> {
+        let mut pending = self.lock();
+        for batch in sources {
+            batch.check()?;
+        }
+        self.note(add(&mut pending.commands))?;
+        pending.bytes += bytes;
+        let batch = pending.batch.clone();
+        if pending.commands.len() >= MOST_WORK || pending.bytes >= MOST_BYTES {
+            self.submit(&mut pending)?;
+        }
+        Ok(batch)
+    }
+
+    /// Hands over what is pending; where that fails, its results are told why.
+    fn submit(&self, pending: &mut Pending) -> Result<(), VulkanError> {
+        if pending.commands.is_empty() {
+            return Ok(());
+        }
+        let next = Pending { commands: self.device.commands(), bytes: 0, batch: Arc::default() };
+        let Pending { commands, batch, .. } = std::mem::replace(pending, next);
+        // Errors of the device itself come to whoever reads.
+        self.note(commands.submit().map(drop)).inspect_err(|error| {
+            batch.failed.get_or_init(|| error.clone());
+        })
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), VulkanError> {
+        self.submit(&mut self.lock())
+    }
+
+    /// Hands over what is pending if `batch` is.
+    pub(crate) fn flush_if(&self, batch: &Arc<Batch>) -> Result<(), VulkanError> {
+        let mut pending = self.lock();
+        if Arc::ptr_eq(&pending.batch, batch) {
+            self.submit(&mut pending)?;
+        }
+        batch.check()
+    }
+
+    pub(crate) fn finish(&self) -> Result<(), VulkanError> {
+        self.flush()?;
+        // Behind everything, uploads too.
+        self.note(self.device.commands().submit().and_then(upbeat_vulkan::Done::wait))
+    }
+
+    /// A tensor has taken a block.
+    pub(crate) fn taken(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// No tensor has `block` any more.
+    pub(crate) fn given_back(&self, block: Option<Buffer<f32>>) {
+        if let Some(block) = block {
+            self.spare.put(block);
+        }
+        // The last one sees what the others put.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut pending = self.lock();
+            // Who records has a block for the result since before it took the lock: none now, and nobody can ask for what is pending.
+            if self.live.load(Ordering::Acquire) == 0 {
+                pending.commands = self.device.commands();
+                pending.bytes = 0;
+                self.spare.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Every operation on both devices, against each other and against plain f64.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod errors;
+mod heads;
+mod maps;
+mod products;
+mod rows;
+mod shapes;
