@@ -3,10 +3,11 @@
 //! Everything recorded runs in the order in which it was recorded, whichever thread did. So memory that a dropped tensor leaves can be
 //! written again by what is recorded next, without waiting: whoever still reads it was recorded before (`spare.rs`).
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use upbeat_vulkan::{Buffer, Commands, VulkanError};
+use upbeat_vulkan::{Buffer, Commands, Done, VulkanError};
 
 use crate::spare::Spare;
 use crate::Device;
@@ -16,6 +17,9 @@ use crate::Device;
 const MOST_WORK: usize = 64;
 /// The same in bytes of results, which intermediate ones keep until then.
 const MOST_BYTES: usize = 64 << 20;
+/// Submissions that a device is ahead of: beyond that, who records waits. A device that lags behind for its time-out would be taken for one
+/// that hangs.
+const MOST_AHEAD: usize = 16;
 
 /// What was or will be handed over together.
 #[derive(Debug, Default)]
@@ -37,6 +41,8 @@ struct Pending {
     bytes: usize,
     /// Shared by the results in it.
     batch: Arc<Batch>,
+    /// The ends of what was handed over and not waited for, oldest first.
+    ahead: VecDeque<Done>,
 }
 
 /// An opened device with its pending work.
@@ -53,7 +59,8 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(place: usize, device: upbeat_vulkan::Device) -> Self {
-        let pending = Pending { commands: device.commands(), bytes: 0, batch: Arc::default() };
+        let commands = device.commands();
+        let pending = Pending { commands, bytes: 0, batch: Arc::default(), ahead: VecDeque::new() };
         let pending = Mutex::new(pending);
         Self {
             place,
@@ -125,6 +132,11 @@ impl Stream {
         if pending.commands.len() >= MOST_WORK || pending.bytes >= MOST_BYTES {
             self.submit(&mut pending)?;
         }
+        let too_far = pending.ahead.len().saturating_sub(MOST_AHEAD);
+        let due: Vec<_> = pending.ahead.drain(..too_far).collect();
+        // A worker runs other tasks while it waits, and they may record.
+        drop(pending);
+        due.into_iter().try_for_each(|done| self.note(done.wait()))?;
         Ok(batch)
     }
 
@@ -133,12 +145,18 @@ impl Stream {
         if pending.commands.is_empty() {
             return Ok(());
         }
-        let next = Pending { commands: self.device.commands(), bytes: 0, batch: Arc::default() };
-        let Pending { commands, batch, .. } = std::mem::replace(pending, next);
-        // Errors of the device itself come to whoever reads.
-        self.note(commands.submit().map(drop)).inspect_err(|error| {
-            batch.failed.get_or_init(|| error.clone());
-        })
+        let commands = std::mem::replace(&mut pending.commands, self.device.commands());
+        let batch = std::mem::take(&mut pending.batch);
+        pending.bytes = 0;
+        match self.note(commands.submit()) {
+            // Errors of the device itself come to whoever reads.
+            Ok(done) => pending.ahead.push_back(done),
+            Err(error) => {
+                batch.failed.get_or_init(|| error.clone());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn flush(&self) -> Result<(), VulkanError> {
@@ -157,7 +175,7 @@ impl Stream {
     pub(crate) fn finish(&self) -> Result<(), VulkanError> {
         self.flush()?;
         // Behind everything, uploads too.
-        self.note(self.device.commands().submit().and_then(upbeat_vulkan::Done::wait))
+        self.note(self.device.commands().submit().and_then(Done::wait))
     }
 
     /// A tensor has taken a block.

@@ -2,7 +2,7 @@
 
 use upbeat_tensor::{Device, Tensor, TensorError};
 
-use crate::support::{devices, numbers, shared, tensor};
+use crate::support::{devices, numbers, tensor};
 
 #[test]
 fn numbers_go_there_and_come_back() {
@@ -29,18 +29,8 @@ fn bits_are_kept() {
     let x = [f32::NAN, -0.0, f32::INFINITY, f32::MIN_POSITIVE / 2.0, f32::from_bits(0x7fc0_1234)];
     for device in devices() {
         let back = tensor(&x, &[5], &device).to(&Device::Cpu).unwrap().to_vec().unwrap();
-        assert_eq!(back.map(f32::to_bits), x.map(f32::to_bits), "{device}");
-    }
-}
-
-/// `Vec` has no `map`.
-trait Map {
-    fn map(self, f: fn(f32) -> u32) -> Vec<u32>;
-}
-
-impl Map for Vec<f32> {
-    fn map(self, f: fn(f32) -> u32) -> Vec<u32> {
-        self.into_iter().map(f).collect()
+        let bits: Vec<u32> = back.into_iter().map(f32::to_bits).collect();
+        assert_eq!(bits, x.map(f32::to_bits), "{device}");
     }
 }
 
@@ -110,24 +100,5 @@ fn tensors_are_shared_among_threads() {
                 }
             }
         });
-    }
-}
-
-#[test]
-fn a_worker_goes_on_while_a_future_waits() {
-    let Some(opened) = shared() else { return };
-    // With one worker a read that blocked it would keep the other task from running.
-    let runtime = upbeat::Runtime::builder().workers(1).build().unwrap();
-    let device = opened.device();
-    let tasks: Vec<_> = (0..8)
-        .map(|i| {
-            runtime.spawn_future(async move {
-                let x = Tensor::from_slice(&[i as f32; 500], &[500], &device)?;
-                x.scale(2.0)?.read().await
-            })
-        })
-        .collect();
-    for (i, task) in tasks.into_iter().enumerate() {
-        assert_eq!(task.join().unwrap(), Ok(vec![2.0 * i as f32; 500]));
     }
 }

@@ -1,0 +1,135 @@
+//! When recorded work is handed over, and in which order it runs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use upbeat_tensor::{Activation, Device, Tensor, TensorError};
+use upbeat_vulkan::Call;
+
+use crate::support::{assert_valid, numbers, options, tensor, Bound};
+use crate::{alone, alone_with, Alone};
+
+/// 20 operations, all small.
+fn chain(x: &Tensor, weight: &Tensor) -> Result<Tensor, TensorError> {
+    let mut y = x.clone();
+    for _ in 0..5 {
+        y = y.linear(weight, None, Activation::Silu, None)?.add(x)?.softmax()?.scale(2.0)?;
+    }
+    Ok(y)
+}
+
+fn operands(device: &Device) -> (Tensor, Tensor) {
+    (tensor(&numbers(64, 1), &[2, 32], device), tensor(&numbers(1024, 2), &[32, 32], device))
+}
+
+#[test]
+fn a_chain_is_one_submission() {
+    for staged in [false, true] {
+        let Some(alone) = alone_with(&options().always_stage(staged)) else { return };
+        let (x, weight) = operands(&alone.device());
+        let (submissions, dispatches) = (alone.submissions(), alone.dispatches());
+        let y = chain(&x, &weight).unwrap();
+        assert_eq!(alone.submissions(), submissions, "nothing is handed over before somebody asks");
+        let found = y.to_vec().unwrap();
+        // Where the host does not read the device's memory, a copy for it is one more.
+        let copies = alone.submissions() - submissions - 1;
+        assert!(copies <= 1 && (copies == 1 || !staged), "{copies}");
+        assert_eq!(alone.dispatches(), dispatches + 20);
+        let (x, weight) = operands(&Device::Cpu);
+        let exact = chain(&x, &weight).unwrap().to_vec().unwrap();
+        let exact: Vec<f64> = exact.iter().map(|&x| x.into()).collect();
+        Bound { absolute: 1e-5, relative: 1e-5 }.check("the chain", &found, &exact);
+        // What is there already needs no submission but that copy.
+        let before = alone.submissions();
+        assert_eq!(y.rows(0..1).unwrap().to_vec().unwrap(), found[..32]);
+        assert_eq!(alone.submissions() - before, copies);
+        assert_valid(&alone.opened);
+    }
+}
+
+#[test]
+fn much_work_is_handed_over_in_time() {
+    let Some(alone) = alone() else { return };
+    let x = tensor(&[1.0; 64], &[64], &alone.device());
+    let before = alone.submissions();
+    let mut y = x.clone();
+    for _ in 0..640 {
+        y = y.add(&x).unwrap();
+    }
+    assert_eq!(alone.submissions() - before, 10, "every 64 pieces of work");
+    assert_eq!(y.to_vec(), Ok(vec![641.0; 64]));
+    // And by size: 16 results of 4 MiB.
+    let x = Tensor::<f32>::zeros(&[1 << 20], &alone.device()).unwrap();
+    alone.opened.flush().unwrap();
+    let before = alone.submissions();
+    let kept: Vec<_> = (0..16).map(|i| x.scale(i as f32).unwrap()).collect();
+    assert_eq!(alone.submissions() - before, 1);
+    drop(kept);
+    alone.opened.finish().unwrap();
+    assert_valid(&alone.opened);
+}
+
+/// A device that is far behind would run into its time-out.
+#[test]
+fn who_records_faster_than_a_device_computes_waits() {
+    let pools = Arc::new(AtomicUsize::new(0));
+    let counted = pools.clone();
+    // Each submission that is under way has a command pool.
+    let count = move |call: Call| {
+        counted.fetch_add((call == Call::CreateCommandPool).into(), Ordering::Relaxed);
+        None
+    };
+    let Some(alone) = alone_with(&options().fault(Arc::new(count))) else { return };
+    let x = tensor(&[1.0; 1 << 17], &[1 << 17], &alone.device());
+    let mut y = x.clone();
+    for _ in 0..64 * 40 {
+        y = y.add(&x).unwrap();
+    }
+    let most = pools.load(Ordering::Relaxed);
+    assert!((1..=18).contains(&most), "{most} submissions were under way");
+    assert_eq!(y.max().unwrap().item(), Ok(2561.0));
+    assert_valid(&alone.opened);
+}
+
+#[test]
+fn a_read_hands_over_what_it_needs_and_no_more() {
+    let Some(alone) = alone() else { return };
+    let x = tensor(&[1.0], &[1], &alone.device());
+    let first = x.scale(2.0).unwrap();
+    assert_eq!(first.to_vec(), Ok(vec![2.0]));
+    let pending = x.scale(3.0).unwrap();
+    let before = alone.dispatches();
+    assert_eq!((x.to_vec(), first.to_vec()), (Ok(vec![1.0]), Ok(vec![2.0])));
+    assert_eq!(alone.dispatches(), before, "the pending one was not asked for");
+    assert_eq!(pending.to_vec(), Ok(vec![3.0]));
+    // The work goes off when the future is made, not when it is first polled.
+    let later = x.scale(4.0).unwrap().read();
+    assert_eq!(alone.dispatches(), before + 2);
+    assert_eq!(upbeat::block_on(later), Ok(vec![4.0]));
+    assert_valid(&alone.opened);
+}
+
+/// A future of one thread's work is awaited while another thread records on: nobody gets another's numbers, though memory goes around.
+#[test]
+fn threads_share_a_device_and_its_memory() {
+    let Some(alone) = alone() else { return };
+    let work = |alone: &Alone, seed: u64| {
+        let x = tensor(&numbers(256, seed), &[256], &alone.device());
+        let mut y = x.clone();
+        for _ in 0..50 {
+            y = y.add(&x).unwrap();
+        }
+        let expected: Vec<f32> = {
+            let x = tensor(&numbers(256, seed), &[256], &Device::Cpu);
+            (0..50).fold(x.clone(), |y, _| y.add(&x).unwrap()).to_vec().unwrap()
+        };
+        assert_eq!(y.to_vec().unwrap(), expected, "seed {seed}: additions have the same bits everywhere");
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let alone = &alone;
+            scope.spawn(move || (0..40).for_each(|round| work(alone, 100 * thread + round)));
+        }
+    });
+    assert_valid(&alone.opened);
+}
