@@ -46,7 +46,7 @@
 //! # When things happen
 //! On the CPU an operation runs at once, as tasks of the current runtime. On a Vulkan device it is recorded, and a chain of operations is
 //! handed over together: when a result is read, when 64 pieces of work or 64 MiB of results have gathered, or by [`Opened::flush`]. All of it
-//! runs in the order of recording, whichever thread recorded it; threads that share a tensor need no order of their own, as nothing changes
+//! runs in the order of recording, whichever thread recorded it (when 16 submissions are under way, who records waits for the oldest); threads that share a tensor need no order of their own, as nothing changes
 //! a tensor. Barriers follow from what is read and written.
 //!
 //! Dropping a tensor is always safe. Its memory goes to the next one of its size on that device (64 MiB are kept for that at most), and what

@@ -1,8 +1,8 @@
 //! Arithmetic, activations, SwiGLU, reductions.
 
-use upbeat_tensor::{Activation, Device, Tensor, TensorError};
+use upbeat_tensor::{Activation, Tensor, TensorError};
 
-use crate::support::{check, numbers, tensor, Bound};
+use crate::support::{check, devices, numbers, tensor, Bound};
 
 const LENGTHS: [usize; 6] = [0, 1, 63, 64, 129, 20_001];
 
@@ -135,7 +135,7 @@ fn reductions() {
         check(name, &[], &[f64::NAN], Bound::ROUNDING, |device| all(&tensor(&odd, &[3], device)));
         check(name, &[], &[f64::NAN], Bound::ROUNDING, |device| of_rows(&tensor(&odd, &[3], device)));
     }
-    for device in [Device::Cpu] {
+    for device in devices() {
         assert_eq!(tensor(&[4.0, 6.0], &[2], &device).mean().unwrap().item(), Ok(5.0));
     }
 }

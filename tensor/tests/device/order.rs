@@ -133,3 +133,28 @@ fn threads_share_a_device_and_its_memory() {
     });
     assert_valid(&alone.opened);
 }
+
+/// Each round the last tensor of the device may go, and with it what is pending: never what another thread has.
+#[test]
+fn nobody_loses_what_others_throw_away() {
+    let Some(alone) = alone() else { return };
+    std::thread::scope(|scope| {
+        for thread in 0..4_u16 {
+            let alone = &alone;
+            scope.spawn(move || {
+                for round in 0..400_u16 {
+                    let number = f32::from(4 * round + thread);
+                    let x = tensor(&[number; 3], &[3], &alone.device());
+                    let y = x.add(&x).unwrap();
+                    drop(x);
+                    if round % 3 > 0 {
+                        assert_eq!(y.to_vec(), Ok(vec![2.0 * number; 3]));
+                    }
+                }
+            });
+        }
+    });
+    alone.opened.finish().unwrap();
+    assert_eq!(alone.vulkan().memory().used, 0);
+    assert_valid(&alone.opened);
+}
