@@ -1,6 +1,6 @@
 //! Calls of Vulkan that fail: whoever asks for what was to be computed is told, and nobody else.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use upbeat_tensor::{Device, Tensor, TensorError};
 use upbeat_vulkan::{Call, VulkanError};
 
 use crate::support::{assert_valid, options, tensor};
-use crate::{alone, alone_with, Alone};
+use crate::{alone_with, each_kind, Alone};
 
 /// A device on which `call` gives back `result` while the switch is on.
 fn failing(call: Call, result: vk::Result) -> Option<(Alone, Arc<AtomicBool>)> {
@@ -65,36 +65,43 @@ fn a_lost_device_is_told_and_opened_anew() {
 
 #[test]
 fn a_device_is_opened_once_and_options_come_before() {
-    let Some(alone) = alone() else { return };
-    let device = alone.device();
-    assert_eq!(device.open_with(&options()).err(), Some(TensorError::AlreadyOpen { device }));
-    let again = device.open().unwrap();
-    let x = tensor(&[1.0], &[1], &device);
-    assert_eq!(again.vulkan().unwrap().memory().buffers, 1, "the tensor is on the device of both handles");
-    assert_eq!(alone.vulkan().memory().buffers, 1);
-    drop(x);
+    for alone in each_kind() {
+        let device = alone.device();
+        assert_eq!(device.open_with(&options()).err(), Some(TensorError::AlreadyOpen { device }));
+        let again = device.open().unwrap();
+        let x = tensor(&[1.0], &[1], &device);
+        assert!(alone.bytes() > 0, "the tensor is there");
+        assert_eq!(again.vulkan().unwrap().memory(), alone.vulkan().memory(), "of both handles");
+        drop(x);
+    }
 }
 
 #[test]
 fn a_device_without_memory_says_so_and_goes_on() {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    // No buffer after the first four.
-    let fault = move |call: Call| {
-        let refused = call == Call::CreateBuffer && counted.fetch_add(1, Ordering::Relaxed) >= 4;
-        refused.then_some(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)
-    };
-    let Some(alone) = alone_with(&options().fault(Arc::new(fault))) else { return };
-    let mut kept: Vec<Tensor> = Vec::new();
-    let error = loop {
-        match Tensor::from_slice(&[kept.len() as f32], &[1], &alone.device()) {
-            Ok(tensor) => kept.push(tensor),
-            Err(error) => break error,
+    for staged in [false, true] {
+        // No new buffer once it is full.
+        let full = Arc::new(AtomicBool::new(false));
+        let switch = full.clone();
+        let fault = move |call: Call| {
+            let refused = call == Call::CreateBuffer && switch.load(Ordering::Relaxed);
+            refused.then_some(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)
+        };
+        let options = options().always_stage(staged).fault(Arc::new(fault));
+        let Some(alone) = alone_with(&options) else { return };
+        let device = alone.device();
+        let x = tensor(&[1.0, 2.0], &[2], &device);
+        let y = x.scale(2.0).unwrap();
+        assert_eq!(y.to_vec(), Ok(vec![2.0, 4.0]));
+        full.store(true, Ordering::Relaxed);
+        for refused in [Tensor::from_slice(&[1.0], &[1], &device), x.add(&y), Tensor::zeros(&[3], &device)] {
+            let full =
+                matches!(&refused, Err(TensorError::Vulkan { error: VulkanError::OutOfMemory { .. }, .. }));
+            assert!(full, "{refused:?}");
         }
-    };
-    assert!(matches!(&error, TensorError::Vulkan { error: VulkanError::OutOfMemory { .. }, .. }), "{error}");
-    for (i, tensor) in kept.iter().enumerate() {
-        assert_eq!(tensor.item(), Ok(i as f32));
+        assert_eq!((x.to_vec(), y.to_vec()), (Ok(vec![1.0, 2.0]), Ok(vec![2.0, 4.0])));
+        full.store(false, Ordering::Relaxed);
+        assert_eq!(x.add(&y).unwrap().to_vec(), Ok(vec![3.0, 6.0]));
+        assert_valid(&alone.opened);
     }
 }
 

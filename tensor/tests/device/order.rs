@@ -8,7 +8,7 @@ use upbeat_tensor::{Activation, Device, Tensor, TensorError};
 use upbeat_vulkan::Call;
 
 use crate::support::{assert_valid, numbers, options, tensor, Bound};
-use crate::{alone, alone_with, Alone};
+use crate::{alone_with, each_kind, Alone};
 
 /// 20 operations, all small.
 fn chain(x: &Tensor, weight: &Tensor) -> Result<Tensor, TensorError> {
@@ -50,24 +50,25 @@ fn a_chain_is_one_submission() {
 
 #[test]
 fn much_work_is_handed_over_in_time() {
-    let Some(alone) = alone() else { return };
-    let x = tensor(&[1.0; 64], &[64], &alone.device());
-    let before = alone.submissions();
-    let mut y = x.clone();
-    for _ in 0..640 {
-        y = y.add(&x).unwrap();
+    for alone in each_kind() {
+        let x = tensor(&[1.0; 64], &[64], &alone.device());
+        let before = alone.submissions();
+        let mut y = x.clone();
+        for _ in 0..640 {
+            y = y.add(&x).unwrap();
+        }
+        assert_eq!(alone.submissions() - before, 10, "every 64 pieces of work");
+        assert_eq!(y.to_vec(), Ok(vec![641.0; 64]));
+        // And by size: 16 results of 4 MiB.
+        let x = Tensor::<f32>::zeros(&[1 << 20], &alone.device()).unwrap();
+        alone.opened.flush().unwrap();
+        let before = alone.submissions();
+        let kept: Vec<_> = (0..16).map(|i| x.scale(i as f32).unwrap()).collect();
+        assert_eq!(alone.submissions() - before, 1);
+        drop(kept);
+        alone.opened.finish().unwrap();
+        assert_valid(&alone.opened);
     }
-    assert_eq!(alone.submissions() - before, 10, "every 64 pieces of work");
-    assert_eq!(y.to_vec(), Ok(vec![641.0; 64]));
-    // And by size: 16 results of 4 MiB.
-    let x = Tensor::<f32>::zeros(&[1 << 20], &alone.device()).unwrap();
-    alone.opened.flush().unwrap();
-    let before = alone.submissions();
-    let kept: Vec<_> = (0..16).map(|i| x.scale(i as f32).unwrap()).collect();
-    assert_eq!(alone.submissions() - before, 1);
-    drop(kept);
-    alone.opened.finish().unwrap();
-    assert_valid(&alone.opened);
 }
 
 /// A device that is far behind would run into its time-out.
@@ -94,45 +95,47 @@ fn who_records_faster_than_a_device_computes_waits() {
 
 #[test]
 fn a_read_hands_over_what_it_needs_and_no_more() {
-    let Some(alone) = alone() else { return };
-    let x = tensor(&[1.0], &[1], &alone.device());
-    let first = x.scale(2.0).unwrap();
-    assert_eq!(first.to_vec(), Ok(vec![2.0]));
-    let pending = x.scale(3.0).unwrap();
-    let before = alone.dispatches();
-    assert_eq!((x.to_vec(), first.to_vec()), (Ok(vec![1.0]), Ok(vec![2.0])));
-    assert_eq!(alone.dispatches(), before, "the pending one was not asked for");
-    assert_eq!(pending.to_vec(), Ok(vec![3.0]));
-    // The work goes off when the future is made, not when it is first polled.
-    let later = x.scale(4.0).unwrap().read();
-    assert_eq!(alone.dispatches(), before + 2);
-    assert_eq!(upbeat::block_on(later), Ok(vec![4.0]));
-    assert_valid(&alone.opened);
+    for alone in each_kind() {
+        let x = tensor(&[1.0], &[1], &alone.device());
+        let first = x.scale(2.0).unwrap();
+        assert_eq!(first.to_vec(), Ok(vec![2.0]));
+        let pending = x.scale(3.0).unwrap();
+        let before = alone.dispatches();
+        assert_eq!((x.to_vec(), first.to_vec()), (Ok(vec![1.0]), Ok(vec![2.0])));
+        assert_eq!(alone.dispatches(), before, "the pending one was not asked for");
+        assert_eq!(pending.to_vec(), Ok(vec![3.0]));
+        // The work goes off when the future is made, not when it is first polled.
+        let later = x.scale(4.0).unwrap().read();
+        assert_eq!(alone.dispatches(), before + 2);
+        assert_eq!(upbeat::block_on(later), Ok(vec![4.0]));
+        assert_valid(&alone.opened);
+    }
 }
 
 /// A future of one thread's work is awaited while another thread records on: nobody gets another's numbers, though memory goes around.
 #[test]
 fn threads_share_a_device_and_its_memory() {
-    let Some(alone) = alone() else { return };
-    let work = |alone: &Alone, seed: u64| {
-        let x = tensor(&numbers(256, seed), &[256], &alone.device());
-        let mut y = x.clone();
-        for _ in 0..50 {
-            y = y.add(&x).unwrap();
-        }
-        let expected: Vec<f32> = {
-            let x = tensor(&numbers(256, seed), &[256], &Device::Cpu);
-            (0..50).fold(x.clone(), |y, _| y.add(&x).unwrap()).to_vec().unwrap()
+    for alone in each_kind() {
+        let work = |alone: &Alone, seed: u64| {
+            let x = tensor(&numbers(256, seed), &[256], &alone.device());
+            let mut y = x.clone();
+            for _ in 0..50 {
+                y = y.add(&x).unwrap();
+            }
+            let expected: Vec<f32> = {
+                let x = tensor(&numbers(256, seed), &[256], &Device::Cpu);
+                (0..50).fold(x.clone(), |y, _| y.add(&x).unwrap()).to_vec().unwrap()
+            };
+            assert_eq!(y.to_vec().unwrap(), expected, "seed {seed}: additions have the same bits everywhere");
         };
-        assert_eq!(y.to_vec().unwrap(), expected, "seed {seed}: additions have the same bits everywhere");
-    };
-    std::thread::scope(|scope| {
-        for thread in 0..2 {
-            let alone = &alone;
-            scope.spawn(move || (0..40).for_each(|round| work(alone, 100 * thread + round)));
-        }
-    });
-    assert_valid(&alone.opened);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let alone = &alone;
+                scope.spawn(move || (0..40).for_each(|round| work(alone, 100 * thread + round)));
+            }
+        });
+        assert_valid(&alone.opened);
+    }
 }
 
 /// Again and again the last tensor of the device goes, and with it what is pending, while another thread holds the lock and a third one makes
@@ -166,6 +169,6 @@ fn nobody_loses_what_others_throw_away() {
         }
     });
     alone.opened.finish().unwrap();
-    assert_eq!(alone.vulkan().memory().used, 0);
+    assert_eq!(alone.bytes(), 0);
     assert_valid(&alone.opened);
 }
