@@ -197,9 +197,19 @@ pub(crate) struct GenerateArgs {
     /// Where to compute: cpu, vulkan (the device that UPBEAT_VULKAN_DEVICE chooses), or vulkan:WORD with a kind, a place or part of a name
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = DeviceArg::parse)]
     pub(crate) device: DeviceArg,
+    /// How a Vulkan device stores the weights: f16 takes half the memory, and rounds them to 11 bits
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub(crate) weights: WeightsArg,
     /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
+}
+
+/// How a device stores weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightsArg {
+    F32,
+    F16,
 }
 
 #[derive(Debug, Args)]

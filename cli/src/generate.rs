@@ -6,11 +6,11 @@ use upbeat_nn::data::Tokenizer;
 use upbeat_nn::generation::generate;
 use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::load_model;
-use upbeat_nn::vulkan::VulkanModel;
+use upbeat_nn::vulkan::{Storage, VulkanModel};
 use upbeat_nn::Transformer;
 use upbeat_vulkan::{Choice, Device, Options};
 
-use crate::args::{DeviceArg, GenerateArgs};
+use crate::args::{DeviceArg, GenerateArgs, WeightsArg};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::machine::{instruction_set, runtime};
@@ -28,7 +28,11 @@ fn checkpoint_folder(given: &Path) -> PathBuf {
 }
 
 /// The model's copy on the Vulkan device that `which`, or else the environment, chooses.
-fn on_device(model: &Transformer<Float>, which: Option<&str>) -> Result<VulkanModel, Failure> {
+fn on_device(
+    model: &Transformer<Float>,
+    which: Option<&str>,
+    weights: WeightsArg,
+) -> Result<VulkanModel, Failure> {
     let options = Options::from_env();
     let options = match which {
         Some(word) => options.device(Choice::parse(word)),
@@ -38,12 +42,21 @@ fn on_device(model: &Transformer<Float>, which: Option<&str>) -> Result<VulkanMo
         Failure::Input(format!("--device vulkan: {error}; --device cpu always works"))
     };
     let device = Device::open(&options).map_err(|error| offer(&error))?;
-    VulkanModel::new(model, &device).map_err(|error| offer(&error))
+    let storage = match weights {
+        WeightsArg::F32 => Storage::F32,
+        WeightsArg::F16 => Storage::F16,
+    };
+    VulkanModel::stored(model, &device, storage).map_err(|error| offer(&error))
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failure> {
     instruction_set()?;
+    if args.weights != WeightsArg::F32 && matches!(args.device, DeviceArg::Cpu) {
+        return Err(Failure::Input(
+            "--weights f16 needs --device vulkan: the CPU takes a checkpoint's own".to_owned(),
+        ));
+    }
     let mut sampler = Sampler::new(args.temperature, args.top_p, args.seed)?;
     let runtime = runtime(args.workers)?;
     let folder = checkpoint_folder(&args.checkpoint);
@@ -54,7 +67,7 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failur
     }
     let on_device = match &args.device {
         DeviceArg::Cpu => None,
-        DeviceArg::Vulkan(which) => Some(on_device(&model, which.as_deref())?),
+        DeviceArg::Vulkan(which) => Some(on_device(&model, which.as_deref(), args.weights)?),
     };
     interrupt::listen()?;
     output.text(&args.prompt);

@@ -21,7 +21,7 @@ fn generating_on_a_device_continues_the_prompt() {
     let folder = Folder::new("vulkan");
     assert!(train(&folder, &[]).status.success());
     let out = folder.path("out");
-    let write = |device: &str| {
+    let write = |device: &str, weights: &str| {
         let mut command = upbeat();
         command.args([
             "generate",
@@ -34,21 +34,24 @@ fn generating_on_a_device_continues_the_prompt() {
             "--temperature",
             "0",
         ]);
-        command.args(["--device", device]).output().unwrap()
+        command.args(["--device", device, "--weights", weights]).output().unwrap()
     };
-    let on_cpu = write("cpu");
+    let on_cpu = write("cpu", "f32");
     assert!(on_cpu.status.success(), "{}", stderr(&on_cpu));
     is_refusal(
-        &write("vulkan:no such device"),
+        &write("vulkan:no such device", "f32"),
         if is_there() { "no Vulkan device is" } else { "--device cpu always works" },
     );
-    is_refusal(&write("abacus"), "it is cpu, vulkan, or vulkan:");
+    is_refusal(&write("abacus", "f32"), "it is cpu, vulkan, or vulkan:");
+    is_refusal(&write("cpu", "f16"), "--weights f16 needs --device vulkan");
     if is_there() {
-        let on_device = write("vulkan:any");
-        assert!(on_device.status.success(), "{}", stderr(&on_device));
-        // That they are the same tokens wherever rounding does not decide is shown in `nn/tests/vulkan.rs`.
-        let text = String::from_utf8(on_device.stdout).unwrap();
-        assert!(text.starts_with("let x") && text.chars().count() == 5 + 30 + 1, "{text}");
+        for weights in ["f32", "f16"] {
+            let on_device = write("vulkan:any", weights);
+            assert!(on_device.status.success(), "{}", stderr(&on_device));
+            // That they are the same tokens wherever rounding does not decide is shown in `nn/tests/vulkan.rs`.
+            let text = String::from_utf8(on_device.stdout).unwrap();
+            assert!(text.starts_with("let x") && text.chars().count() == 5 + 30 + 1, "{text}");
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use support::device;
 use upbeat_nn::generation::{generate, GenerationError};
 use upbeat_nn::model::{Config, FeedForward, Norm, Positions};
 use upbeat_nn::sampling::Sampler;
-use upbeat_nn::vulkan::VulkanModel;
-use upbeat_nn::Transformer;
+use upbeat_nn::vulkan::{Storage, VulkanModel};
+use upbeat_nn::{Parameter, Transformer};
+use upbeat_vulkan::f16;
 
 /// Logits may differ by this much of the largest one's magnitude: some thousand roundings of f32 in sums of another order.
 const BOUND: f32 = 1e-4;
@@ -89,6 +90,33 @@ fn logits_are_those_of_the_cpu_for_whole_prompts_and_single_tokens() {
             }
             assert_eq!(decoder.position(), from);
         }
+    }
+}
+
+/// With weights stored in 16 bits, logits are those of the model whose weights are rounded to them.
+#[test]
+fn weights_in_f16_are_the_rounded_ones() {
+    let Some(device) = device().filter(|device| device.limits().f16_storage) else { return };
+    for config in configs() {
+        let mut model = model(config.clone());
+        let on_device = VulkanModel::stored(&model, &device, Storage::F16).unwrap();
+        let stored =
+            |parameter: &&mut Parameter<f32>| parameter.decay && !parameter.name.contains("position");
+        for parameter in model.parameters_mut().iter_mut().filter(stored) {
+            parameter.values.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32());
+        }
+        let all = tokens(40, config.vocabulary);
+        let (mut decoder, mut expected) = (on_device.decoder(), model.decoder());
+        for &token in &all {
+            let found = decoder.feed(&[token]).unwrap();
+            assert_alike(&format!("{config:?}"), found, expected.step(token).unwrap());
+        }
+        // What f16 cannot hold is not made infinite.
+        let far = model.parameters_mut().iter_mut().find(|parameter| parameter.decay).unwrap();
+        far.values[0] = 1e6;
+        let on_device = VulkanModel::stored(&model, &device, Storage::F16).unwrap();
+        let (mut decoder, mut expected) = (on_device.decoder(), model.decoder());
+        assert_alike("a weight of 1e6", decoder.feed(&[1]).unwrap(), expected.step(1).unwrap());
     }
 }
 

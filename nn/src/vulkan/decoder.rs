@@ -1,7 +1,7 @@
 //! Feeds tokens to a model on a GPU: a whole prompt in one submission, then token by token through a key/value cache.
 
-use upbeat_kernels::{Activation, ShapeError, Write};
-use upbeat_vulkan::{Attention, Buffer, Commands, Epilogue, Gemm, Matrix, VulkanError};
+use upbeat_kernels::{Activation, ShapeError};
+use upbeat_vulkan::{Attention, Buffer, Commands, VulkanError};
 
 use super::VulkanModel;
 use crate::generation::{Decode, GenerationError};
@@ -144,14 +144,14 @@ impl<'a> VulkanDecoder<'a> {
             (part(&scratch.x, width), part(&scratch.normed, width), part(&scratch.mixed, width));
         let (up, down) = (part(&scratch.up, model.up_width()), part(&scratch.hidden, hidden));
 
-        commands.embedding(&model.embedding, width, &scratch.tokens.slice(0..rows), &x)?;
+        model.embedding.look_up(commands, width, &scratch.tokens.slice(0..rows), &x)?;
         if let Some(positions) = &model.positions {
             commands.add(&x, &positions.slice(position * width..end * width), &x)?;
         }
         for (block, cache) in model.blocks.iter().zip(&self.caches) {
             block.attention_norm.apply(commands, &x, &normed)?;
             let qkv = cache.slice(position * 3 * width..end * 3 * width);
-            linear(commands, &normed, width, &block.qkv, &qkv, Activation::Identity, false)?;
+            block.qkv.apply(commands, (&normed, width), &qkv, Activation::Identity, false)?;
             if let Some(rope) = &model.rope {
                 commands.rope(&qkv, &rope.at(position, rows), &qkv)?;
             }
@@ -170,51 +170,26 @@ impl<'a> VulkanDecoder<'a> {
                 kv_stride: 3 * width,
             };
             commands.attention(attention, &mixed)?;
-            linear(commands, &mixed, width, &block.out, &x, Activation::Identity, true)?;
+            block.out.apply(commands, (&mixed, width), &x, Activation::Identity, true)?;
 
             block.feed_forward_norm.apply(commands, &x, &normed)?;
             match config.feed_forward {
                 FeedForward::SwiGlu => {
-                    linear(commands, &normed, width, &block.up, &up, Activation::Identity, false)?;
+                    block.up.apply(commands, (&normed, width), &up, Activation::Identity, false)?;
                     commands.swiglu(&up, hidden, &down)?;
-                    linear(commands, &down, hidden, &block.down, &x, Activation::Identity, true)?;
+                    block.down.apply(commands, (&down, hidden), &x, Activation::Identity, true)?;
                 }
                 FeedForward::Gelu => {
-                    linear(commands, &normed, width, &block.up, &up, Activation::Gelu, false)?;
-                    linear(commands, &up, hidden, &block.down, &x, Activation::Identity, true)?;
+                    block.up.apply(commands, (&normed, width), &up, Activation::Gelu, false)?;
+                    block.down.apply(commands, (&up, hidden), &x, Activation::Identity, true)?;
                 }
             }
         }
         let last = x.slice((rows - 1) * width..rows * width);
         let normed = normed.slice(0..width);
         model.norm.apply(commands, &last, &normed)?;
-        linear(commands, &normed, width, &model.embedding, logits, Activation::Identity, false)
+        model.embedding.apply(commands, (&normed, width), logits, Activation::Identity, false)
     }
-}
-
-/// `out = act(x·Wᵀ)`, or `out += x·Wᵀ` where `adds`: `x: [rows, inputs]`, the weight `[outputs, inputs]`.
-fn linear(
-    commands: &mut Commands,
-    x: &Buffer<f32>,
-    inputs: usize,
-    weight: &Buffer<f32>,
-    out: &Buffer<f32>,
-    activation: Activation,
-    adds: bool,
-) -> Result<(), VulkanError> {
-    let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
-    let gemm = Gemm {
-        transpose_b: true,
-        write: if adds { Write::Add } else { Write::Overwrite },
-        epilogue: Epilogue { activation, ..Epilogue::default() },
-        ..Gemm::new(
-            Matrix::new(x, rows, inputs)?,
-            Matrix::new(weight, outputs, inputs)?,
-            Matrix::new(out, rows, outputs)?,
-        )
-    };
-    commands.gemm(&gemm)?;
-    Ok(())
 }
 
 impl Decode for VulkanDecoder<'_> {

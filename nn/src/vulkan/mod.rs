@@ -1,11 +1,13 @@
 //! A model on a GPU: its parameters in the device's memory, and a decoder that feeds it there.
 //!
-//! The arithmetic is f32 whatever the model's precision is; logits agree with the CPU's within rounding
+//! The arithmetic is f32 whatever the model's precision and the weights' [`Storage`] are; logits agree with the CPU's within rounding
 //! (`nn/tests/vulkan.rs` has the bound), not bit for bit.
 
 mod decoder;
+mod weight;
 
 pub use decoder::VulkanDecoder;
+pub use weight::Storage;
 
 use upbeat_kernels::{Element, RopeShape};
 use upbeat_vulkan::{Buffer, Commands, Device, Rope, VulkanError};
@@ -13,6 +15,7 @@ use upbeat_vulkan::{Buffer, Commands, Device, Rope, VulkanError};
 use crate::layers;
 use crate::model::{self, Config, FeedForward, Positions, Transformer};
 use crate::parameter::{Parameter, ParameterId};
+use weight::Weight;
 
 /// Gains of a norm, and which norm.
 struct Norm {
@@ -36,11 +39,11 @@ impl Norm {
 /// Weights of one block, each `[out, in]`.
 struct Block {
     attention_norm: Norm,
-    qkv: Buffer<f32>,
-    out: Buffer<f32>,
+    qkv: Weight,
+    out: Weight,
     feed_forward_norm: Norm,
-    up: Buffer<f32>,
-    down: Buffer<f32>,
+    up: Weight,
+    down: Weight,
 }
 
 /// A [`Transformer`]'s parameters on a device, as they were when it was made.
@@ -48,7 +51,7 @@ pub struct VulkanModel {
     device: Device,
     config: Config,
     /// `[vocabulary, width]`, the head as well.
-    embedding: Buffer<f32>,
+    embedding: Weight,
     /// `[context, width]` where positions are learned.
     positions: Option<Buffer<f32>>,
     rope: Option<Rope>,
@@ -62,11 +65,24 @@ impl VulkanModel {
     /// # Errors
     /// What [`Device::upload`] fails with: above all [`VulkanError::OutOfMemory`].
     pub fn new<E: Element>(model: &Transformer<E>, device: &Device) -> Result<Self, VulkanError> {
+        Self::stored(model, device, Storage::F32)
+    }
+
+    /// Copies the parameters of `model` to `device`, stored as told.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`VulkanError::Feature`] where the device has no buffers of f16.
+    pub fn stored<E: Element>(
+        model: &Transformer<E>,
+        device: &Device,
+        storage: Storage,
+    ) -> Result<Self, VulkanError> {
         let parameters: &[Parameter<E::Wide>] = model.parameters();
-        let upload = |id: ParameterId| {
-            let numbers: Vec<f32> = parameters[id.0].values.iter().map(|x| x.to_f64() as f32).collect();
-            device.upload(&numbers)
+        let numbers = |id: ParameterId| -> Vec<f32> {
+            parameters[id.0].values.iter().map(|x| x.to_f64() as f32).collect()
         };
+        let upload = |id| device.upload(&numbers(id));
+        let weight = |id| Weight::upload(device, &numbers(id), storage);
         let norm = |norm: &layers::Norm| {
             Ok::<_, VulkanError>(Norm {
                 weight: upload(norm.weight)?,
@@ -78,11 +94,11 @@ impl VulkanModel {
         let blocks = model.blocks.iter().map(|block| {
             Ok::<_, VulkanError>(Block {
                 attention_norm: norm(&block.attention_norm)?,
-                qkv: upload(block.attention.qkv.weight)?,
-                out: upload(block.attention.out.weight)?,
+                qkv: weight(block.attention.qkv.weight)?,
+                out: weight(block.attention.out.weight)?,
                 feed_forward_norm: norm(&block.feed_forward_norm)?,
-                up: upload(block.feed_forward.up.weight)?,
-                down: upload(block.feed_forward.down.weight)?,
+                up: weight(block.feed_forward.up.weight)?,
+                down: weight(block.feed_forward.down.weight)?,
             })
         });
         let rope = match config.positions {
@@ -96,7 +112,7 @@ impl VulkanModel {
         };
         Ok(Self {
             device: device.clone(),
-            embedding: upload(model.embedding.table)?,
+            embedding: weight(model.embedding.table)?,
             positions: model.positions.as_ref().map(|positions| upload(positions.table)).transpose()?,
             rope,
             blocks: blocks.collect::<Result<_, _>>()?,
