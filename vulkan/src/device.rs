@@ -36,6 +36,8 @@ pub struct Limits {
     pub f16_storage: bool,
     /// Nanoseconds of one tick of its clock; 0 where its queue has none.
     pub tick_ns: f32,
+    /// Bits of its clock's counter.
+    pub tick_bits: u32,
 }
 
 /// A GPU that computes. Clones are handles of the same device; buffers and commands keep it alive.
@@ -247,7 +249,30 @@ impl Device {
 
     /// What it has done.
     pub fn metrics(&self) -> Metrics {
-        self.inner.queue.metrics()
+        self.inner.queue.metrics(&self.inner)
+    }
+
+    /// Forgets what was traced, and keeps when each kernel runs from now on. Needs [`Options::timestamps`].
+    ///
+    /// # Errors
+    /// [`VulkanError::Feature`] where runs are not measured: the device was opened without, or its queue has no clock;
+    /// [`VulkanError::DeviceLost`] when it is.
+    pub fn start_trace(&self) -> Result<(), VulkanError> {
+        match self.inner.queue.start_trace(&self.inner)? {
+            true => Ok(()),
+            false => Err(VulkanError::Feature { feature: "timestamps (Options::timestamps)" }),
+        }
+    }
+
+    /// The runs of kernels that have ended since [`start_trace`](Self::start_trace), in row `row`, on the clock of the runtime's traces: with
+    /// those of [`Runtime::stop_trace`](upbeat::Runtime::stop_trace) they make one picture, written by
+    /// [`write_chrome_trace`](upbeat::write_chrome_trace). The device's clock is set by when work was handed over, so that spans may lie some
+    /// microseconds early.
+    ///
+    /// # Errors
+    /// [`VulkanError::DeviceLost`] when it is.
+    pub fn stop_trace(&self, row: usize) -> Result<Vec<upbeat::Span>, VulkanError> {
+        self.inner.queue.stop_trace(&self.inner, row)
     }
 
     /// What became of the file of [`Options::pipeline_cache`].
@@ -329,5 +354,6 @@ fn limits(
         f16_arithmetic: v12.shader_float16 == vk::TRUE,
         f16_storage: v11.storage_buffer16_bit_access == vk::TRUE,
         tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
+        tick_bits: family.timestamp_valid_bits,
     }
 }

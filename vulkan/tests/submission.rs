@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{device, numbers, open, options};
+use support::{device, numbers, open, options, told};
 use upbeat_vulkan::{Batched, Device, VulkanError};
 
 #[test]
@@ -181,10 +181,47 @@ fn dispatches_are_measured_where_asked_for() {
         }
         commands.submit().unwrap().wait().unwrap();
     }
-    // The last one's ticks are read with the next submission.
-    device.commands().submit().unwrap().wait().unwrap();
     let metrics = device.metrics();
     let [map] = &metrics.kernels[..] else { panic!("{metrics:?}") };
     assert_eq!((map.name, map.dispatches), ("map", 300));
     assert!(map.time.as_nanos() > 0);
+}
+
+#[test]
+fn runs_of_kernels_are_traced_on_the_clock_of_the_runtime() {
+    let Some(device) = open(options().timestamps(true)) else { return };
+    if device.limits().tick_ns == 0.0 {
+        return;
+    }
+    let x = device.upload(&[1.0_f32; 1000]).unwrap();
+    let run = || {
+        let mut commands = device.commands();
+        commands.add(&x, &x, &x).unwrap();
+        commands.softmax(&x, 100, &x).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+    };
+    run();
+    device.start_trace().unwrap();
+    let before = upbeat::trace_clock();
+    run();
+    run();
+    let after = upbeat::trace_clock();
+    let spans = device.stop_trace(7).unwrap();
+    let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["map", "softmax", "map", "softmax"]);
+    for span in &spans {
+        assert_eq!(span.row, 7);
+        // The clocks are set by each other: as near as handing over takes at least.
+        assert!(span.start >= before && span.start <= after, "{span:?} in {before:?}..{after:?}");
+    }
+    for pair in spans.windows(2) {
+        assert!(pair[1].start >= pair[0].start + pair[0].length, "one after the other: {pair:?}");
+    }
+    run();
+    assert!(device.stop_trace(7).unwrap().is_empty(), "it was stopped");
+    let metrics = device.metrics();
+    let runs = |name| metrics.kernels.iter().find(|kernel| kernel.name == name).unwrap().dispatches;
+    assert_eq!((runs("map"), runs("softmax")), (4, 4));
+    let Some(device) = open(options()) else { return };
+    assert!(told(device.start_trace()).contains("timestamps"));
 }

@@ -4,6 +4,7 @@ mod batched;
 mod metrics;
 mod queue;
 mod timeline;
+mod trace;
 
 pub use batched::{Batched, Pending};
 pub use metrics::{KernelMetrics, Metrics};

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ash::vk;
+use upbeat::Span;
 
 use super::metrics::{Counts, Metrics};
 use super::timeline::{Done, Timeline};
+use super::trace::Trace;
 use crate::calls::{Call, Calls};
 use crate::commands::{record, Hazards, Recorded, Work};
 use crate::device::{Inner, Limits};
@@ -21,6 +24,8 @@ struct Slot {
     /// Ticks, and how many there may be.
     queries: Option<(vk::QueryPool, u32)>,
     measured: Vec<Kernel>,
+    /// When it was handed over, on the clock of traces.
+    handed_over: Duration,
 }
 
 #[derive(Default)]
@@ -30,6 +35,7 @@ struct State {
     /// Under way, by submission.
     running: VecDeque<(u64, Slot)>,
     counts: Counts,
+    trace: Trace,
 }
 
 /// The queue that computes.
@@ -38,8 +44,9 @@ pub(crate) struct Queue {
     family: u32,
     timeline: Arc<Timeline>,
     state: Mutex<State>,
-    /// Nanoseconds of a tick where dispatches are measured.
+    /// Nanoseconds of a tick where dispatches are measured, and the bits of their counter.
     tick_ns: Option<f32>,
+    tick_bits: u32,
 }
 
 impl Queue {
@@ -54,7 +61,8 @@ impl Queue {
         // SAFETY: the device was made with one queue of this family.
         let raw = unsafe { device.get_device_queue(family, 0) };
         let tick_ns = (options.timestamps && limits.tick_ns > 0.0).then_some(limits.tick_ns);
-        Ok(Self { raw, family, timeline, state: Mutex::default(), tick_ns })
+        let tick_bits = limits.tick_bits;
+        Ok(Self { raw, family, timeline, state: Mutex::default(), tick_ns, tick_bits })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,8 +84,30 @@ impl Queue {
         self.done(self.timeline.next() - 1).wait()
     }
 
-    pub(crate) fn metrics(&self) -> Metrics {
-        self.lock().counts.metrics()
+    pub(crate) fn metrics(&self, device: &Inner) -> Metrics {
+        let completed = self.completed();
+        let mut state = self.lock();
+        // What this fails with, a lost device, the next submission is told.
+        let _ = self.reclaim(device, &mut state, completed);
+        state.counts.metrics()
+    }
+
+    /// Forgets what a trace has, and keeps what comes. Whether runs are measured at all.
+    pub(crate) fn start_trace(&self, device: &Inner) -> Result<bool, VulkanError> {
+        let completed = self.completed();
+        let mut state = self.lock();
+        // What has ended is not in it.
+        self.reclaim(device, &mut state, completed)?;
+        state.trace.start();
+        Ok(self.tick_ns.is_some())
+    }
+
+    /// The runs that have ended since the trace was started.
+    pub(crate) fn stop_trace(&self, device: &Inner, row: usize) -> Result<Vec<Span>, VulkanError> {
+        let completed = self.completed();
+        let mut state = self.lock();
+        self.reclaim(device, &mut state, completed)?;
+        Ok(state.trace.stop(row, f64::from(self.tick_ns.unwrap_or(0.0))))
     }
 
     /// Submits `lists`, one after the other, as one.
@@ -94,6 +124,7 @@ impl Queue {
             None => self.slot(device)?,
         };
         let recorded = self.fill(device, &mut slot, dispatches as u32, lists, &mut state.hazards);
+        slot.handed_over = upbeat::trace_clock();
         let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot)?, recorded)));
         match submitted {
             Ok((value, recorded)) => {
@@ -121,9 +152,14 @@ impl Queue {
     fn reclaim(&self, device: &Inner, state: &mut State, completed: u64) -> Result<(), VulkanError> {
         while state.running.front().is_some_and(|(value, _)| *value <= completed) {
             let Some((_, slot)) = state.running.pop_front() else { break };
-            let ticks = self.ticks(device, &slot);
-            let measured =
-                ticks.map(|ticks| state.counts.measured(&slot.measured, &ticks, self.tick_ns.unwrap_or(0.0)));
+            let measured = self.ticks(device, &slot).map(|ticks| {
+                let tick_ns = self.tick_ns.unwrap_or(0.0);
+                state.counts.measured(&slot.measured, &ticks, tick_ns);
+                if state.trace.is_recording() {
+                    let clock = (self.tick_bits, f64::from(tick_ns));
+                    state.trace.measured(&slot.measured, &ticks, slot.handed_over, clock);
+                }
+            });
             state.free.push(slot);
             measured?;
         }
@@ -160,7 +196,13 @@ impl Queue {
             .calls
             .make(Call::AllocateCommandBuffers, || unsafe { device.raw.allocate_command_buffers(&allocate) });
         match buffers {
-            Ok(buffers) => Ok(Slot { pool, buffer: buffers[0], queries: None, measured: Vec::new() }),
+            Ok(buffers) => Ok(Slot {
+                pool,
+                buffer: buffers[0],
+                queries: None,
+                measured: Vec::new(),
+                handed_over: Duration::ZERO,
+            }),
             Err(result) => {
                 // SAFETY: nothing of it is in use.
                 unsafe { device.raw.destroy_command_pool(pool, None) };
