@@ -6,7 +6,7 @@ mod common;
 
 use common::{bits, same_on_any_workers, Numbers, PageEnd};
 use upbeat_kernels::elementwise::functions::{self, apply};
-use upbeat_kernels::elementwise::{Builder, Op, Operand, ProgramError, Value, MOST_OUTPUTS};
+use upbeat_kernels::elementwise::{Builder, Definition, Op, Operand, ProgramError, Value, MOST_OUTPUTS};
 use upbeat_kernels::twin::functions as twin;
 use upbeat_kernels::{ShapeError, Write};
 
@@ -306,6 +306,25 @@ fn a_program_has_the_bits_of_its_steps() {
             }
         }
     }
+}
+
+#[test]
+fn a_program_says_what_it_computes_and_leaves_out_what_nobody_needs() {
+    let mut builder = Builder::default();
+    let (_, x, unused) = (builder.input(), builder.input(), builder.constant(2.0));
+    builder.step(Op::Exp, &[unused]).unwrap();
+    let half = builder.constant(0.5);
+    let product = builder.step(Op::Mul, &[x, half]).unwrap();
+    builder.output(product).unwrap();
+    builder.output(x).unwrap();
+    let program = builder.build().unwrap();
+    assert_eq!((program.inputs(), program.outputs()), (2, &[2, 0][..]));
+    let [Definition::Input(1), Definition::Constant(number), Definition::Step { op: Op::Mul, operands: [0, 1, _] }] =
+        *program.values()
+    else {
+        panic!("{:?}", program.values())
+    };
+    assert_eq!(program.constant(number), 0.5);
 }
 
 #[test]

@@ -122,6 +122,8 @@ pub enum VulkanError {
     Flow(FlowError),
     /// A buffer belongs to another device.
     OtherDevice,
+    /// A program was compiled for another device.
+    ProgramOfOtherDevice,
     /// What a kernel writes overlaps what else it reads or writes, and is not the very same numbers.
     Aliased {
         /// The kernel.
@@ -186,6 +188,9 @@ impl fmt::Display for VulkanError {
             Self::Shape(error) => error.fmt(f),
             Self::Flow(error) => error.fmt(f),
             Self::OtherDevice => write!(f, "a buffer belongs to another device; copy it through the host"),
+            Self::ProgramOfOtherDevice => {
+                write!(f, "a program was compiled for another device; compile it for this one")
+            }
             Self::Aliased { kernel } => {
                 write!(f, "{kernel}: what is written overlaps what else is read or written; give it a buffer of its own")
             }

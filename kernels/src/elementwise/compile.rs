@@ -10,18 +10,18 @@ use super::pass::{Instruction, Source, Target};
 use super::step::run_of;
 use super::sweep::Run;
 
-/// What a value is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Definition {
+/// What a value of a [`Program`](super::Program) is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Definition {
     /// An input, by its number.
     Input(usize),
     /// A constant, by its number.
     Constant(usize),
-    /// An operation's result; operands are values, and there are as many as it takes.
+    /// An operation's result.
     Step {
         /// The operation.
         op: Op,
-        /// Its operands.
+        /// The values it takes, by number: the first [`Op::arity`] of these, each below the step's own. The rest mean nothing.
         operands: [usize; 3],
     },
 }
@@ -34,6 +34,30 @@ struct Loop {
     run: Run,
     operands: [usize; 3],
     value: usize,
+}
+
+/// The values that `outputs` need, in order and numbered anew, and the outputs among them.
+pub(crate) fn needed(values: &[Definition], outputs: &[usize]) -> (Vec<Definition>, Vec<usize>) {
+    let mut is_needed = vec![false; values.len()];
+    outputs.iter().for_each(|&value| is_needed[value] = true);
+    for value in (0..values.len()).rev() {
+        if let (true, Definition::Step { op, operands }) = (is_needed[value], values[value]) {
+            operands[..op.arity()].iter().for_each(|&operand| is_needed[operand] = true);
+        }
+    }
+    let mut number = vec![NOTHING; values.len()];
+    let mut kept = Vec::new();
+    for value in (0..values.len()).filter(|&value| is_needed[value]) {
+        number[value] = kept.len();
+        kept.push(match values[value] {
+            Definition::Step { op, operands } => {
+                let operands = operands.map(|operand| number.get(operand).copied().unwrap_or(NOTHING));
+                Definition::Step { op, operands }
+            }
+            other => other,
+        });
+    }
+    (kept, outputs.iter().map(|&value| number[value]).collect())
 }
 
 /// Instructions for the steps that `outputs` need, the number of places for kept values, and whether a step is costly.

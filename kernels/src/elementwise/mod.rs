@@ -10,6 +10,7 @@ mod step;
 mod sums;
 mod sweep;
 
+pub use compile::Definition;
 pub use functions::Operand;
 pub use op::Op;
 pub use program::{Builder, Program, ProgramError, Value, MOST_OUTPUTS};

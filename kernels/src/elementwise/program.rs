@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::compile::{compile, Definition};
+use super::compile::{compile, needed, Definition};
 use super::functions::{block, is_streamed};
 use super::op::Op;
 use super::pass::{Given, Instruction, Pass};
@@ -113,9 +113,10 @@ impl Builder {
         if self.outputs.is_empty() {
             return Err(ProgramError::NoOutput);
         }
-        let (code, places, costly) = compile(&self.values, &self.outputs);
+        let (values, outputs) = needed(&self.values, &self.outputs);
+        let (code, places, costly) = compile(&values, &outputs);
         let constants = self.constants.iter().map(|&x| Unit::splat(x)).collect();
-        Ok(Program { code, constants, inputs: self.inputs, outputs: self.outputs.len(), places, costly })
+        Ok(Program { values, code, constants, inputs: self.inputs, outputs, places, costly })
     }
 
     fn define(&mut self, definition: Definition) -> Value {
@@ -154,15 +155,40 @@ impl Builder {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Program {
+    values: Vec<Definition>,
     code: Vec<Instruction>,
     constants: Vec<Unit>,
     inputs: usize,
-    outputs: usize,
+    outputs: Vec<usize>,
     places: usize,
     costly: bool,
 }
 
 impl Program {
+    /// How many inputs it takes, those that no output needs included.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// What it computes, value by value, for who runs it elsewhere: what a step takes comes before the step, and what no
+    /// output needs is not there.
+    pub fn values(&self) -> &[Definition] {
+        &self.values
+    }
+
+    /// The constant of a [`Definition::Constant`].
+    ///
+    /// # Panics
+    /// When no value has that number.
+    pub fn constant(&self, number: usize) -> f32 {
+        self.constants[number].0[0]
+    }
+
+    /// The place in [`values`](Self::values) of what each output is written with.
+    pub fn outputs(&self) -> &[usize] {
+        &self.outputs
+    }
+
     /// Runs the program on slices of one length, in parallel blocks. With [`Write::Add`] every output's value is added
     /// to what it holds. Outputs larger than the last-level cache are written past the caches.
     ///
@@ -171,7 +197,7 @@ impl Program {
     /// first output's; nothing is written then.
     pub fn run(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]], write: Write) -> Result<(), ShapeError> {
         check("the number of inputs", self.inputs, inputs.len())?;
-        check("the number of outputs", self.outputs, outputs.len())?;
+        check("the number of outputs", self.outputs.len(), outputs.len())?;
         let len = outputs[0].len();
         inputs.iter().try_for_each(|input| check("the length of an input", len, input.len()))?;
         outputs.iter().try_for_each(|output| check("the length of an output", len, output.len()))?;

@@ -14,7 +14,7 @@ use upbeat_kernels::ShapeError;
 use crate::device::Device;
 use crate::error::VulkanError;
 use crate::memory::{Block, RawBlock};
-use crate::pipeline::{Constants, Kernel};
+use crate::pipeline::{Compiled, Constants, Kernel};
 use crate::submit::Done;
 
 /// What a command does to an operand.
@@ -72,6 +72,8 @@ pub(crate) const PUSH_BYTES: usize = 128;
 pub(crate) struct Dispatch {
     pub(crate) kernel: Kernel,
     pub(crate) constants: Constants,
+    /// What runs in place of the kernel's own pipeline.
+    pub(crate) program: Option<Arc<Compiled>>,
     pub(crate) groups: [u32; 3],
     pub(crate) operands: Vec<Operand>,
     /// The operands' addresses, then the parameters.
@@ -93,6 +95,14 @@ impl Work {
             Self::Fill { to, .. } => (&[][..], [Some(to), None]),
         };
         many.iter().chain(two.into_iter().flatten())
+    }
+
+    /// The submission `value` uses all that it needs.
+    pub(crate) fn used_by(&self, value: u64) {
+        self.operands().for_each(|operand| operand.block().used_by(value));
+        if let Self::Dispatch(Dispatch { program: Some(program), .. }) = self {
+            program.used_by(value);
+        }
     }
 }
 
@@ -164,6 +174,36 @@ impl Commands {
         operands: &[Operand],
         parameters: &[u8],
     ) -> Result<&mut Self, VulkanError> {
+        self.add_dispatch(kernel, Constants::new(constants), None, groups, operands, parameters)
+    }
+
+    /// The same with a user's program in place of `kernel`'s own pipeline.
+    ///
+    /// # Errors
+    /// As [`dispatch`](Self::dispatch), and a program of another device.
+    pub(crate) fn dispatch_program(
+        &mut self,
+        kernel: Kernel,
+        program: &Arc<Compiled>,
+        groups: [u32; 3],
+        operands: &[Operand],
+        parameters: &[u8],
+    ) -> Result<&mut Self, VulkanError> {
+        if !program.device().is(&self.device) {
+            return Err(VulkanError::ProgramOfOtherDevice);
+        }
+        self.add_dispatch(kernel, Constants::default(), Some(program), groups, operands, parameters)
+    }
+
+    fn add_dispatch(
+        &mut self,
+        kernel: Kernel,
+        constants: Constants,
+        program: Option<&Arc<Compiled>>,
+        groups: [u32; 3],
+        operands: &[Operand],
+        parameters: &[u8],
+    ) -> Result<&mut Self, VulkanError> {
         for (at, operand) in operands.iter().enumerate() {
             if let Owner::Buffer(block) = &operand.owner {
                 if !block.device.is(&self.device) {
@@ -200,9 +240,9 @@ impl Commands {
         }
         let push_bytes = addresses + parameters.len();
         push[addresses..push_bytes].copy_from_slice(parameters);
-        let constants = Constants::new(constants);
-        let operands = operands.to_vec();
-        self.work.push(Work::Dispatch(Dispatch { kernel, constants, groups, operands, push, push_bytes }));
+        let (program, operands) = (program.cloned(), operands.to_vec());
+        let dispatch = Dispatch { kernel, constants, program, groups, operands, push, push_bytes };
+        self.work.push(Work::Dispatch(dispatch));
         Ok(self)
     }
 

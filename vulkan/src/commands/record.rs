@@ -50,7 +50,7 @@ pub(crate) fn record(
     queries: Option<vk::QueryPool>,
 ) -> Result<Recorded, VulkanError> {
     let layout = device.pipelines.layout();
-    let mut bound: Option<(Kernel, Constants)> = None;
+    let mut bound: Option<(Kernel, Constants, Option<vk::Pipeline>)> = None;
     let mut recorded = Recorded::default();
     let mut host_reads = false;
     let mut ranges = Vec::new();
@@ -66,11 +66,16 @@ pub(crate) fn record(
         host_reads |= work.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
         match work {
             Work::Dispatch(dispatch) => {
-                if bound != Some((dispatch.kernel, dispatch.constants)) {
-                    let pipeline = device.pipelines.get(device, dispatch.kernel, dispatch.constants)?;
-                    // SAFETY: the command buffer is being recorded, the pipeline lives as long as the device.
+                let own = dispatch.program.as_ref().map(|program| program.raw());
+                let needed = Some((dispatch.kernel, dispatch.constants, own));
+                if bound != needed {
+                    let pipeline = match own {
+                        Some(pipeline) => pipeline,
+                        None => device.pipelines.get(device, dispatch.kernel, dispatch.constants)?,
+                    };
+                    // SAFETY: the command buffer is being recorded; the pipeline lives as long as the device, or until the device is done.
                     unsafe { device.raw.cmd_bind_pipeline(to, vk::PipelineBindPoint::COMPUTE, pipeline) };
-                    bound = Some((dispatch.kernel, dispatch.constants));
+                    bound = needed;
                 }
                 let push = &dispatch.push[..dispatch.push_bytes];
                 // SAFETY: the layout has 128 bytes for the compute stage.

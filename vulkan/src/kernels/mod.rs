@@ -11,6 +11,7 @@ mod flow;
 mod gemm;
 mod map;
 mod norm;
+mod program;
 mod reduce;
 mod rope;
 mod rows;
@@ -20,6 +21,7 @@ pub use adaptive::{Adapted, TileSummary};
 pub use attention::Attention;
 pub use flash::AttentionLayout;
 pub use gemm::{Epilogue, Gemm};
+pub use program::DeviceProgram;
 pub use rope::Rope;
 
 use upbeat_kernels::ShapeError;

@@ -43,6 +43,7 @@ kernels! {
     Map = "map";
     Norm = "norm";
     PatternCompute = "pattern_compute";
+    Program = "program";
     Reduce = "reduce";
     Rope = "rope";
     Softmax = "softmax";

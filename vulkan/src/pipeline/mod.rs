@@ -1,9 +1,14 @@
-//! Kernels as pipelines, made when they are first used and kept; with a file, from one process to the next.
+//! Kernels as pipelines, made when they are first used and kept; with a file, from one process to the next. Users' programs are pipelines of
+//! their own.
 
 mod cache;
+mod compiled;
+mod fused;
 mod kernels;
 
 pub use cache::PipelineCache;
+pub(crate) use compiled::Compiled;
+pub(crate) use fused::fused;
 pub(crate) use kernels::Kernel;
 
 use std::collections::HashMap;
@@ -44,6 +49,8 @@ pub(crate) struct Pipelines {
     cache: PipelineCache,
     identity: Vec<u8>,
     made: Mutex<HashMap<(Kernel, Constants), vk::Pipeline>>,
+    /// Users' own without a handle, each with the submission that used it last.
+    retired: Mutex<Vec<(vk::Pipeline, u64)>>,
 }
 
 impl Pipelines {
@@ -78,7 +85,7 @@ impl Pipelines {
             unsafe { device.destroy_pipeline_layout(layout, None) };
             VulkanUnavailable::of(Call::CreatePipelineCache, result)
         })?;
-        Ok(Self { layout, raw_cache, cache, identity, made: Mutex::default() })
+        Ok(Self { layout, raw_cache, cache, identity, made: Mutex::default(), retired: Mutex::default() })
     }
 
     /// The one layout: 128 bytes of push constants. Buffers are told by address.
@@ -101,20 +108,14 @@ impl Pipelines {
         if let Some(&pipeline) = made.get(&(kernel, constants)) {
             return Ok(pipeline);
         }
-        let pipeline = self.make(device, kernel, constants)?;
+        let pipeline = self.make(device, &kernel.spirv(), constants)?;
         made.insert((kernel, constants), pipeline);
         Ok(pipeline)
     }
 
-    fn make(
-        &self,
-        device: &Inner,
-        kernel: Kernel,
-        constants: Constants,
-    ) -> Result<vk::Pipeline, VulkanError> {
-        let words = kernel.spirv();
-        let create = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: the words are valid SPIR-V: the gate validates what is committed.
+    fn make(&self, device: &Inner, words: &[u32], constants: Constants) -> Result<vk::Pipeline, VulkanError> {
+        let create = vk::ShaderModuleCreateInfo::default().code(words);
+        // SAFETY: the words are valid SPIR-V: the gate validates what is committed, and `fused` says what it adds to that.
         let module = device
             .calls
             .make(Call::CreateShaderModule, || unsafe { device.raw.create_shader_module(&create, None) });
@@ -140,6 +141,17 @@ impl Pipelines {
         Ok(made[0])
     }
 
+    /// Takes a user's own pipeline, to end it when the device has done everything up to `last_use`, and ends those that it is done with.
+    fn retire(&self, device: &Inner, pipeline: vk::Pipeline, last_use: u64) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.push((pipeline, last_use));
+        let completed = device.queue.completed();
+        for (pipeline, _) in retired.extract_if(.., |(_, last_use)| *last_use <= completed) {
+            // SAFETY: its handle is gone, and the device has done all that used it.
+            unsafe { device.raw.destroy_pipeline(pipeline, None) };
+        }
+    }
+
     /// Writes the file, if there is one to write, and ends everything. The device must have done all its work.
     pub(crate) fn close(&self, raw: &ash::Device, path: Option<&Path>) {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
@@ -149,7 +161,8 @@ impl Pipelines {
                 cache::save(path, &self.identity, &data);
             }
         }
-        for pipeline in made.into_values() {
+        let retired = std::mem::take(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner));
+        for pipeline in made.into_values().chain(retired.into_iter().map(|(pipeline, _)| pipeline)) {
             // SAFETY: it is destroyed once, and no work uses it.
             unsafe { raw.destroy_pipeline(pipeline, None) };
         }

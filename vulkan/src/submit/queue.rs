@@ -131,9 +131,7 @@ impl Queue {
                 state.counts.submitted(&recorded);
                 slot.measured = recorded.measured;
                 state.running.push_back((value, slot));
-                for operand in lists.iter().flatten().flat_map(Work::operands) {
-                    operand.block().used_by(value);
-                }
+                lists.iter().flatten().for_each(|work| work.used_by(value));
                 Ok(self.done(value))
             }
             Err(error) => {
