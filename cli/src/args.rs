@@ -271,7 +271,7 @@ pub(crate) enum Bench {
     Idle(IdleArgs),
     /// Learned settings of parallel regions beside every fixed one on two workers, answers checked, and what learning costs
     Policy(PolicyArgs),
-    /// A Vulkan device, chosen by UPBEAT_VULKAN_DEVICE: submissions, and kernels beside the rate at which it copies, answers checked
+    /// A Vulkan device, chosen by UPBEAT_VULKAN_DEVICE: submissions, kernels beside the rate at which it copies, products, attention, flows; answers checked
     Vulkan(VulkanArgs),
 }
 
@@ -363,16 +363,22 @@ pub(crate) struct BatchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VulkanArgs {
+    /// Only rows whose name has one of these words in it, such as "GEMM,attention f16"
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    pub(crate) rows: Vec<String>,
+    /// A program that does the same rows in turn with us, such as "python3 benches/vulkan-peers.py"
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
     /// Interleaved rounds, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
-    /// Mebibytes of each buffer whose rate is measured
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
-    pub(crate) megabytes: usize,
+    /// Mebibytes of the largest buffer of a row that is compared with copies [default: 256 or less, as the device's memory allows; 16 where a CPU computes]
+    #[arg(long, value_name = "MIB", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) megabytes: Option<usize>,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-    /// Tiny buffers and one round: everything runs and is checked, and the numbers mean nothing
+    /// Tiny shapes and one round: everything runs and is checked, and the numbers mean nothing
     #[arg(long)]
     pub(crate) small: bool,
 }

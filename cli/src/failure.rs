@@ -13,6 +13,7 @@ use upbeat_nn::model::{ConfigError, ModelError};
 use upbeat_nn::sampling::SamplingError;
 use upbeat_nn::serving::{RequestError, ServerError};
 use upbeat_nn::train::TrainError;
+use upbeat_vulkan::VulkanError;
 
 /// An end that is not success.
 #[derive(Debug)]
@@ -72,6 +73,12 @@ impl From<GenerationError> for Failure {
             GenerationError::Model(_) | GenerationError::Sampling(_) => Self::Work(error.to_string()),
             GenerationError::Vulkan(_) => Self::Work(format!("{error}; --device cpu always works")),
         }
+    }
+}
+
+impl From<VulkanError> for Failure {
+    fn from(error: VulkanError) -> Self {
+        Self::Work(error.to_string())
     }
 }
 

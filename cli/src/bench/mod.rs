@@ -31,7 +31,7 @@ const BENCHES: [(&str, &str); 9] = [
     ("scaling", "strong, weak and memory scaling over numbers of workers; writes tables and a picture"),
     ("serve", "many requests to one model: continuous batching beside one task a request and one request alone"),
     ("train-gpt", "training steps of the character-level GPT: 6 layers, width 384, context 256"),
-    ("vulkan", "a GPU: what a submission costs, and kernels beside the rate at which it copies"),
+    ("vulkan", "a GPU: what a submission costs, kernels beside the rate at which it copies, products, attention, flows"),
 ];
 
 /// Runs the command.
