@@ -3,8 +3,8 @@
 
     upbeat bench vulkan --peer "python3 benches/vulkan-peers.py"
 
-Needs PyTorch and a GPU that it knows (CUDA or ROCm): the one that UPBEAT_VULKAN_DEVICE chooses, if there are several. With
-`--device cpu` it computes on the CPU, beside a Vulkan driver that does so, too. Answers each line `THREADS CALLS FAMILY: SHAPE` with
+Needs PyTorch and a GPU that it knows (CUDA or ROCm); where there are several, `--device cuda:1` takes the one that
+UPBEAT_VULKAN_DEVICE chose. With `--device cpu` it computes on the CPU, beside a Vulkan driver that does so, too. Answers each line `THREADS CALLS FAMILY: SHAPE` with
 `SECONDS NAME`, the time of a call, or with `-` where PyTorch has no such thing. On a GPU times are of events before the first and after
 the last of CALLS calls, or of more where these are over too soon. Products in f32 are in f32: TF32 is off. Results go to tensors that
 exist, where PyTorch has such a form. Operands stay until another row is asked for.
@@ -22,6 +22,7 @@ except ImportError as error:
 
 # Shortest turn, s, so that what lies around the calls is little beside them.
 TURN = 0.01
+# Calls before a turn, in which a GPU's clock rises.
 WARM_UP = 3
 F32, F16 = torch.float32, torch.float16
 
@@ -114,7 +115,7 @@ def seconds(call, calls):
 
 def measured(call, calls):
     """The time of a call, of at least so many."""
-    for _ in range(WARM_UP):
+    for _ in range(1 if DEVICE == "cpu" else WARM_UP):
         call()
     if DEVICE != "cpu":
         torch.cuda.synchronize()
@@ -139,15 +140,17 @@ def main():
         print(f"{measured(call, int(calls))} {NAME}" if call else "-", file=answers, flush=True)
 
 
-options = argparse.ArgumentParser(description="PyTorch's times for the rows of `upbeat bench vulkan`, asked for on standard input")
+options = argparse.ArgumentParser(description="PyTorch's times for the rows of `upbeat bench vulkan`, asked for on standard input.")
 options.add_argument("--device", default="cuda", help="cuda (also ROCm's name), with a number where there are several, or cpu")
 DEVICE = options.parse_args().device
 if DEVICE != "cpu" and not torch.cuda.is_available():
     sys.exit("PyTorch finds no GPU with CUDA or ROCm here; --device cpu computes on the CPU.")
-NAME = f"PyTorch {torch.__version__}"
 torch.set_grad_enabled(False)
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
+# With the device, so that a table tells whether both computed on the same one.
+NAME = f"PyTorch {torch.__version__} on the CPU"
 if DEVICE != "cpu":
     torch.cuda.set_device(torch.device(DEVICE))
+    NAME = f"PyTorch {torch.__version__} on {torch.cuda.get_device_name()}"
 main()

@@ -3,7 +3,10 @@
 #[expect(dead_code, reason = "checkpoints are what the other tests share")]
 mod common;
 
+use std::process::Command;
+
 use common::{is_refusal, objects, stderr, train, upbeat, Folder};
+use serde_json::Value;
 
 /// Whether there is a device, one that computes on the CPU included. Says loudly that a test is skipped, unless Vulkan is required.
 fn is_there() -> bool {
@@ -55,19 +58,170 @@ fn generating_on_a_device_continues_the_prompt() {
     }
 }
 
+/// `bench vulkan --small --json` with more arguments.
+fn bench(more: &[&str]) -> Command {
+    let mut command = upbeat();
+    command.args(["bench", "vulkan", "--small", "--json"]).args(more).env("UPBEAT_VULKAN_DEVICE", "any");
+    command
+}
+
+/// Whether a record is of a row whose name begins so.
+fn is_of(record: &Value, family: &str) -> bool {
+    record["work"].as_str().unwrap().starts_with(family)
+}
+
+/// What a family's goal is a share of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Goal {
+    Submissions,
+    Copies,
+    Peer,
+    Nothing,
+}
+
+/// Families of rows, whether PyTorch has them, and their goals.
+const FAMILIES: [(&str, bool, Goal); 20] = [
+    ("100 dependent dispatches", false, Goal::Submissions),
+    ("copy: ", true, Goal::Copies),
+    ("scale: ", true, Goal::Copies),
+    ("add: ", true, Goal::Copies),
+    ("GELU: ", true, Goal::Copies),
+    ("SwiGLU: ", true, Goal::Copies),
+    ("softmax: ", true, Goal::Copies),
+    ("LayerNorm: ", true, Goal::Copies),
+    ("RMSNorm: ", true, Goal::Copies),
+    ("sum of rows: ", true, Goal::Copies),
+    ("Gray-Scott: ", false, Goal::Copies),
+    ("Ricci: ", false, Goal::Copies),
+    ("GEMM f32: ", true, Goal::Peer),
+    ("GEMM f32 by f16: ", true, Goal::Nothing),
+    ("GEMV f32: ", true, Goal::Nothing),
+    ("GEMV f32 by f16: ", true, Goal::Nothing),
+    ("attention f32: ", true, Goal::Nothing),
+    ("attention f16: ", true, Goal::Peer),
+    ("decode f32: ", true, Goal::Nothing),
+    ("decode f16: ", true, Goal::Nothing),
+];
+
 #[test]
 fn every_row_is_measured_and_its_lines_can_be_read() {
     if !is_there() {
         return;
     }
-    let mut command = upbeat();
-    command.args(["bench", "vulkan", "--small", "--json"]).env("UPBEAT_VULKAN_DEVICE", "any");
-    let records = objects(&command.output().unwrap());
-    assert_eq!(records.len(), 5);
+    let records = objects(&bench(&[]).output().unwrap());
     for record in &records {
         assert_eq!(record["bench"], "vulkan");
         assert!(record["value"].as_f64().unwrap() > 0.0, "{record}");
+        assert!(FAMILIES.iter().any(|(family, ..)| is_of(record, family)), "{record}");
+    }
+    for (family, _, goal) in FAMILIES {
+        let of: Vec<_> = records.iter().filter(|record| is_of(record, family)).collect();
+        assert!(!of.is_empty(), "{family}");
+        for record in of {
+            assert_eq!(record["goal"].is_f64(), goal != Goal::Nothing, "{record}");
+            // A goal beside a peer that is not there is neither met nor missed.
+            let is_known = matches!(goal, Goal::Submissions | Goal::Copies);
+            assert_eq!(record["met"].is_boolean(), is_known, "{record}");
+            assert_eq!(record["peer"] == "the fastest copy", record["limit"].is_f64(), "{record}");
+            assert!(goal != Goal::Copies || record["limit"].is_f64(), "{record}");
+        }
     }
     let info = upbeat().arg("info").env("UPBEAT_VULKAN_DEVICE", "any").output().unwrap();
     assert!(String::from_utf8_lossy(&info.stdout).contains("used where asked for: "));
+}
+
+#[test]
+fn rows_can_be_chosen_and_text_ends_with_a_summary() {
+    if !is_there() {
+        return;
+    }
+    let records = objects(&bench(&["--rows", "RMSNorm,decode f32"]).output().unwrap());
+    assert!(records.iter().all(|record| is_of(record, "RMSNorm: ") || is_of(record, "decode f32: ")));
+    assert!(records.iter().any(|record| is_of(record, "RMSNorm: ")));
+    let unknown = "no row's name has abacus in it; there are 100 dependent";
+    is_refusal(&bench(&["--rows", "abacus"]).output().unwrap(), unknown);
+    let mut command = upbeat();
+    command.args(["bench", "vulkan", "--small", "--rows", "GEMM f32:"]).env("UPBEAT_VULKAN_DEVICE", "any");
+    let text = command.output().unwrap();
+    assert!(text.status.success(), "{}", stderr(&text));
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("| GEMM f32: ") && text.contains("0 of 0 goals met"), "{text}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_beside_is_asked_for_each_row() {
+    if !is_there() {
+        return;
+    }
+    // Its answer is the question: as many seconds as threads were named, taken by the rest of the line.
+    let rows = bench(&["--rows", "copy,GEMM f32:,attention f16", "--peer", "cat"]).output().unwrap();
+    let beside = |record: &Value| record["peer"].is_string() && record["peer"] != "the fastest copy";
+    let records: Vec<_> = objects(&rows).into_iter().filter(beside).collect();
+    for record in &records {
+        let (work, peer) = (record["work"].as_str().unwrap(), record["peer"].as_str().unwrap());
+        assert!(peer.ends_with(work), "{record}");
+        let ratio = record["value"].as_f64().unwrap() / record["peer_value"].as_f64().unwrap();
+        assert!((record["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-6, "{record}");
+        assert_eq!(record["met"].is_boolean(), record["goal"].is_f64(), "{record}");
+    }
+    for family in ["copy: ", "GEMM f32: ", "attention f16: "] {
+        assert!(records.iter().any(|record| is_of(record, family)), "{family}");
+    }
+    is_refusal(&bench(&["--peer", "true"]).output().unwrap(), "ended before it answered for the row");
+    is_refusal(&bench(&["--peer", "upbeat-has-no-such-program"]).output().unwrap(), "cannot be started");
+}
+
+/// A double of PyTorch that computes nothing: every call succeeds, and whatever is timed takes 20 ms.
+#[cfg(unix)]
+const TORCH: &str = "
+__version__ = 'double'
+class Anything:
+    def __getattr__(self, name):
+        return Anything()
+    def __call__(self, *arguments, **named):
+        return Anything()
+    def __iter__(self):
+        return iter((Anything(), Anything()))
+    def __mul__(self, other):
+        return Anything()
+class Event(Anything):
+    def elapsed_time(self, other):
+        return 20.0
+class Cuda(Anything):
+    def is_available(self):
+        return True
+    def get_device_name(self):
+        return 'nothing'
+    def Event(self, enable_timing):
+        return Event()
+cuda, functional = Cuda(), Anything()
+def __getattr__(name):
+    return Anything()
+";
+
+/// Its times are right or wrong on a GPU alone; this shows that the program knows the rows by the names that they have.
+#[test]
+#[cfg(unix)]
+fn the_program_with_pytorch_knows_the_rows() {
+    let python = Command::new("python3").arg("--version").output();
+    if !is_there() || !python.is_ok_and(|python| python.status.success()) {
+        eprintln!("SKIPPED: the peers' program needs python3");
+        return;
+    }
+    let folder = Folder::new("double");
+    std::fs::create_dir_all(folder.path("torch")).unwrap();
+    for file in ["torch/__init__.py", "torch/nn.py"] {
+        std::fs::write(folder.path(file), TORCH).unwrap();
+    }
+    let mut command = bench(&["--peer", "python3 benches/vulkan-peers.py"]);
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command.env("PYTHONPATH", folder.path("")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = command.output().unwrap();
+    let records = objects(&output);
+    for (family, is_known, _) in FAMILIES {
+        let mut of = records.iter().filter(|record| is_of(record, family));
+        let beside = of.any(|record| record["peer"] == "PyTorch double on nothing");
+        assert_eq!(beside, is_known, "{family}: {}", stderr(&output));
+    }
 }

@@ -176,7 +176,7 @@ impl Case {
         match self.beside {
             Beside::Peer(goal) => vec![record(outcome.peer.clone(), goal)],
             Beside::Copies(goal) => {
-                let copies = outcome.copies.map(|rate| ("copy".to_owned(), rate));
+                let copies = outcome.copies.map(|rate| ("the fastest copy".to_owned(), rate));
                 let mut records = vec![record(copies, goal)];
                 records.extend(outcome.peer.clone().map(|peer| record(Some(peer), None)));
                 records

@@ -12,7 +12,7 @@ mod products;
 mod rates;
 mod submissions;
 
-use upbeat_kernel_benches::external::{External, PeerError};
+use upbeat_kernel_benches::external::External;
 use upbeat_vulkan::{Device, DeviceInfo, Kind, Options};
 
 use self::case::{Case, Sizes};
@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// Longest call of a row that is not its family's first, s. Few workers do not make a GPU of a CPU: sizes for one would take minutes.
+/// Longest call of a row that is not its family's first, s: shapes that a GPU needs to be busy would take a CPU minutes.
 const LONGEST_CALL: f64 = 0.25;
 
 /// Runs the bench.
@@ -35,20 +35,14 @@ pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure>
     let (copies, others) = cases(&device, sizes);
     let work = submissions::work();
     if !wanted(&work) && !copies.iter().chain(&others).any(|case| wanted(&case.name)) {
-        let names = copies.iter().chain(&others).map(|case| &*case.name);
-        let names: Vec<_> = [&*work].into_iter().chain(names).collect();
-        let words = args.rows.join(",");
-        return Err(Failure::Input(format!(
-            "no row's name has {words} in it; there are {}",
-            names.join("; ")
-        )));
+        let mut names = vec![&*work];
+        names.extend(copies.iter().chain(&others).map(Case::family));
+        names.dedup();
+        let (words, names) = (args.rows.join(","), names.join(", "));
+        return Err(Failure::Input(format!("no row's name has {words} in it; there are {names}")));
     }
-    let peer = args
-        .peer
-        .as_deref()
-        .map(External::start)
-        .transpose()
-        .map_err(|e: PeerError| Failure::Input(e.to_string()))?;
+    let peer = args.peer.as_deref().map(External::start).transpose();
+    let peer = peer.map_err(|error| Failure::Input(error.to_string()))?;
     let rounds = if args.small { 1 } else { args.rounds as usize };
     let mut bench = Bench::new(&device, rounds, args.small, peer);
     let progress = Progress::new();
@@ -71,13 +65,17 @@ pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure>
         }
         limit = Some(found);
     }
-    let mut left_out = Vec::new();
+    // How many of which family.
+    let mut left_out: Vec<(&str, usize)> = Vec::new();
     // The family measured last and its rate, by which the time of its next row is foreseen.
     let mut before: Option<(&str, f64)> = None;
     for (i, case) in others.iter().enumerate() {
         let pace = before.filter(|(family, _)| *family == case.family());
         if pace.is_some_and(|(_, pace)| case.amount / pace > LONGEST_CALL) {
-            left_out.push(&*case.name);
+            match left_out.last_mut() {
+                Some((family, count)) if *family == case.family() => *count += 1,
+                _ => left_out.push((case.family(), 1)),
+            }
             continue;
         }
         progress.at((copies.len() + i) as f64 / all, &case.name);
@@ -91,8 +89,11 @@ pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure>
     if !args.json {
         output.line(format_args!("{} of {} goals met", table.met, table.goals));
         if !left_out.is_empty() {
-            let names = left_out.join("; ");
-            output.line(format_args!("left out, as a call would take more than {LONGEST_CALL} s: {names}"));
+            let families: Vec<_> =
+                left_out.iter().map(|(family, count)| format!("{count} of {family}")).collect();
+            let families = families.join(", ");
+            output
+                .line(format_args!("left out, as a call would take more than {LONGEST_CALL} s: {families}"));
         }
         if args.peer.is_none() {
             output.line("without a peer; --peer \"python3 benches/vulkan-peers.py\" measures PyTorch in the same rounds");
