@@ -137,7 +137,8 @@ def main():
         if row != asked:
             asked, call = row, None  # the old operands go before the new ones come
             call = call_of(row)
-        print(f"{measured(call, int(calls))} {NAME}" if call else "-", file=answers, flush=True)
+        name = f"{NAME}, both factors in f16" if "f32 by f16" in row else NAME
+        print(f"{measured(call, int(calls))} {name}" if call else "-", file=answers, flush=True)
 
 
 options = argparse.ArgumentParser(description="PyTorch's times for the rows of `upbeat bench vulkan`, asked for on standard input.")
@@ -146,8 +147,7 @@ DEVICE = options.parse_args().device
 if DEVICE != "cpu" and not torch.cuda.is_available():
     sys.exit("PyTorch finds no GPU with CUDA or ROCm here; --device cpu computes on the CPU.")
 torch.set_grad_enabled(False)
-torch.backends.cuda.matmul.allow_tf32 = False
-torch.backends.cudnn.allow_tf32 = False
+torch.set_float32_matmul_precision("highest")
 # With the device, so that a table tells whether both computed on the same one.
 NAME = f"PyTorch {torch.__version__} on the CPU"
 if DEVICE != "cpu":

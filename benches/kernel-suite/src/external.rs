@@ -2,7 +2,7 @@
 //!
 //! It is asked line by line on its standard input, `WORKERS CALLS GROUP: WORK`, with the row's name as the table has it, and answers
 //! each line on its standard output: `SECONDS NAME`, the time of a call by the best of those it knows, and who that is; or `-`
-//! for a row that it does not do. It works only while it is asked. `benches/kernels-peers.py` is one.
+//! for a row that it does not do. It works only while it is asked. `benches/kernels-peers.py` is one, `benches/vulkan-peers.py` another.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};

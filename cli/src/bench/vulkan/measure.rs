@@ -16,8 +16,8 @@ use crate::failure::Failure;
 
 /// Shortest turn, s: a hundred times what a submission costs.
 const TURN: f64 = 25e-3;
-/// Calls of a submission at most: few, so that the device begins early and the host stays ahead of it.
-const TOGETHER: usize = 16;
+/// Calls of a submission at most: few enough that the device begins early, many enough that what lies between submissions is little.
+const TOGETHER: usize = 32;
 /// Calls of a turn at most.
 const MOST_CALLS: usize = 16_384;
 /// What follows a peer's turn where the CPU is the device: its threads wait for more work for a while, on the cores that the driver needs.
