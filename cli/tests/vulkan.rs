@@ -88,7 +88,7 @@ fn families() -> impl Iterator<Item = (&'static str, bool, Goal)> {
 }
 
 /// Families of rows, whether PyTorch has them, and their goals.
-const FAMILIES: [(&str, bool, Goal); 20] = [
+const FAMILIES: [(&str, bool, Goal); 21] = [
     ("100 dependent dispatches", false, Goal::Submissions),
     ("copy: ", true, Goal::Copies),
     ("scale: ", true, Goal::Copies),
@@ -103,6 +103,7 @@ const FAMILIES: [(&str, bool, Goal); 20] = [
     ("Ricci: ", false, Goal::Copies),
     ("GEMM f32: ", true, Goal::Peer),
     ("GEMM f32 by f16: ", true, Goal::Nothing),
+    ("GEMM f16: ", true, Goal::Peer),
     ("GEMV f32: ", true, Goal::Nothing),
     ("GEMV f32 by f16: ", true, Goal::Nothing),
     ("attention f32: ", true, Goal::Nothing),
