@@ -9,6 +9,8 @@ const uint PER_TILE = 2 * FOURS + 2;
 const float LOG_TILE = 3.46573590;
 // What rounding may take from a bound is given back.
 const float SLACK = 1.0 + 4e-5;
+// What the squares of a component may lose by underflow: a length may be this much longer, times the root of the number of components.
+const float UNDERFLOW = 2e-19;
 
 // By its bits, as math.glsl's is_nan.
 bool is_finite(float x) {

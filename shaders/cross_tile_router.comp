@@ -76,7 +76,7 @@ void bound_shares(uint sequence, uint head, uint first, float reach) {
                 norms[j] += dot(four, four);
             }
         }
-        norms = sqrt(norms) * abs(push.scale) * SLACK;
+        norms = (sqrt(norms) + UNDERFLOW * sqrt(float(DIM))) * abs(push.scale) * SLACK;
         vec4 most = vec4(-3.4e38);
         vec4 sums = vec4(0);
         for (uint tile = gl_LocalInvocationIndex; tile < candidates; tile += INVOCATIONS) {
@@ -159,7 +159,8 @@ void main() {
         // The largest threshold that fits: bits of numbers that are not negative are in their order.
         bool any = fits(0);
         uint low = 0;
-        uint high = 0x7f800000u;
+        // Above it is what has no bound, which is exact in any case.
+        uint high = 0x7f7fffffu;
         while (any && low < high) {
             uint middle = low + (high - low + 1) / 2;
             if (fits(middle)) {

@@ -21,7 +21,7 @@ float distance_to(uint centre, uint mean) {
         vec4 apart = push.summary.at[mean + c] - push.summary.at[centre + c];
         square += dot(apart, apart);
     }
-    return sqrt(square) * (1.0 + 4e-5);
+    return (sqrt(square) + UNDERFLOW * sqrt(float(DIM))) * (1.0 + 4e-5);
 }
 
 void main() {
@@ -53,7 +53,7 @@ void main() {
                 vec4 apart = four_of(push.v, v + key * push.v_row, c) - push.summary.at[centre + c];
                 square += dot(apart, apart);
             }
-            reach = larger(reach, sqrt(square) * (1.0 + 4e-5));
+            reach = larger(reach, (sqrt(square) + UNDERFLOW * sqrt(float(DIM))) * (1.0 + 4e-5));
         }
         reach = workgroup_max(reach);
         if (lane == 0) {

@@ -27,13 +27,13 @@ const uint SHARING = INVOCATIONS / QUERIES;
 
 shared vec2 parts[INVOCATIONS];
 
-vec2 part_of(uint q, uint at, uint summaries, uint list, float lse, uint share) {
+vec2 part_of(uint q, uint at, uint summaries, uint list, float lse, float reach, uint share) {
     float norm = 0;
     [[dont_unroll]] for (uint c = 0; c < FOURS; c++) {
         vec4 four = four_of(push.q, q, c);
         norm += dot(four, four);
     }
-    norm = sqrt(norm) * abs(push.scale) * SLACK;
+    norm = (sqrt(norm) + UNDERFLOW * sqrt(float(DIM))) * abs(push.scale) * SLACK;
     vec2 sums = vec2(0);
     uint coarse = push.list.at[list];
     for (uint n = share; n < coarse; n += SHARING) {
@@ -47,7 +47,9 @@ vec2 part_of(uint q, uint at, uint summaries, uint list, float lse, uint share) 
         }
         vec3 bound = excess(norm, push.summary.at[tile + 2 * FOURS]);
         float weight = weight_of_bound(push.scale * logit + LOG_TILE - lse + bound.x);
-        sums += vec2(weight * (bound.z + bound.y * sqrt(square)), weight * bound.y);
+        // As far as was taken for granted before.
+        float farthest = push.summary.at[tile + 2 * FOURS + 1].x + reach;
+        sums += vec2(weight * (bound.z + bound.y * min(sqrt(square), farthest)), weight * bound.y);
     }
     return sums;
 }
@@ -64,11 +66,14 @@ void main() {
         head %= push.heads;
         vec2 own = vec2(0);
         if (i < push.queries) {
-            uint kv = sequence * (push.heads / SHARED_BY) + head / SHARED_BY;
+            uint kv_heads = push.heads / SHARED_BY;
+            uint kv = sequence * kv_heads + head / SHARED_BY;
+            uint centre = push.batch * kv_heads * push.tiles * PER_TILE + kv * (FOURS + 1);
+            float reach = push.summary.at[centre + FOURS].x;
             uint q = sequence * push.q_sequence + head * push.q_head + i * push.q_row;
             uint at = sequence * push.out_sequence + head * push.out_head + i * push.out_row;
             uint list = item * (push.tiles + 1);
-            own = part_of(q, at, kv * push.tiles * PER_TILE, list, push.lse.at[row], share);
+            own = part_of(q, at, kv * push.tiles * PER_TILE, list, push.lse.at[row], reach, share);
         }
         parts[gl_LocalInvocationIndex] = own;
         barrier();

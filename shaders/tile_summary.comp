@@ -102,8 +102,11 @@ vec2 measure(uint side, uint base, uint row, uint to) {
         }
         barrier();
     }
-    float deviation = trace == 0.0 ? 0.0 : sqrt(trace / TILE * sqrt(sqrt(folded[0]))) * 1.01;
-    return vec2(sqrt(largest) * (1.0 + 1e-5), deviation);
+    float lost = UNDERFLOW * sqrt(float(DIM));
+    float radius = (sqrt(largest) + lost) * (1.0 + 1e-5);
+    // In no direction do they deviate by more than the radius; of a small trace the parts are inexact.
+    float deviation = trace < 1e-30 ? radius : sqrt(trace / TILE * sqrt(sqrt(folded[0]))) * 1.01 + lost;
+    return vec2(radius, deviation);
 }
 
 void main() {

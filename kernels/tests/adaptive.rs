@@ -425,3 +425,37 @@ fn what_does_not_fit_is_refused() {
 fn shape_len(shape: [usize; 4]) -> usize {
     shape.iter().product()
 }
+
+/// Numbers so small that their squares are none: the exact output is still another than that of the means.
+#[test]
+fn what_underflows_is_bounded_all_the_same() {
+    let shape = [1, 64, 1, 4];
+    for (of_q, of_k, of_v, scale, most) in [
+        (1e-24, 1e18, 1.0, 1e6, 0.05),
+        (1e18, 1e-24, 1.0, 1e6, 0.05),
+        (1.0, 1.0, 1e-24, 1.0, 5e-26),
+        (1.0, 1.0, 1e-20, 1.0, 5e-22),
+    ] {
+        let [q, k, v] = [(of_q, 1), (of_k, 2), (of_v, 3)].map(|(amplitude, seed)| {
+            Numbers::new(seed).vector(256).into_iter().map(|x| x * amplitude).collect::<Vec<f32>>()
+        });
+        let of = |x| Heads::new(x, shape).unwrap();
+        let (mut out, mut lse) = (vec![0.0; 256], vec![0.0; 64]);
+        let (mut plain, mut plain_lse) = (out.clone(), lse.clone());
+        let attention = Attention::new().scale(scale);
+        let summary = Summary::new(of(&k), of(&v)).unwrap();
+        let outs = HeadsMut::new(&mut out, shape).unwrap();
+        let resolution = Resolution::Tolerance(most);
+        let done = attention.adaptive(resolution, &summary, of(&q), of(&k), of(&v), outs, &mut lse).unwrap();
+        let outs = HeadsMut::new(&mut plain, shape).unwrap();
+        attention.forward(of(&q), of(&k), of(&v), outs, &mut plain_lse).unwrap();
+        for (row, (out, plain)) in out.chunks(4).zip(plain.chunks(4)).enumerate() {
+            let squares = out.iter().zip(plain).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+            let (error, bound) = (squares.sum::<f64>().sqrt(), f64::from(done.bounds[row]));
+            assert!(
+                error <= bound + 4e-5 * f64::from(of_v),
+                "{of_q:e} {of_k:e} {of_v:e}: {error:e} {bound:e}"
+            );
+        }
+    }
+}

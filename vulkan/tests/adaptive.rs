@@ -252,3 +252,27 @@ fn what_does_not_fit_is_refused_before_anything_is_added() {
     );
     assert_eq!(commands.len(), before);
 }
+
+/// Numbers so small that their squares are none: the exact output is still another than that of the means.
+#[test]
+fn what_underflows_is_bounded_all_the_same() {
+    let Some(device) = device() else { return };
+    for (of_q, of_k, of_v, scale, most) in [
+        (1e-24, 1e18, 1.0, 1e6, 0.05),
+        (1e18, 1e-24, 1.0, 1e6, 0.05),
+        (1.0, 1.0, 1e-24, 1.0, 5e-26),
+        (1.0, 1.0, 1e-20, 1.0, 5e-22),
+    ] {
+        let layout = AttentionLayout { scale: Some(scale), ..AttentionLayout::dense(1, 64, 64, 1, 1, 4) };
+        let data = [(of_q, 1), (of_k, 2), (of_v, 3)].map(|(amplitude, seed)| {
+            numbers(256, seed).into_iter().map(|x| x * amplitude).collect::<Vec<f32>>()
+        });
+        let [exact, ..] = expected(&layout, None, &data);
+        let found = run(&device, &layout, Resolution::Tolerance(most), &data);
+        for (row, error) in errors(&layout, &found.out, &exact).into_iter().enumerate() {
+            let bound = f64::from(found.bounds[row]);
+            let rounding = 4e-5 * f64::from(of_v);
+            assert!(error <= bound + rounding, "{of_q:e} {of_k:e} {of_v:e}: {error:e} {bound:e}");
+        }
+    }
+}

@@ -36,11 +36,12 @@ impl TileSummary {
 /// What [`Commands::attention_adaptive`] leaves, once its commands have run.
 #[derive(Debug)]
 pub struct Adapted {
-    /// `[batch, heads, queries]`: the most by which an output may differ from exact attention, `‖o − ô‖₂`, but for rounding.
+    /// `[batch, heads, queries]`: the most by which an output may differ from exact attention, `‖o − ô‖₂`, but for rounding, as on
+    /// the CPU ([`Adapted`](upbeat_kernels::attention::Adapted)).
     pub bounds: Buffer<f32>,
-    /// `[batch, heads, queries]`: at least `Ẑ/Z`, the part of the information that was kept.
+    /// `[batch, heads, queries]`: a lower bound of `Ẑ/Z`, the part of the information that was kept.
     pub quality: Buffer<f32>,
-    /// `[batch, heads, queries]`: the log of each row's sum of exponentials; `-∞` for who sees nothing.
+    /// `[batch, heads, queries]`: `ln Ẑ`, the log of each row's sum of exponentials over means and keys; `-∞` for who sees nothing.
     pub lse: Buffer<f32>,
     list: Buffer<u32>,
     tiles: usize,

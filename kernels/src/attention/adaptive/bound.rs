@@ -10,7 +10,7 @@
 
 use super::super::softmax::{both, exp2, load, store};
 use super::super::view::Rows;
-use super::summary::{Spread, Tiles};
+use super::summary::{Spread, Tiles, UNDERFLOW};
 use super::TILE;
 use crate::pool::Buffer;
 use crate::simd::tile::{width, Left, Product, Right, Start};
@@ -120,8 +120,8 @@ fn panel<S: Simd>(simd: S, view: &View<'_>, panel: usize, queries: &mut [f32]) -
         let x = load(simd, row);
         squares = both!(half => simd.fma(x[half], x[half], squares[half]));
     }
-    let scale = simd.splat(view.scale.abs() * SLACK);
-    both!(half => simd.mul(simd.sqrt(squares[half]), scale))
+    let (scale, lost) = (simd.splat(view.scale.abs() * SLACK), UNDERFLOW * (view.dim as f32).sqrt());
+    both!(half => simd.mul(simd.add(simd.sqrt(squares[half]), simd.splat(lost)), scale))
 }
 
 impl Kernel for Before<'_> {
@@ -150,13 +150,18 @@ impl Kernel for Before<'_> {
             for row in logits.chunks_exact_mut(width) {
                 let logit = load(simd, row);
                 let logit = both!(half => simd.fma(logit[half], scale, log_tile));
-                max = both!(half => simd.max(max[half], logit[half]));
+                // Nothing is less than NaN: such a tile's share is infinite, the others' are what they are.
+                max = both!(half => simd.select(simd.less(max[half], logit[half]), logit[half], max[half]));
                 store(simd, logit, row);
             }
             let mut sum = [simd.splat(0.0); 2];
             for row in logits.chunks_exact(width) {
                 let logit = load(simd, row);
-                sum = both!(half => simd.add(sum[half], exp(simd, simd.sub(logit[half], max[half]))));
+                sum = both!(half => {
+                    let power = exp(simd, simd.sub(logit[half], max[half]));
+                    let is_number = simd.less(logit[half], simd.splat(f32::INFINITY));
+                    simd.add(sum[half], simd.select(is_number, power, simd.splat(0.0)))
+                });
             }
             // Each share is divided by the sum of all, of which this is a lower bound: a refined tile only adds.
             let factor = both!(half => simd.div(simd.splat(SLACK), sum[half]));
@@ -226,11 +231,14 @@ impl Kernel for After<'_> {
                 let spread = view.tiles.spread(tiles.start + at, dim);
                 let (inner, logit) = (load(simd, &products[at * width..]), load(simd, &logits[at * width..]));
                 let offset = simd.splat(spread.offset * spread.offset);
+                // As far as was taken for granted before.
+                let farthest = simd.splat(spread.offset + view.reach);
                 let parts = both!(half => {
                     let both = simd.add(offset, squares[half]);
                     let inner = simd.sub(inner[half], along[half]);
                     let square = simd.fma(inner, simd.splat(-2.0), both);
                     let distance = simd.sqrt(simd.fma(both, rounding, simd.max(square, simd.splat(0.0))));
+                    let distance = simd.min(distance, farthest);
                     let [delta, a, b] = excess(simd, norm[half], spread);
                     let weight = exp(simd, simd.add(simd.sub(logit[half], sums[half]), delta));
                     [simd.mul(weight, simd.fma(a, distance, b)), simd.mul(weight, a)]

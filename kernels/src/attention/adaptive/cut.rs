@@ -11,7 +11,7 @@ pub enum Resolution {
     /// is not above 0.
     Tolerance(f32),
     /// The so many tiles that promise most are exact for each 64 queries, besides those that not all of them see whole; the others are taken
-    /// by their means. How far the outputs may then be off is told.
+    /// by their means, but for those whose error has no bound. How far the outputs may then be off is told.
     Budget(usize),
 }
 
@@ -31,8 +31,8 @@ pub(super) fn choose(resolution: Resolution, shares: &[f32], order: &mut [u32], 
             let mut sum = 0.0_f64;
             for &at in &*order {
                 sum += f64::from(shares[at as usize]);
-                // Of NaN and of what is not above 0, nothing is less.
-                if !(most > 0.0 && sum <= f64::from(most)) {
+                // Of NaN and of what is not above 0, nothing is less; and what is not bounded is exact, whatever is tolerated.
+                if !(most > 0.0 && sum.is_finite() && sum <= f64::from(most)) {
                     break;
                 }
                 coarse[at as usize] = 1;
@@ -40,7 +40,7 @@ pub(super) fn choose(resolution: Resolution, shares: &[f32], order: &mut [u32], 
         }
         Resolution::Budget(exact) => {
             for &at in &order[..order.len().saturating_sub(exact)] {
-                coarse[at as usize] = 1;
+                coarse[at as usize] = u8::from(shares[at as usize].is_finite());
             }
         }
     }
@@ -65,7 +65,8 @@ mod tests {
         assert_eq!(chosen(Resolution::Tolerance(f32::MAX), &shares), [1, 1, 0, 1, 1]);
         assert_eq!(chosen(Resolution::Budget(2), &shares), [0, 1, 0, 1, 1]);
         assert_eq!(chosen(Resolution::Budget(9), &shares), [0; 5]);
-        assert_eq!(chosen(Resolution::Budget(0), &shares), [1; 5]);
+        assert_eq!(chosen(Resolution::Budget(0), &shares), [1, 1, 0, 1, 1]);
+        assert_eq!(chosen(Resolution::Tolerance(f32::INFINITY), &shares), [1, 1, 0, 1, 1]);
     }
 
     #[test]

@@ -41,9 +41,10 @@ pub const QUERIES: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapted {
     /// `[batch, heads, queries]`: the most by which an output may differ from exact attention, `‖o − ô‖₂`; 0 where every key was taken by
-    /// itself. In exact arithmetic: rounding may add some `4e-6·max‖v‖·ln 2n`.
+    /// itself. In exact arithmetic: the rounding of logits, which plain attention has too, may add `2·max‖v‖·(e^ε − 1)` with
+    /// `ε = |scale|·‖q‖·max‖k‖·2⁻²²`, and that of sums some `4e-6·max‖v‖·ln 2n`. The same holds of what a tolerance promises.
     pub bounds: Vec<f32>,
-    /// `[batch, heads, queries]`: at least `Ẑ/Z = e^−KL`, the part of the information that was kept.
+    /// `[batch, heads, queries]`: a lower bound of `Ẑ/Z = e^−KL`, the part of the information that was kept.
     pub quality: Vec<f32>,
     /// `[batch, heads, queries / 64, tiles]`, rounded up: 1 where the tile was taken for its mean.
     pub coarse: Vec<u8>,
@@ -79,7 +80,8 @@ impl Adapted {
 
 impl Attention<'_, f32> {
     /// [`forward`](Self::forward) at a [`Resolution`], by means of tiles that `summary` has. Tiles after the summary's are exact. The bits
-    /// are the same for any number of workers; with nothing coarse they are those of `forward`.
+    /// are the same for any number of workers; with nothing coarse they are those of `forward`. `lse` is that of the means and keys that
+    /// were taken, `ln Ẑ`.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); a summary of another batch, number of heads or width, or of more keys than there are; sequences of
@@ -153,7 +155,12 @@ fn run(
         visible,
         cost: visible as f64,
     };
-    if dim == 0 || tiles == 0 || lse.is_empty() || problem.is_biased() || resolution == Resolution::Exact {
+    let is_exact = match resolution {
+        Resolution::Exact => true,
+        Resolution::Tolerance(most) => most.is_nan() || most <= 0.0,
+        Resolution::Budget(_) => false,
+    };
+    if dim == 0 || tiles == 0 || lse.is_empty() || problem.is_biased() || is_exact {
         run_exact(problem, out, lse);
         return adapted;
     }

@@ -16,6 +16,10 @@ const SPREADS: usize = 5;
 /// Distances are rounded; these factors keep them bounds.
 const RADIUS: f32 = 1.0 + 1e-5;
 const DEVIATION: f32 = 1.01;
+/// What the squares of a component may lose by underflow: a length may be this much longer, times the root of the number of components.
+pub(super) const UNDERFLOW: f32 = 2e-19;
+/// Below it a sum of squares is too inexact to take parts of.
+const LEAST_TRACE: f32 = 1e-30;
 
 /// Summaries of the tiles of 32 keys and values of each head of each sequence, for [`adaptive`](super::super::Attention::adaptive) attention.
 /// They take a 32nd of the memory of the keys and values and a little more, and as long to make as attention of some 200 queries.
@@ -220,11 +224,13 @@ impl Kernel for OfTile<'_> {
                 product.run(simd, &mut gram[at..], TILE, |_| 0, Start::Zero);
             }
             let diagonal = || (0..TILE).map(|i| gram[i * TILE + i]);
-            let radius = diagonal().fold(0.0, farther).sqrt();
+            let lost = UNDERFLOW * (dim as f32).sqrt();
+            let radius = (diagonal().fold(0.0, farther).sqrt() + lost) * RADIUS;
             let trace: f32 = diagonal().sum();
-            spreads[2 * side] = radius * RADIUS;
-            spreads[2 * side + 1] = if trace == 0.0 {
-                0.0
+            spreads[2 * side] = radius;
+            // In no direction do they deviate by more than the radius.
+            spreads[2 * side + 1] = if trace < LEAST_TRACE {
+                radius
             } else {
                 // The largest eigenvalue is at most the fourth root of the sum of all fourth powers. Parts of the trace do not underflow.
                 gram.iter_mut().for_each(|x| *x /= trace);
@@ -238,7 +244,7 @@ impl Kernel for OfTile<'_> {
                     product.run(simd, &mut square[at..], TILE, |_| 0, Start::Zero);
                 }
                 let fourth: f32 = square.iter().map(|x| x * x).sum();
-                (trace / TILE as f32 * fourth.sqrt().sqrt()).sqrt() * DEVIATION
+                (trace / TILE as f32 * fourth.sqrt().sqrt()).sqrt() * DEVIATION + lost
             };
         }
     }
