@@ -102,7 +102,11 @@ impl Timeline {
     pub(super) fn submitted(&self, value: u64) {
         let mut state = self.lock();
         state.submitted = value;
-        state.since.push_back(Instant::now());
+        // Who asked the semaphore meanwhile may know that it is done: then nobody would take its time away, and it would be taken for that
+        // of a later one, which had seemed to hang after an idle while.
+        if value > self.completed.load(Ordering::Relaxed) {
+            state.since.push_back(Instant::now());
+        }
     }
 
     /// The last submission that is known to be done; asks the device where one is under way.
@@ -308,5 +312,35 @@ impl Future for Done {
 impl std::fmt::Debug for Done {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Done").field("submission", &self.value).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Choice, Device, Options};
+
+    /// Between the hand-over and the note of it another thread may ask the semaphore.
+    #[test]
+    fn what_ends_before_it_is_noted_leaves_no_time_behind() {
+        let device = match Device::open(&Options::from_env().device(Choice::Any)) {
+            Ok(device) => device,
+            Err(error) if std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1") => {
+                panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}")
+            }
+            Err(error) => return eprintln!("SKIPPED: a test that needs Vulkan, because {error}"),
+        };
+        let (raw, calls) = (&device.inner.raw, &device.inner.calls);
+        let timeline = Timeline::new(raw, calls, Duration::from_secs(1)).unwrap();
+        timeline.submitted(1);
+        assert_eq!(timeline.lock().since.len(), 1);
+        // The second was handed over and has ended; its number is noted only after.
+        assert_eq!(timeline.reached(2), 2);
+        timeline.submitted(2);
+        assert_eq!(timeline.lock().since.len(), 0, "nothing is under way");
+        timeline.submitted(3);
+        assert_eq!(timeline.lock().since.len(), 1);
+        timeline.reached(3);
+        assert!(timeline.close());
     }
 }
