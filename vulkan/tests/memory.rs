@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::future::Future;
+
 use support::{device, numbers, open, options};
 use upbeat_vulkan::{f16, VulkanError};
 
@@ -131,4 +133,29 @@ fn wrong_lengths_are_refused() {
 fn parts_outside_panic() {
     let Some(device) = device() else { panic!("1..4 of 3 numbers: no device to say it") };
     drop(device.upload(&[0.0_f32; 3]).unwrap().slice(1..4));
+}
+
+/// A future that is dropped while it waits, as a time-out drops it.
+#[test]
+fn reads_that_are_given_up_leave_nothing() {
+    let Some(device) = open(options().always_stage(true).staging(64 << 10)) else { return };
+    let x = device.upload(&numbers(1000, 5)).unwrap();
+    let y = device.buffer::<f32>(1000).unwrap();
+    let mut out = vec![0.0; 1000];
+    let mut given_up = 0;
+    for _ in 0..40 {
+        let mut commands = device.commands();
+        for _ in 0..200 {
+            commands.softmax(&x, 1000, &y).unwrap();
+        }
+        drop(commands.submit().unwrap());
+        let mut read = std::pin::pin!(y.read_async(&mut out));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        given_up += usize::from(read.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(given_up > 0, "some were still under way");
+    device.commands().submit().unwrap().wait().unwrap();
+    // The two, and four blocks to travel through in each direction.
+    let buffers = device.memory().buffers;
+    assert!(buffers <= 2 + 8, "{buffers} buffers after {given_up} reads were given up");
 }

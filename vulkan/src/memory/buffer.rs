@@ -181,10 +181,8 @@ impl<T: Scalar> Buffer<T> {
             };
             let mut commands = device.commands();
             commands.copy_bytes(source, Operand { range: to, ..self.operand(Access::Write) });
-            let submitted = commands.submit();
-            staging.give(&device.inner, Place::Upload, from);
             // What is submitted later waits for it.
-            drop(submitted?);
+            drop(commands.submit()?);
         }
         Ok(())
     }
@@ -224,16 +222,9 @@ impl<T: Scalar> Buffer<T> {
             };
             let mut commands = device.commands();
             commands.copy_bytes(Operand { range: from, ..self.operand(Access::Read) }, target);
-            let outcome = match commands.submit() {
-                Ok(done) => done.await,
-                Err(error) => Err(error),
-            };
-            if outcome.is_ok() {
-                // SAFETY: the block was taken: nobody else has it, and the device has written it.
-                unsafe { to.read(0, piece) };
-            }
-            staging.give(&device.inner, Place::Readback, to);
-            outcome?;
+            commands.submit()?.await?;
+            // SAFETY: the block was taken: nobody else has it, and the device has written it.
+            unsafe { to.read(0, piece) };
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Blocks through which numbers travel where the host cannot use the device's memory: mapped once, used again when the device is done
 //! with them, at most [`KEPT`] of each direction.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use super::block::{Place, RawBlock};
 use super::{lock, Memory, Retired};
-use crate::device::{Device, Inner};
+use crate::device::Device;
 use crate::error::VulkanError;
 
 /// Blocks of a direction that are kept: one is filled while others travel.
@@ -16,6 +17,31 @@ pub(crate) struct Staging {
     bytes: usize,
     up: Mutex<Vec<Arc<RawBlock>>>,
     down: Mutex<Vec<Arc<RawBlock>>>,
+}
+
+/// A block that nobody else has. It goes back when it is dropped, though a future be dropped while it waits: who takes it next waits for
+/// the submission that uses it.
+pub(crate) struct Taken<'a> {
+    device: &'a Device,
+    place: Place,
+    /// Taken by `drop` alone.
+    block: Option<Arc<RawBlock>>,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Arc<RawBlock>;
+    fn deref(&self) -> &Arc<RawBlock> {
+        self.block.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let memory = &self.device.inner.memory;
+        if let Some(block) = self.block.take() {
+            memory.staging().give(memory, self.place, block);
+        }
+    }
 }
 
 impl Staging {
@@ -38,13 +64,15 @@ impl Staging {
 
     /// A block that nobody uses. Waits for the device where enough are under way; whoever waits on a worker runs other tasks, and as
     /// those may need blocks too, nobody waits for one that another holds: then there is one more.
-    pub(crate) async fn take(&self, device: &Device, place: Place) -> Result<Arc<RawBlock>, VulkanError> {
+    pub(crate) async fn take<'a>(&self, device: &'a Device, place: Place) -> Result<Taken<'a>, VulkanError> {
+        let taken = |block| Taken { device, place, block: Some(block) };
         loop {
+            // Before the lock: it wakes who waited, and what that runs may need a block.
+            let completed = device.inner.queue.completed();
             let oldest = {
                 let mut free = lock(self.free(place));
-                let completed = device.inner.queue.completed();
                 if let Some(at) = free.iter().position(|block| block.last_use() <= completed) {
-                    return Ok(free.swap_remove(at));
+                    return Ok(taken(free.swap_remove(at)));
                 }
                 if free.len() < KEPT {
                     None
@@ -53,20 +81,20 @@ impl Staging {
                 }
             };
             let Some(oldest) = oldest else {
-                return Ok(Arc::new(RawBlock::new(&device.inner, self.bytes as u64, place)?));
+                return Ok(taken(Arc::new(RawBlock::new(&device.inner, self.bytes as u64, place)?)));
             };
             device.inner.queue.done(oldest).await?;
         }
     }
 
-    /// Gives a block back.
-    pub(crate) fn give(&self, device: &Inner, place: Place, block: Arc<RawBlock>) {
+    /// Takes a block back.
+    fn give(&self, memory: &Memory, place: Place, block: Arc<RawBlock>) {
         let mut free = lock(self.free(place));
         if free.len() < KEPT {
             free.push(block);
         } else {
             drop(free);
-            discard(&device.memory, block);
+            discard(memory, block);
         }
     }
 
