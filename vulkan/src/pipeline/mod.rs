@@ -143,9 +143,10 @@ impl Pipelines {
 
     /// Takes a user's own pipeline, to end it when the device has done everything up to `last_use`, and ends those that it is done with.
     fn retire(&self, device: &Inner, pipeline: vk::Pipeline, last_use: u64) {
+        // Before the lock: it wakes who waited, and what that runs may drop a program.
+        let completed = device.queue.completed();
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.push((pipeline, last_use));
-        let completed = device.queue.completed();
         for (pipeline, _) in retired.extract_if(.., |(_, last_use)| *last_use <= completed) {
             // SAFETY: its handle is gone, and the device has done all that used it.
             unsafe { device.raw.destroy_pipeline(pipeline, None) };
