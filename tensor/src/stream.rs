@@ -122,11 +122,15 @@ impl Stream {
         bytes: usize,
         add: impl FnOnce(&mut Commands) -> Result<(), VulkanError>,
     ) -> Result<Arc<Batch>, VulkanError> {
+        // Before the lock: what needs memory besides its result may wait for the device, and a worker that waits runs other tasks, which
+        // may record.
+        let mut own = self.device.commands();
+        self.note(add(&mut own))?;
         let mut pending = self.lock();
         for batch in sources {
             batch.check()?;
         }
-        self.note(add(&mut pending.commands))?;
+        pending.commands.append(own)?;
         pending.bytes += bytes;
         let batch = pending.batch.clone();
         if pending.commands.len() >= MOST_WORK || pending.bytes >= MOST_BYTES {

@@ -1,5 +1,7 @@
 //! A device's memory: reused along a chain, free when nobody has a tensor, and enough where some can be given back.
 
+use std::time::Duration;
+
 use upbeat_tensor::{f16, Device, Indices, Rope, Tensor, TensorError};
 use upbeat_vulkan::VulkanError;
 
@@ -110,5 +112,40 @@ fn a_limit_is_told_and_what_is_spare_is_used_first() {
     assert_eq!(other.sum().unwrap().item(), Ok(0.0));
     assert_eq!(small.sum().unwrap().item(), Ok(0.0));
     assert_eq!(Tensor::from_slice(&[1.0], &[1], &Device::Cpu).unwrap().item(), Ok(1.0));
+    assert_valid(&alone.opened);
+}
+
+/// What an operation needs besides its result may have to wait for the device; a worker that waits runs other tasks, and they record.
+#[test]
+fn who_waits_for_memory_lets_others_record() {
+    const LEN: usize = 1 << 20;
+    const SIDE: usize = 1024;
+    // What is made below but for the second sum's pieces: those wait for the first one's, which are behind a product.
+    let [result, pieces] = [64, LEN / 8192];
+    let room = LEN + 2 * SIDE * SIDE + 2 * result + pieces;
+    let Some(alone) = alone_with(&options().memory_limit(4 * room as u64)) else { return };
+    let device = alone.device();
+    let runtime = upbeat::Runtime::builder().workers(1).build().unwrap();
+    let (x, a) = (tensor(&[1.0; LEN], &[LEN], &device), tensor(&[1.0; SIDE * SIDE], &[SIDE, SIDE], &device));
+    let (tell, told) = std::sync::mpsc::channel();
+    let opened = alone.opened.clone();
+    let task = runtime.spawn(move || {
+        let product = a.matmul(&a).unwrap();
+        let first = x.sum().unwrap();
+        opened.flush().unwrap();
+        let other = upbeat::spawn(move || opened.flush());
+        let second = x.sum();
+        let sums = [first.item(), second.and_then(|second| second.item())];
+        assert_eq!(other.join().unwrap(), Ok(()));
+        drop(product);
+        tell.send(sums).unwrap();
+    });
+    let Ok(sums) = told.recv_timeout(Duration::from_secs(60)) else {
+        // Its worker would be waited for.
+        std::mem::forget(runtime);
+        panic!("who waits for memory holds a lock that the other task needs");
+    };
+    assert_eq!(sums, [Ok(LEN as f32), Ok(LEN as f32)]);
+    task.join().unwrap();
     assert_valid(&alone.opened);
 }
