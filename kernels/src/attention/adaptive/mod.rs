@@ -9,7 +9,7 @@
 //! 3. attend to the means and to the remaining keys, and merge the two by their log-sums;
 //! 4. bound the error of the result, which is far less than the bounds of step 1 add up to.
 //!
-//! Keys without locality leave nothing to save: then this costs some per cent more than plain attention. What is added to logits
+//! Keys without locality leave nothing to save: then this takes a third longer than plain attention. What is added to logits
 //! ([`Bias`](super::Bias)) may vary within a tile and makes every tile exact.
 
 mod bound;
