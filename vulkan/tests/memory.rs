@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::future::Future;
+use std::task::{Context, Waker};
+
 use support::{device, numbers, open, options};
 use upbeat_vulkan::{f16, VulkanError};
 
@@ -116,6 +119,24 @@ fn work_under_way_keeps_its_memory() {
     }
     let twice: Vec<f32> = x.iter().map(|x| x + x).collect();
     assert_eq!(out.to_vec().unwrap(), twice);
+}
+
+#[test]
+fn a_read_that_is_dropped_while_it_waits_gives_its_block_back() {
+    let Some(device) = open(options().always_stage(true).staging(64 << 10)) else { return };
+    let x = device.upload(&numbers(1000, 1)).unwrap();
+    let mut found = vec![0.0; 1000];
+    for _ in 0..50 {
+        let mut reading = Box::pin(x.read_async(&mut found));
+        // Its copy is submitted, and it waits for that.
+        let _ended = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+    device.commands().submit().unwrap().wait().unwrap();
+    x.read(&mut found).unwrap();
+    assert_eq!(found, numbers(1000, 1));
+    drop(x);
+    let memory = device.memory();
+    assert!(memory.buffers <= 5, "one block up and four down at most: {memory:?}");
 }
 
 #[test]

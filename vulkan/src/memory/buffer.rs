@@ -171,20 +171,18 @@ impl<T: Scalar> Buffer<T> {
         for piece in bytes.chunks(staging.block_bytes()) {
             let from = staging.take(device, Place::Upload).await?;
             // SAFETY: the block was taken: nobody else has it, and the device is done with it.
-            unsafe { from.write(0, piece) };
+            unsafe { from.block().write(0, piece) };
             let to = at..at + piece.len() as u64;
             at = to.end;
             let source = Operand {
-                owner: Owner::Staging(from.clone()),
+                owner: Owner::Staging(from.block().clone()),
                 range: 0..piece.len() as u64,
                 access: Access::Read,
             };
             let mut commands = device.commands();
             commands.copy_bytes(source, Operand { range: to, ..self.operand(Access::Write) });
-            let submitted = commands.submit();
-            staging.give(&device.inner, Place::Upload, from);
             // What is submitted later waits for it.
-            drop(submitted?);
+            drop(commands.submit()?);
         }
         Ok(())
     }
@@ -218,22 +216,15 @@ impl<T: Scalar> Buffer<T> {
             let from = at..at + piece.len() as u64;
             at = from.end;
             let target = Operand {
-                owner: Owner::Staging(to.clone()),
+                owner: Owner::Staging(to.block().clone()),
                 range: 0..piece.len() as u64,
                 access: Access::Write,
             };
             let mut commands = device.commands();
             commands.copy_bytes(Operand { range: from, ..self.operand(Access::Read) }, target);
-            let outcome = match commands.submit() {
-                Ok(done) => done.await,
-                Err(error) => Err(error),
-            };
-            if outcome.is_ok() {
-                // SAFETY: the block was taken: nobody else has it, and the device has written it.
-                unsafe { to.read(0, piece) };
-            }
-            staging.give(&device.inner, Place::Readback, to);
-            outcome?;
+            commands.submit()?.await?;
+            // SAFETY: the block was taken: nobody else has it, and the device has written it.
+            unsafe { to.block().read(0, piece) };
         }
         Ok(())
     }

@@ -282,7 +282,7 @@ impl Memory {
 
     /// Frees everything. The device must have done all its work.
     pub(crate) fn close(&self, raw: &ash::Device) {
-        self.staging.close(self, raw);
+        self.staging.close(self);
         for retired in std::mem::take(&mut *lock(&self.retired)) {
             self.release(raw, retired);
         }

@@ -38,13 +38,15 @@ impl Staging {
 
     /// A block that nobody uses. Waits for the device where enough are under way; whoever waits on a worker runs other tasks, and as
     /// those may need blocks too, nobody waits for one that another holds: then there is one more.
-    pub(crate) async fn take(&self, device: &Device, place: Place) -> Result<Arc<RawBlock>, VulkanError> {
+    pub(crate) async fn take<'a>(&self, device: &'a Device, place: Place) -> Result<Taken<'a>, VulkanError> {
+        let taken = |block| Taken { device: &device.inner, place, block: Some(block) };
         loop {
+            // Before the lock: it wakes who waits, and what that runs or drops may want a block or give one back.
+            let completed = device.inner.queue.completed();
             let oldest = {
                 let mut free = lock(self.free(place));
-                let completed = device.inner.queue.completed();
                 if let Some(at) = free.iter().position(|block| block.last_use() <= completed) {
-                    return Ok(free.swap_remove(at));
+                    return Ok(taken(free.swap_remove(at)));
                 }
                 if free.len() < KEPT {
                     None
@@ -53,28 +55,50 @@ impl Staging {
                 }
             };
             let Some(oldest) = oldest else {
-                return Ok(Arc::new(RawBlock::new(&device.inner, self.bytes as u64, place)?));
+                return Ok(taken(Arc::new(RawBlock::new(&device.inner, self.bytes as u64, place)?)));
             };
             device.inner.queue.done(oldest).await?;
         }
     }
 
-    /// Gives a block back.
-    pub(crate) fn give(&self, device: &Inner, place: Place, block: Arc<RawBlock>) {
+    fn give(&self, memory: &Memory, place: Place, block: Arc<RawBlock>) {
         let mut free = lock(self.free(place));
         if free.len() < KEPT {
             free.push(block);
         } else {
             drop(free);
-            discard(&device.memory, block);
+            discard(memory, block);
         }
     }
 
-    pub(super) fn close(&self, memory: &Memory, _: &ash::Device) {
+    pub(super) fn close(&self, memory: &Memory) {
         for free in [&self.up, &self.down] {
             for block in std::mem::take(&mut *lock(free)) {
                 discard(memory, block);
             }
+        }
+    }
+}
+
+/// A block that somebody uses. It goes back when this is dropped, as it is also where a future is that waits for the device with it: the next to
+/// take it waits for the submission that used it last.
+pub(crate) struct Taken<'a> {
+    device: &'a Inner,
+    place: Place,
+    /// There until it is dropped.
+    block: Option<Arc<RawBlock>>,
+}
+
+impl Taken<'_> {
+    pub(crate) fn block(&self) -> &Arc<RawBlock> {
+        self.block.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.device.memory.staging.give(&self.device.memory, self.place, block);
         }
     }
 }
