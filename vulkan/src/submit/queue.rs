@@ -8,9 +8,10 @@ use ash::vk;
 use super::metrics::{Counts, Metrics};
 use super::timeline::{Done, Timeline};
 use crate::calls::{Call, Calls};
-use crate::commands::{record, Hazards, Recorded, Work};
+use crate::commands::{record, Hazards, Operand, Owner, Recorded, Work};
 use crate::device::{Inner, Limits};
 use crate::error::{VulkanError, VulkanUnavailable};
+use crate::memory::RawBlock;
 use crate::options::Options;
 use crate::pipeline::Kernel;
 
@@ -30,6 +31,17 @@ struct State {
     /// Under way, by submission.
     running: VecDeque<(u64, Slot)>,
     counts: Counts,
+}
+
+/// The blocks of `lists` that the host touches as well, each once, in the order of their numbers.
+fn reached_by_host(lists: &[Vec<Work>]) -> Vec<&RawBlock> {
+    // Nobody but the list has a block of the staging ring.
+    let of_users = |operand: &&Operand| matches!(operand.owner, Owner::Buffer(_));
+    let operands = lists.iter().flatten().flat_map(Work::operands).filter(of_users);
+    let mut blocks: Vec<_> = operands.map(Operand::block).filter(|block| block.has_host_access()).collect();
+    blocks.sort_unstable_by_key(|block| block.id);
+    blocks.dedup_by_key(|block| block.id);
+    blocks
 }
 
 /// The queue that computes.
@@ -66,6 +78,11 @@ impl Queue {
         self.timeline.completed()
     }
 
+    /// As [`completed`](Self::completed), without asking the device or waking anybody.
+    pub(crate) fn known(&self) -> u64 {
+        self.timeline.known()
+    }
+
     /// The end of submission `value`.
     pub(crate) fn done(&self, value: u64) -> Done {
         Done::new(&self.timeline, value)
@@ -86,6 +103,9 @@ impl Queue {
             return Err(error);
         }
         let completed = self.completed();
+        // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
+        let blocks = reached_by_host(lists);
+        let turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
         let mut state = self.lock();
         self.reclaim(device, &mut state, completed)?;
         let dispatches = lists.iter().flatten().filter(|work| matches!(work, Work::Dispatch(_))).count();
@@ -108,7 +128,7 @@ impl Queue {
             Err(error) => {
                 state.hazards.forget();
                 state.free.push(slot);
-                drop(state);
+                drop((state, turns));
                 if error == VulkanError::DeviceLost {
                     self.timeline.lose(error.clone());
                 }

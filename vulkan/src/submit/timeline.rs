@@ -105,14 +105,18 @@ impl Timeline {
         state.since.push_back(Instant::now());
     }
 
+    /// The last submission that is known to be done.
+    pub(super) fn known(&self) -> u64 {
+        self.completed.load(Ordering::Acquire)
+    }
+
     /// The last submission that is known to be done; asks the device where one is under way.
     pub(crate) fn completed(&self) -> u64 {
-        let known = || self.completed.load(Ordering::Acquire);
         let value = {
             // Held while the semaphore is asked: it is not destroyed before `closed` is set under it.
             let state = self.lock();
-            if state.submitted == known() || state.lost.is_some() || self.closed.load(Ordering::Relaxed) {
-                return known();
+            if state.submitted == self.known() || state.lost.is_some() || self.closed.load(Ordering::Relaxed) {
+                return self.known();
             }
             // SAFETY: the semaphore is alive, as said above.
             self.calls.make(Call::SemaphoreCounter, || unsafe {
@@ -123,7 +127,7 @@ impl Timeline {
             Ok(value) => self.reached(value),
             Err(result) => {
                 self.lose(VulkanError::of(Call::SemaphoreCounter, result));
-                known()
+                self.known()
             }
         }
     }
