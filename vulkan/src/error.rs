@@ -152,9 +152,9 @@ pub enum VulkanError {
     },
     /// The device was lost: what it held is gone. Open it anew.
     DeviceLost,
-    /// Submitted work did not end in time; the device is given up as lost.
+    /// Nothing ended for too long though work was under way; the device is given up as lost.
     Timeout {
-        /// The time it was given.
+        /// The time that a submission is given.
         after: Duration,
     },
     /// The batch former took no work.

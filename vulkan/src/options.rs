@@ -73,8 +73,8 @@ impl Options {
         self
     }
 
-    /// How long submitted work may take before the device is given up as lost: 60 s unless told. Systems have limits of their own, often
-    /// of seconds.
+    /// How long one submission may take, once those before it are done, before the device is given up as lost: 60 s unless told. Systems have
+    /// limits of their own, often of seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

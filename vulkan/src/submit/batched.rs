@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use upbeat::batch::{BatchOptions, BatchOptionsError, Batcher, Reply};
 use upbeat::Runtime;
 
-use super::timeline::Done;
+use super::semaphore::Done;
 use crate::commands::{Commands, Work};
 use crate::device::Device;
 use crate::error::VulkanError;

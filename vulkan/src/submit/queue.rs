@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ash::vk;
 
 use super::metrics::{Counts, Metrics};
-use super::timeline::{Done, Timeline};
+use super::semaphore::{Done, Semaphore};
+use super::timeline::Timeline;
 use crate::calls::{Call, Calls};
 use crate::commands::{record, Hazards, Operand, Owner, Recorded, Work};
 use crate::device::{Inner, Limits};
@@ -48,7 +49,7 @@ fn reached_by_host(lists: &[Vec<Work>]) -> Vec<&RawBlock> {
 pub(crate) struct Queue {
     raw: vk::Queue,
     family: u32,
-    timeline: Arc<Timeline>,
+    timeline: Arc<Timeline<Semaphore>>,
     state: Mutex<State>,
     /// Nanoseconds of a tick where dispatches are measured.
     tick_ns: Option<f32>,
@@ -62,7 +63,7 @@ impl Queue {
         options: &Options,
         limits: &Limits,
     ) -> Result<Self, VulkanUnavailable> {
-        let timeline = Timeline::new(device, calls, options.timeout)?;
+        let timeline = Timeline::new(Semaphore::new(device, calls)?, options.timeout);
         // SAFETY: the device was made with one queue of this family.
         let raw = unsafe { device.get_device_queue(family, 0) };
         let tick_ns = (options.timestamps && limits.tick_ns > 0.0).then_some(limits.tick_ns);
@@ -255,7 +256,7 @@ impl Queue {
         let value = self.timeline.next();
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(slot.buffer)];
         let signals = [vk::SemaphoreSubmitInfo::default()
-            .semaphore(self.timeline.semaphore())
+            .semaphore(self.timeline.counter().raw())
             .value(value)
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
         let submit =
