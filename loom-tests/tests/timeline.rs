@@ -222,21 +222,30 @@ impl Wake for Ends {
     }
 }
 
-#[test]
-fn the_waiter_may_end_the_device_itself() {
-    check(2, || {
+fn the_waiter_ends_the_device(broken: bool) {
+    check(2, move || {
         let (fake, timeline) = timeline(1);
         let (times, told) = (Arc::new(Tally::new()), Arc::new(Alarm(Mutex::new(false), Condvar::new())));
         let ends = Ends { timeline: timeline.clone(), times: times.clone(), told: told.clone() };
         assert_eq!(timeline.poll(1, &Waker::from(Arc::new(ends))), Poll::Pending);
-        fake.work(1);
+        fake.change(|device| (device.value, device.broken) = (1, broken));
         let mut ended = told.0.lock().unwrap();
         while !*ended {
             ended = told.1.wait(ended).unwrap();
         }
         drop(ended);
-        assert_eq!((times.get(), timeline.completed()), (1, 1));
+        assert_eq!((times.get(), timeline.completed()), (1, u64::from(!broken)));
     });
+}
+
+#[test]
+fn the_waiter_may_end_the_device_itself() {
+    the_waiter_ends_the_device(false);
+}
+
+#[test]
+fn the_waiter_may_end_a_device_that_is_lost() {
+    the_waiter_ends_the_device(true);
 }
 
 #[test]

@@ -9,16 +9,16 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use support::{numbers, open, options};
-use upbeat_vulkan::{Buffer, Call, Fault};
+use upbeat_vulkan::{Buffer, Call, Device, Fault};
 
-/// The thread's own `f`, and whether it came to its end within a moment.
-fn begin(f: impl FnOnce() + Send + 'static) -> (std::thread::JoinHandle<()>, bool) {
+/// `f` on a thread of its own, and whether it came to its end within `limit`.
+fn begin(limit: Duration, f: impl FnOnce() + Send + 'static) -> (std::thread::JoinHandle<()>, bool) {
     let (ended, end) = channel();
     let thread = std::thread::spawn(move || {
         f();
         ended.send(()).expect("somebody listens");
     });
-    let in_time = end.recv_timeout(Duration::from_millis(300)).is_ok();
+    let in_time = end.recv_timeout(limit).is_ok();
     // The other end stays until the thread is joined.
     std::mem::forget(end);
     (thread, in_time)
@@ -34,7 +34,7 @@ fn the_host_does_not_touch_what_is_being_submitted() {
         let fault: Arc<Fault> = Arc::new(move |call| {
             if call == Call::Submit {
                 if let Some(x) = buffer.lock().unwrap().take() {
-                    *note.lock().unwrap() = Some(begin(move || {
+                    *note.lock().unwrap() = Some(begin(Duration::from_millis(300), move || {
                         let mut context = Context::from_waker(Waker::noop());
                         if write {
                             let _ = Box::pin(x.write_async(&[3.0; 1000])).as_mut().poll(&mut context);
@@ -59,13 +59,47 @@ fn the_host_does_not_touch_what_is_being_submitted() {
 }
 
 #[test]
+fn who_compiles_a_kernel_does_not_hold_up_others() {
+    let shared: Arc<Mutex<Option<(Buffer<f32>, upbeat_vulkan::Commands)>>> = Arc::default();
+    let others = Arc::new(Mutex::new(None));
+    let (ready, note) = (shared.clone(), others.clone());
+    // While one kernel is compiled, another thread submits work of one that is there, waits for it and asks for the metrics.
+    let fault: Arc<Fault> = Arc::new(move |call| {
+        if call == Call::CreatePipeline {
+            if let Some((x, commands)) = ready.lock().unwrap().take() {
+                *note.lock().unwrap() = Some(begin(Duration::from_secs(20), move || {
+                    commands.submit().unwrap().wait().unwrap();
+                    let _ = x.device().metrics();
+                }));
+            }
+        }
+        None
+    });
+    let Some(device) = open(options().fault(fault)) else { return };
+    let (x, y) = (device.upload(&[1.0_f32; 10]).unwrap(), device.upload(&[1.0_f32; 10]).unwrap());
+    let scaled = || {
+        let mut commands = device.commands();
+        commands.scale(&x, 2.0, &x).unwrap();
+        commands
+    };
+    scaled().submit().unwrap().wait().unwrap();
+    *shared.lock().unwrap() = Some((x.clone(), scaled()));
+    let mut commands = device.commands();
+    commands.softmax(&y, 10, &y).unwrap();
+    commands.submit().unwrap().wait().unwrap();
+    let (thread, in_time) = others.lock().unwrap().take().expect("a kernel was compiled");
+    thread.join().unwrap();
+    assert!(in_time, "others went on meanwhile");
+}
+
+#[test]
 fn threads_may_write_and_read_one_buffer_while_it_is_worked_on() {
     for stage in [false, true] {
         let Some(device) = open(options().always_stage(stage).staging(64 << 10)) else { return };
         let x = device.upload(&[1.0_f32; 10_000]).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..3 {
-                let (x, device) = (x.clone(), &device);
+                let (x, device): (_, &Device) = (x.clone(), &device);
                 scope.spawn(move || {
                     for round in 0..20 {
                         match (thread + round) % 3 {
@@ -94,7 +128,7 @@ fn submissions_of_common_buffers_from_many_threads_do_not_wait_for_each_other() 
     let buffers: Vec<_> = (0..6).map(|i| device.upload(&numbers(100, i)).unwrap()).collect();
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (buffers, device) = (&buffers, &device);
+            let (buffers, device): (_, &Device) = (&buffers, &device);
             scope.spawn(move || {
                 for round in 0..100 {
                     let mut commands = device.commands();

@@ -8,12 +8,12 @@ pub(crate) use kernels::Kernel;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ash::vk;
 
 use crate::calls::{Call, Calls};
-use crate::commands::PUSH_BYTES;
+use crate::commands::{Work, PUSH_BYTES};
 use crate::device::Inner;
 use crate::error::{VulkanError, VulkanUnavailable};
 use crate::options::Options;
@@ -36,6 +36,13 @@ impl Constants {
     }
 }
 
+/// A pipeline, once it is made. Whoever makes it holds the lock.
+type Place = Arc<Mutex<Option<vk::Pipeline>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The pipelines made so far.
 pub(crate) struct Pipelines {
     layout: vk::PipelineLayout,
@@ -43,7 +50,7 @@ pub(crate) struct Pipelines {
     raw_cache: vk::PipelineCache,
     cache: PipelineCache,
     identity: Vec<u8>,
-    made: Mutex<HashMap<(Kernel, Constants), vk::Pipeline>>,
+    made: Mutex<HashMap<(Kernel, Constants), Place>>,
 }
 
 impl Pipelines {
@@ -90,19 +97,32 @@ impl Pipelines {
         &self.cache
     }
 
-    pub(crate) fn get(
-        &self,
-        device: &Inner,
-        kernel: Kernel,
-        constants: Constants,
-    ) -> Result<vk::Pipeline, VulkanError> {
-        // Held while one is compiled: who needs the same one waits instead of compiling it too.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&pipeline) = made.get(&(kernel, constants)) {
+    /// The pipeline of each dispatch of `lists`, in order. Those that are not there yet are made: to be called without a lock that others need.
+    pub(crate) fn of(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Vec<vk::Pipeline>, VulkanError> {
+        let mut last = None;
+        let mut pipelines = Vec::new();
+        for work in lists.iter().flatten() {
+            let Work::Dispatch(dispatch) = work else { continue };
+            let key = (dispatch.kernel, dispatch.constants);
+            let pipeline = match last {
+                Some((known, pipeline)) if known == key => pipeline,
+                _ => self.get(device, key)?,
+            };
+            last = Some((key, pipeline));
+            pipelines.push(pipeline);
+        }
+        Ok(pipelines)
+    }
+
+    fn get(&self, device: &Inner, key: (Kernel, Constants)) -> Result<vk::Pipeline, VulkanError> {
+        let place = lock(&self.made).entry(key).or_default().clone();
+        // Held while it is compiled: who needs the same one waits instead of compiling it too. Who needs another one does not.
+        let mut made = lock(&place);
+        if let Some(pipeline) = *made {
             return Ok(pipeline);
         }
-        let pipeline = self.make(device, kernel, constants)?;
-        made.insert((kernel, constants), pipeline);
+        let pipeline = self.make(device, key.0, key.1)?;
+        *made = Some(pipeline);
         Ok(pipeline)
     }
 
@@ -142,14 +162,15 @@ impl Pipelines {
 
     /// Writes the file, if there is one to write, and ends everything. The device must have done all its work.
     pub(crate) fn close(&self, raw: &ash::Device, path: Option<&Path>) {
-        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let places = std::mem::take(&mut *lock(&self.made));
+        let made: Vec<_> = places.into_values().filter_map(|place| *lock(&place)).collect();
         if let (Some(path), false) = (path, made.is_empty()) {
             // SAFETY: the cache is alive.
             if let Ok(data) = unsafe { raw.get_pipeline_cache_data(self.raw_cache) } {
                 cache::save(path, &self.identity, &data);
             }
         }
-        for pipeline in made.into_values() {
+        for pipeline in made {
             // SAFETY: it is destroyed once, and no work uses it.
             unsafe { raw.destroy_pipeline(pipeline, None) };
         }

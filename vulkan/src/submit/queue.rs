@@ -103,18 +103,28 @@ impl Queue {
         if let Some(error) = self.timeline.lost() {
             return Err(error);
         }
+        let outcome = self.try_submit(device, lists);
+        if let Err(VulkanError::DeviceLost) = outcome {
+            // With no lock held: it wakes who waits.
+            self.timeline.lose(VulkanError::DeviceLost);
+        }
+        outcome
+    }
+
+    fn try_submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
+        // With no lock held: a driver may take seconds to compile one.
+        let pipelines = device.pipelines.of(device, lists)?;
         let completed = self.completed();
         // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
         let blocks = reached_by_host(lists);
-        let turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
+        let _turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
         let mut state = self.lock();
         self.reclaim(device, &mut state, completed)?;
-        let dispatches = lists.iter().flatten().filter(|work| matches!(work, Work::Dispatch(_))).count();
         let mut slot = match state.free.pop() {
             Some(slot) => slot,
             None => self.slot(device)?,
         };
-        let recorded = self.fill(device, &mut slot, dispatches as u32, lists, &mut state.hazards);
+        let recorded = self.fill(device, &mut slot, lists, &pipelines, &mut state.hazards);
         let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot)?, recorded)));
         match submitted {
             Ok((value, recorded)) => {
@@ -129,10 +139,6 @@ impl Queue {
             Err(error) => {
                 state.hazards.forget();
                 state.free.push(slot);
-                drop((state, turns));
-                if error == VulkanError::DeviceLost {
-                    self.timeline.lose(error.clone());
-                }
                 Err(error)
             }
         }
@@ -225,8 +231,8 @@ impl Queue {
         &self,
         device: &Inner,
         slot: &mut Slot,
-        dispatches: u32,
         lists: &[Vec<Work>],
+        pipelines: &[vk::Pipeline],
         hazards: &mut Hazards,
     ) -> Result<Recorded, VulkanError> {
         slot.measured.clear();
@@ -235,14 +241,14 @@ impl Queue {
             device.raw.reset_command_pool(slot.pool, vk::CommandPoolResetFlags::empty())
         });
         reset.map_err(|result| VulkanError::of(Call::ResetCommandPool, result))?;
-        let queries = self.queries(device, slot, dispatches)?;
+        let queries = self.queries(device, slot, pipelines.len() as u32)?;
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: the buffer was reset with its pool.
         let begun = device.calls.make(Call::BeginCommandBuffer, || unsafe {
             device.raw.begin_command_buffer(slot.buffer, &begin)
         });
         begun.map_err(|result| VulkanError::of(Call::BeginCommandBuffer, result))?;
-        let recorded = record(device, slot.buffer, lists, hazards, queries)?;
+        let recorded = record(device, slot.buffer, lists, pipelines, hazards, queries);
         // SAFETY: it is being recorded.
         let ended = device
             .calls
