@@ -3,11 +3,12 @@
 mod cache;
 mod kernels;
 
+use cache::Identity;
 pub use cache::PipelineCache;
 pub(crate) use kernels::Kernel;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ash::vk;
@@ -49,7 +50,10 @@ pub(crate) struct Pipelines {
     /// Vulkan's own cache, and what became of its file.
     raw_cache: vk::PipelineCache,
     cache: PipelineCache,
-    identity: Vec<u8>,
+    /// The file, and what was in it.
+    file: Option<PathBuf>,
+    read: Vec<u8>,
+    identity: Identity,
     made: Mutex<HashMap<(Kernel, Constants), Place>>,
 }
 
@@ -61,8 +65,9 @@ impl Pipelines {
         calls: &Calls,
         options: &Options,
     ) -> Result<Self, VulkanUnavailable> {
-        let identity = cache::identity(instance, physical);
-        let (data, cache) = match &options.pipeline_cache {
+        let identity = Identity::of(instance, physical);
+        let file = cache::place(&options.pipeline_cache, &identity);
+        let (read, cache) = match &file {
             Some(path) => cache::load(path, &identity),
             None => (Vec::new(), PipelineCache::None),
         };
@@ -76,7 +81,7 @@ impl Pipelines {
         let layout = calls
             .make(Call::CreatePipelineLayout, || unsafe { device.create_pipeline_layout(&create, None) });
         let layout = layout.map_err(|result| VulkanUnavailable::of(Call::CreatePipelineLayout, result))?;
-        let create = vk::PipelineCacheCreateInfo::default().initial_data(&data);
+        let create = vk::PipelineCacheCreateInfo::default().initial_data(&read);
         // SAFETY: as above; the data is of this device and driver, and whole.
         let raw_cache =
             calls.make(Call::CreatePipelineCache, || unsafe { device.create_pipeline_cache(&create, None) });
@@ -85,7 +90,7 @@ impl Pipelines {
             unsafe { device.destroy_pipeline_layout(layout, None) };
             VulkanUnavailable::of(Call::CreatePipelineCache, result)
         })?;
-        Ok(Self { layout, raw_cache, cache, identity, made: Mutex::default() })
+        Ok(Self { layout, raw_cache, cache, file, read, identity, made: Mutex::default() })
     }
 
     /// The one layout: 128 bytes of push constants. Buffers are told by address.
@@ -161,13 +166,15 @@ impl Pipelines {
     }
 
     /// Writes the file, if there is one to write, and ends everything. The device must have done all its work.
-    pub(crate) fn close(&self, raw: &ash::Device, path: Option<&Path>) {
+    pub(crate) fn close(&self, raw: &ash::Device) {
         let places = std::mem::take(&mut *lock(&self.made));
         let made: Vec<_> = places.into_values().filter_map(|place| *lock(&place)).collect();
-        if let (Some(path), false) = (path, made.is_empty()) {
+        if let (Some(path), false) = (&self.file, made.is_empty()) {
             // SAFETY: the cache is alive.
-            if let Ok(data) = unsafe { raw.get_pipeline_cache_data(self.raw_cache) } {
-                cache::save(path, &self.identity, &data);
+            match unsafe { raw.get_pipeline_cache_data(self.raw_cache) } {
+                Ok(data) if data != self.read => cache::save(path, &self.identity, &data),
+                // Nothing new, or nothing to be had: whoever needs it compiles again.
+                _ => {}
             }
         }
         for pipeline in made {

@@ -13,9 +13,9 @@ fn required() -> bool {
     std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1")
 }
 
-/// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one.
+/// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one. They leave the user's pipelines alone.
 pub fn options() -> Options {
-    let options = Options::from_env();
+    let options = Options::from_env().no_pipeline_cache();
     if std::env::var("UPBEAT_VULKAN_DEVICE").is_ok_and(|word| !word.trim().is_empty()) {
         options
     } else {
