@@ -80,7 +80,8 @@ impl Options {
         self
     }
 
-    /// The most bytes of the device's memory that buffers may take together. Default: what the device has.
+    /// The most bytes of the device's memory that buffers may take together, with the ring's blocks where there is one
+    /// ([`staging`](Self::staging)). Default: what the device has.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self

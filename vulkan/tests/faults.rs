@@ -241,7 +241,10 @@ fn the_environment_puts_pipelines_into_the_users_folder_for_caches() {
     let run = |word: &str| {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["child_with_a_folder_for_caches", "--exact", "--nocapture"]);
-        child.env("UPBEAT_TEST_WITH_CACHES", "1").env("XDG_CACHE_HOME", &folder).env("UPBEAT_VULKAN_CACHE", word);
+        child
+            .env("UPBEAT_TEST_WITH_CACHES", "1")
+            .env("XDG_CACHE_HOME", &folder)
+            .env("UPBEAT_VULKAN_CACHE", word);
         let output = child.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{text}");
@@ -253,7 +256,8 @@ fn the_environment_puts_pipelines_into_the_users_folder_for_caches() {
     assert!(!folder.join("upbeat").exists());
     let text = run("");
     assert!(text.contains("told: [New, Loaded {") && text.contains("}, None, None]"), "{text}");
-    let named: Vec<_> = std::fs::read_dir(folder.join("upbeat")).unwrap().map(|f| f.unwrap().file_name()).collect();
+    let named: Vec<_> =
+        std::fs::read_dir(folder.join("upbeat")).unwrap().map(|f| f.unwrap().file_name()).collect();
     let [name] = &named[..] else { panic!("{named:?}") };
     assert!(name.to_string_lossy().starts_with("pipelines-"), "{name:?}");
     let text = run(folder.join("mine").to_str().unwrap());

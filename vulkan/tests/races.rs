@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use support::{numbers, open, options};
-use upbeat_vulkan::{Buffer, Call, Device, Fault};
+use upbeat_vulkan::{Buffer, Call, Commands, Device, Fault};
 
 /// `f` on a thread of its own, and whether it came to its end within `limit`.
 fn begin(limit: Duration, f: impl FnOnce() + Send + 'static) -> (std::thread::JoinHandle<()>, bool) {
@@ -60,7 +60,7 @@ fn the_host_does_not_touch_what_is_being_submitted() {
 
 #[test]
 fn who_compiles_a_kernel_does_not_hold_up_others() {
-    let shared: Arc<Mutex<Option<(Buffer<f32>, upbeat_vulkan::Commands)>>> = Arc::default();
+    let shared = Arc::new(Mutex::new(None::<(Buffer<f32>, Commands)>));
     let others = Arc::new(Mutex::new(None));
     let (ready, note) = (shared.clone(), others.clone());
     // While one kernel is compiled, another thread submits work of one that is there, waits for it and asks for the metrics.

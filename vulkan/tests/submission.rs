@@ -223,7 +223,10 @@ fn fifty_devices_in_turn_leave_nothing_behind() {
     assert!((0..50).all(|_| open()));
     let after = (count("/proc/self/fd"), count("/proc/self/task"));
     // Other tests of this process may have begun or ended meanwhile.
-    assert!(after.0 <= before.0 + 8 && after.1 <= before.1 + 12, "files and threads: {before:?}, then {after:?}");
+    assert!(
+        after.0 <= before.0 + 8 && after.1 <= before.1 + 12,
+        "files and threads: {before:?}, then {after:?}"
+    );
 }
 
 #[test]

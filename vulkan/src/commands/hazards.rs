@@ -42,9 +42,9 @@ impl Hazards {
 
     fn conflicts(&self, id: u64, range: &Range<u64>, access: Access) -> bool {
         self.touched.get(&id).is_some_and(|touched| {
-            touched.iter().any(|(other, how)| {
-                (access == Access::Write || *how == Access::Write) && meet(range, other)
-            })
+            touched
+                .iter()
+                .any(|(other, how)| (access == Access::Write || *how == Access::Write) && meet(range, other))
         })
     }
 
@@ -120,6 +120,9 @@ mod tests {
         assert!(barriers < 100, "{barriers}");
     }
 
+    /// A piece of work: the barriers before it, and what it touches.
+    type Piece = (usize, Vec<(u64, Range<u64>, Access)>);
+
     /// Random work over few blocks, and every pair of it: who must wait for another has a barrier between, and no barrier is without need.
     #[test]
     fn every_pair_that_meets_has_a_barrier_between_and_each_barrier_has_its_pair() {
@@ -130,7 +133,7 @@ mod tests {
         };
         for _ in 0..300 {
             let mut hazards = Hazards::default();
-            let mut work: Vec<(usize, Vec<(u64, Range<u64>, Access)>)> = Vec::new();
+            let mut work: Vec<Piece> = Vec::new();
             let mut barriers = 0;
             for _ in 0..40 {
                 let ranges: Vec<_> = (0..random(4))
@@ -140,7 +143,7 @@ mod tests {
                         (random(3), start..start + random(5), access)
                     })
                     .collect();
-                let meets = |from: usize, other: &(usize, Vec<(u64, Range<u64>, Access)>)| {
+                let meets = |from: usize, other: &Piece| {
                     other.0 == from
                         && other.1.iter().any(|a| {
                             ranges.iter().any(|b| {

@@ -74,7 +74,7 @@ impl<T: Scalar> Buffer<T> {
                 most: most as u64,
             });
         }
-        let block = Block::new(device, (len * size_of::<T>()) as u64, Place::Device)?;
+        let block = Block::new(device, len as u64 * size_of::<T>() as u64, Place::Device)?;
         Ok(Self { block: Arc::new(block), start: 0, len, of: PhantomData })
     }
 
@@ -121,8 +121,9 @@ impl<T: Scalar> Buffer<T> {
     }
 
     fn range(&self) -> Range<u64> {
-        let size = size_of::<T>();
-        (self.start * size) as u64..((self.start + self.len) * size) as u64
+        // Bytes are counted in 64 bits, whatever the host's words have.
+        let size = size_of::<T>() as u64;
+        self.start as u64 * size..(self.start + self.len) as u64 * size
     }
 
     /// What a command does to it.

@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn files_are_in_the_users_folder_for_caches() {
         let found = |xdg: &str, home: &str| {
-            folder(|name| Some(if name == "HOME" { home } else { xdg }.into())).map(|f| f.display().to_string())
+            folder(|name| Some(if name == "HOME" { home } else { xdg }.into()))
+                .map(|f| f.display().to_string())
         };
         assert_eq!(found("/xdg", "/home/me").as_deref(), Some("/xdg/upbeat"));
         assert_eq!(found("", "/home/me").as_deref(), Some("/home/me/.cache/upbeat"));

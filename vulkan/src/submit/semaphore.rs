@@ -40,9 +40,9 @@ impl Counter for Semaphore {
 
     fn value(&self) -> Result<u64, VulkanError> {
         // SAFETY: the semaphore is alive: the timeline asks with the lock held and before it is closed.
-        let value = self.calls.make(Call::SemaphoreCounter, || unsafe {
-            self.device.get_semaphore_counter_value(self.raw)
-        });
+        let value = self
+            .calls
+            .make(Call::SemaphoreCounter, || unsafe { self.device.get_semaphore_counter_value(self.raw) });
         value.map_err(|result| VulkanError::of(Call::SemaphoreCounter, result))
     }
 
