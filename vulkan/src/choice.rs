@@ -160,7 +160,7 @@ mod tests {
         let error = Choice::parse("virtual").pick(&devices()[..2]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no Vulkan device is \"virtual\"; there is llvmpipe (cpu), UHD 770 (integrated)"
+            "no Vulkan device is \"virtual\"; choose among llvmpipe (cpu), UHD 770 (integrated)"
         );
         assert_eq!(Choice::Any.pick(&[]), Err(VulkanUnavailable { reason: Reason::NoDevice }));
         assert!(matches!(Choice::Index(4).pick(&devices()).unwrap_err().reason, Reason::NoMatch { .. }));

@@ -190,7 +190,7 @@ impl Device {
         let queue = match Queue::new(&raw, family, &calls, options, &limits) {
             Ok(queue) => queue,
             Err(error) => {
-                pipelines.close(&raw, None);
+                pipelines.close(&raw);
                 memory.close(&raw);
                 destroy(&raw);
                 return Err(error);
@@ -304,7 +304,7 @@ impl Drop for Inner {
             self.memory.abandon();
             return;
         }
-        self.pipelines.close(&self.raw, self.options.pipeline_cache.as_deref());
+        self.pipelines.close(&self.raw);
         self.memory.close(&self.raw);
         // SAFETY: nothing made by the device is left, and nothing of it runs.
         unsafe { self.raw.destroy_device(None) };

@@ -88,7 +88,7 @@ impl fmt::Display for VulkanUnavailable {
             }
             Reason::NoDevice => write!(f, "the Vulkan loader knows no device; install the GPU's driver"),
             Reason::NoMatch { wanted, found } => {
-                write!(f, "no Vulkan device is {wanted:?}; there is {}", found.join(", "))
+                write!(f, "no Vulkan device is {wanted:?}; choose among {}", found.join(", "))
             }
             Reason::SoftwareOnly { device } => write!(
                 f,
@@ -105,7 +105,9 @@ impl fmt::Display for VulkanUnavailable {
                 f,
                 "the layer VK_LAYER_KHRONOS_validation is not installed; install it, or do not ask for validation"
             ),
-            Reason::Call { call, result } => write!(f, "{call} failed with {result}"),
+            Reason::Call { call, result } => {
+                write!(f, "{call} failed with {result}; update the GPU's driver, or stay on the CPU")
+            }
         }
     }
 }
@@ -147,16 +149,16 @@ pub enum VulkanError {
         /// The most there may be.
         most: u64,
     },
-    /// The device does not have what this kernel needs.
+    /// The device does not have what 16-bit floats need.
     Feature {
         /// The feature, as Vulkan calls it.
         feature: &'static str,
     },
     /// The device was lost: what it held is gone. Open it anew.
     DeviceLost,
-    /// Submitted work did not end in time; the device is given up as lost.
+    /// Nothing ended for too long though work was under way; the device is given up as lost.
     Timeout {
-        /// The time it was given.
+        /// The time that a submission is given.
         after: Duration,
     },
     /// The batch former took no work.
@@ -195,15 +197,17 @@ impl fmt::Display for VulkanError {
                 write!(f, "{kernel}: what is written overlaps what else is read or written; give it a buffer of its own")
             }
             Self::OutOfMemory { asked, used, limit: Some(limit) } => {
-                write!(f, "{asked} bytes more than the {used} in use exceed the limit of {limit} bytes of the device's memory")
+                write!(f, "{asked} bytes more than the {used} in use exceed the limit of {limit} bytes of the device's memory; drop buffers or raise Options::memory_limit")
             }
             Self::OutOfMemory { asked, used, limit: None } => {
-                write!(f, "the device has no {asked} bytes left; {used} are in use here, and other programs have their share")
+                write!(f, "the device has no {asked} bytes left; {used} are in use here, and other programs have their share; drop buffers or work in smaller parts")
             }
             Self::TooLarge { what, size, most } => {
-                write!(f, "{what} is {size} but this device allows {most} at most")
+                write!(f, "{what} is {size} but this device allows {most} at most; work in smaller parts")
             }
-            Self::Feature { feature } => write!(f, "this device lacks {feature}, which the kernel needs"),
+            Self::Feature { feature } => {
+                write!(f, "this device lacks {feature}, which 16-bit floats need; keep the numbers in f32")
+            }
             Self::DeviceLost => {
                 write!(f, "the device was lost, and what it held; open it anew, or go on on the CPU")
             }
@@ -212,7 +216,9 @@ impl fmt::Display for VulkanError {
             }
             Self::Refused(reason) => reason.fmt(f),
             Self::Batch(error) => error.fmt(f),
-            Self::Call { call, result } => write!(f, "{call} failed with {result}"),
+            Self::Call { call, result } => {
+                write!(f, "{call} failed with {result}; try again, or open the device anew where it is refused again")
+            }
         }
     }
 }
@@ -232,5 +238,44 @@ impl std::error::Error for VulkanError {
 impl From<ShapeError> for VulkanError {
     fn from(error: ShapeError) -> Self {
         Self::Shape(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_says_what_to_do() {
+        let call = Call::CreateBuffer;
+        let result = "ERROR_UNKNOWN".to_owned();
+        let device = "GPU".to_owned();
+        let reasons = [
+            Reason::NoLoader { message: "not found".to_owned() },
+            Reason::Version { what: device.clone(), found: "1.1.0".to_owned() },
+            Reason::NoDevice,
+            Reason::NoMatch { wanted: "1".to_owned(), found: vec![device.clone()] },
+            Reason::SoftwareOnly { device: device.clone() },
+            Reason::NoComputeQueue { device: device.clone() },
+            Reason::Feature { device, feature: "synchronization2" },
+            Reason::NoValidation,
+            Reason::Call { call, result: result.clone() },
+        ];
+        let errors = [
+            VulkanError::OtherDevice,
+            VulkanError::Aliased { kernel: "map" },
+            VulkanError::OutOfMemory { asked: 1, used: 2, limit: Some(2) },
+            VulkanError::OutOfMemory { asked: 1, used: 2, limit: None },
+            VulkanError::TooLarge { what: "a buffer", size: 2, most: 1 },
+            VulkanError::Feature { feature: "storageBuffer16BitAccess" },
+            VulkanError::DeviceLost,
+            VulkanError::Timeout { after: Duration::from_secs(1) },
+            VulkanError::Call { call, result },
+        ];
+        let told = reasons.map(|reason| VulkanUnavailable { reason }.to_string());
+        for told in told.into_iter().chain(errors.map(|error| error.to_string())) {
+            // What is wrong; then what helps.
+            assert!(told.split_once("; ").is_some_and(|(_, advice)| !advice.is_empty()), "{told}");
+        }
     }
 }

@@ -1,11 +1,21 @@
 //! How a device is opened.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::calls::Fault;
 use crate::choice::Choice;
+
+/// Where compiled pipelines are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CacheFile {
+    Nowhere,
+    /// In the user's folder for caches, a file for each device.
+    Usual,
+    At(PathBuf),
+}
 
 /// How a [`Device`](crate::Device) is opened.
 #[derive(Clone)]
@@ -17,7 +27,7 @@ pub struct Options {
     pub(crate) validate: bool,
     pub(crate) always_stage: bool,
     pub(crate) timestamps: bool,
-    pub(crate) pipeline_cache: Option<PathBuf>,
+    pub(crate) pipeline_cache: CacheFile,
     pub(crate) loader: Option<PathBuf>,
     pub(crate) fault: Option<Arc<Fault>>,
 }
@@ -32,7 +42,7 @@ impl Default for Options {
             validate: false,
             always_stage: false,
             timestamps: false,
-            pipeline_cache: None,
+            pipeline_cache: CacheFile::Nowhere,
             loader: None,
             fault: None,
         }
@@ -46,12 +56,22 @@ impl Options {
     }
 
     /// [`new`](Self::new), as the environment has it: `UPBEAT_VULKAN_DEVICE` is a place in [`devices`](crate::devices), a kind
-    /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_VALIDATE=1` asks for validation.
+    /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_CACHE` is a file for compiled pipelines, or
+    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_VALIDATE=1` asks for validation.
     pub fn from_env() -> Self {
-        let word = |name| std::env::var(name).unwrap_or_default();
-        Self::new()
-            .device(Choice::parse(&word("UPBEAT_VULKAN_DEVICE")))
-            .validate(word("UPBEAT_VULKAN_VALIDATE") == "1")
+        Self::of_words(|name| std::env::var_os(name).unwrap_or_default())
+    }
+
+    fn of_words(word: impl Fn(&str) -> OsString) -> Self {
+        // What is not Unicode names no device, and is told as it is shown here.
+        let device = word("UPBEAT_VULKAN_DEVICE").to_string_lossy().into_owned();
+        let options =
+            Self::new().device(Choice::parse(&device)).validate(word("UPBEAT_VULKAN_VALIDATE") == "1");
+        match word("UPBEAT_VULKAN_CACHE") {
+            unset if unset.is_empty() => options.usual_pipeline_cache(),
+            off if off == "off" => options,
+            path => options.pipeline_cache(path),
+        }
     }
 
     /// Which device.
@@ -60,7 +80,8 @@ impl Options {
         self
     }
 
-    /// The most bytes of the device's memory that buffers may take together. Default: what the device has.
+    /// The most bytes of the device's memory that buffers may take together, with the ring's blocks where there is one
+    /// ([`staging`](Self::staging)). Default: what the device has.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -73,8 +94,8 @@ impl Options {
         self
     }
 
-    /// How long submitted work may take before the device is given up as lost: 60 s unless told. Systems have limits of their own, often
-    /// of seconds.
+    /// How long one submission may take, once those before it are done, before the device is given up as lost: 60 s unless told. Systems have
+    /// limits of their own, often of seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -99,10 +120,23 @@ impl Options {
         self
     }
 
-    /// Where compiled pipelines are kept from one process to the next. Default: nowhere. A file that is damaged, or of another device or
-    /// driver, is made anew; [`Device::pipeline_cache`](crate::Device::pipeline_cache) says so.
+    /// The file in which compiled pipelines are kept from one process to the next. Default: none. A file that is damaged, or of another device
+    /// or driver, is made anew; [`Device::pipeline_cache`](crate::Device::pipeline_cache) says so.
     pub fn pipeline_cache(mut self, path: impl Into<PathBuf>) -> Self {
-        self.pipeline_cache = Some(path.into());
+        self.pipeline_cache = CacheFile::At(path.into());
+        self
+    }
+
+    /// Keeps compiled pipelines in the user's folder for caches, `XDG_CACHE_HOME` or `.cache` in `HOME`: in `upbeat`, a file for each kind of
+    /// device. Nowhere, where neither is known.
+    pub fn usual_pipeline_cache(mut self) -> Self {
+        self.pipeline_cache = CacheFile::Usual;
+        self
+    }
+
+    /// Keeps no pipelines.
+    pub fn no_pipeline_cache(mut self) -> Self {
+        self.pipeline_cache = CacheFile::Nowhere;
         self
     }
 
@@ -117,5 +151,33 @@ impl Options {
     pub fn fault(mut self, fault: Arc<Fault>) -> Self {
         self.fault = Some(fault);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, word: impl Into<OsString>) -> Options {
+        let word = word.into();
+        Options::of_words(move |asked| if asked == name { word.clone() } else { OsString::new() })
+    }
+
+    #[test]
+    fn the_environment_says_where_pipelines_are_kept() {
+        let kept = |word: &str| with("UPBEAT_VULKAN_CACHE", word).pipeline_cache;
+        assert_eq!(kept(""), CacheFile::Usual);
+        assert_eq!(kept("off"), CacheFile::Nowhere);
+        assert_eq!(kept("a/file"), CacheFile::At("a/file".into()));
+        assert_eq!(Options::new().pipeline_cache, CacheFile::Nowhere, "who is not asked writes nothing");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_whose_name_is_no_text_is_not_any_device() {
+        use std::os::unix::ffi::OsStringExt;
+        let word = OsString::from_vec(vec![b'R', 0xff]);
+        assert_eq!(with("UPBEAT_VULKAN_DEVICE", word).choice, Choice::Name("R\u{fffd}".to_owned()));
+        assert_eq!(with("UPBEAT_VULKAN_DEVICE", " cpu ").choice, Choice::parse("cpu"));
     }
 }

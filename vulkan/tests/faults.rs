@@ -45,6 +45,7 @@ fn scene(options: &Options) -> Options {
 
 #[test]
 fn every_call_fails_with_a_typed_error_and_the_device_goes_on() {
+    let _turn = support::turn();
     let Some(validated) = validated() else { return };
     let scene = scene(&options().validate(validated));
     let mut reached = Vec::new();
@@ -117,6 +118,7 @@ fn check_told(call: Call, result: vk::Result, error: &VulkanError) {
 
 #[test]
 fn work_that_hangs_is_given_up() {
+    let _turn = support::turn();
     let Some(validated) = validated() else { return };
     // The semaphore never says that anything is done, as where the device hangs.
     let stuck: Arc<Fault> = Arc::new(|call| match call {
@@ -135,7 +137,7 @@ fn work_that_hangs_is_given_up() {
         let done = commands.submit().unwrap();
         // Whoever asks is told that nothing can be known, whoever waits that it takes too long.
         if told != (VulkanError::Timeout { after: limit }) {
-            assert!(!done.is_finished());
+            assert!(done.is_finished(), "nobody has to wait to be told");
         }
         assert_eq!(done.wait(), Err(told));
         assert!(device.commands().submit().is_err(), "nothing more is taken");
@@ -144,6 +146,7 @@ fn work_that_hangs_is_given_up() {
 
 #[test]
 fn without_a_loader_the_cpu_is_offered() {
+    let _turn = support::turn();
     let error =
         Device::open(&Options::new().loader("/nonexistent/libvulkan.so.1")).expect_err("there is none");
     assert!(matches!(error.reason, Reason::NoLoader { .. }));
@@ -180,6 +183,7 @@ fn without_a_driver_the_cpu_is_offered() {
 #[test]
 fn a_damaged_pipeline_cache_is_made_anew() {
     use upbeat_vulkan::PipelineCache;
+    let _turn = support::turn();
     if validated().is_none() {
         return;
     }
@@ -199,5 +203,64 @@ fn a_damaged_pipeline_cache_is_made_anew() {
     std::fs::write(&path, damaged).unwrap();
     assert_eq!(open(), PipelineCache::Replaced { reason: "it is damaged" });
     assert!(matches!(open(), PipelineCache::Loaded { .. }), "and written anew");
+    // What is no file cannot be read, nor replaced; the device works all the same.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(open(), PipelineCache::Replaced { reason: "it cannot be read" });
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no part of a file is left");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Run by the next test, with a folder for caches of its own.
+#[test]
+fn child_with_a_folder_for_caches() {
+    if std::env::var_os("UPBEAT_TEST_WITH_CACHES").is_none() {
+        return;
+    }
+    let any = |options: Options| options.device(upbeat_vulkan::Choice::Any).validate(false);
+    let opened = |options: Options| {
+        let device = Device::open(&any(options)).unwrap();
+        work(&device).unwrap();
+        device.pipeline_cache().clone()
+    };
+    let told = [
+        opened(Options::from_env()),
+        opened(Options::from_env()),
+        opened(Options::from_env().no_pipeline_cache()),
+        opened(Options::new()),
+    ];
+    println!("told: {told:?}");
+}
+
+#[test]
+fn the_environment_puts_pipelines_into_the_users_folder_for_caches() {
+    if validated().is_none() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("upbeat-vulkan-caches-{}", std::process::id()));
+    let run = |word: &str| {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["child_with_a_folder_for_caches", "--exact", "--nocapture"]);
+        child
+            .env("UPBEAT_TEST_WITH_CACHES", "1")
+            .env("XDG_CACHE_HOME", &folder)
+            .env("UPBEAT_VULKAN_CACHE", word);
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let text = run("off");
+    assert!(text.contains("told: [None, None, None, None]"), "{text}");
+    // Drivers have folders of their own beside it.
+    assert!(!folder.join("upbeat").exists());
+    let text = run("");
+    assert!(text.contains("told: [New, Loaded {") && text.contains("}, None, None]"), "{text}");
+    let named: Vec<_> =
+        std::fs::read_dir(folder.join("upbeat")).unwrap().map(|f| f.unwrap().file_name()).collect();
+    let [name] = &named[..] else { panic!("{named:?}") };
+    assert!(name.to_string_lossy().starts_with("pipelines-"), "{name:?}");
+    let text = run(folder.join("mine").to_str().unwrap());
+    assert!(text.contains("told: [New, Loaded {") && folder.join("mine").is_file(), "{text}");
     std::fs::remove_dir_all(folder).unwrap();
 }

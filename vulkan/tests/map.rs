@@ -60,6 +60,16 @@ fn it_works_in_place_and_on_parts() {
 }
 
 #[test]
+fn an_empty_part_overlaps_nothing() {
+    let Some(device) = device() else { return };
+    let x = device.upload(&numbers(8, 1)).unwrap();
+    let mut commands = device.commands();
+    commands.sum_rows(&x.slice(2..2), 0, &x.slice(0..4)).unwrap();
+    commands.submit().unwrap().wait().unwrap();
+    assert_eq!(x.to_vec().unwrap(), [&[0.0; 4], &numbers(8, 1)[4..]].concat());
+}
+
+#[test]
 fn wrong_operands_are_refused_before_anything_is_added() {
     let (Some(device), Some(other)) = (device(), device()) else { return };
     let x = device.upload(&[1.0_f32; 10]).unwrap();

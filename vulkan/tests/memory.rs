@@ -86,7 +86,8 @@ fn limits_are_told_in_bytes() {
     assert_eq!(refused, VulkanError::OutOfMemory { asked: 4000, used: 2048, limit: Some(4096) });
     assert_eq!(
         refused.to_string(),
-        "4000 bytes more than the 2048 in use exceed the limit of 4096 bytes of the device's memory"
+        "4000 bytes more than the 2048 in use exceed the limit of 4096 bytes of the device's memory; \
+         drop buffers or raise Options::memory_limit"
     );
     drop(held);
     assert!(device.buffer::<f32>(1000).is_ok(), "what was dropped makes room");

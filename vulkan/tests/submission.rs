@@ -167,6 +167,68 @@ fn a_device_dropped_while_it_works_ends_in_order() {
     }
 }
 
+/// A task that holds a buffer until it is woken, and the word that it is gone.
+struct Holds(std::sync::Mutex<Option<upbeat_vulkan::Buffer<f32>>>, std::sync::mpsc::Sender<()>);
+
+impl std::task::Wake for Holds {
+    fn wake(self: std::sync::Arc<Self>) {
+        let held = self.0.lock().unwrap().take();
+        drop(held);
+        self.1.send(()).unwrap();
+    }
+}
+
+#[test]
+fn the_last_buffer_may_go_where_a_task_is_woken() {
+    use std::future::Future;
+    for _ in 0..5 {
+        let _turn = support::turn();
+        let Some(gpu) = device() else { return };
+        // Its messages are taken now: the device ends on the waiter's thread.
+        let owned: Device = gpu.clone();
+        drop(gpu);
+        let x = owned.upload(&numbers(1 << 20, 1)).unwrap();
+        let mut commands = owned.commands();
+        for _ in 0..10 {
+            commands.scale(&x, 1.5, &x).unwrap();
+        }
+        let mut done = Box::pin(commands.submit().unwrap());
+        drop(owned);
+        let (gone, told) = std::sync::mpsc::channel();
+        let waker = std::sync::Arc::new(Holds(std::sync::Mutex::new(Some(x)), gone)).into();
+        assert!(done.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        told.recv().unwrap();
+        assert!(done.is_finished(), "the device has ended with all its work done");
+        (*std::pin::Pin::into_inner(done)).wait().unwrap();
+    }
+}
+
+#[test]
+fn fifty_devices_in_turn_leave_nothing_behind() {
+    let _turn = support::turn();
+    let open = || {
+        let Ok(device) = Device::open(&options()) else { return false };
+        let x = device.upload(&numbers(1000, 1)).unwrap();
+        let mut commands = device.commands();
+        commands.scale(&x, 2.0, &x).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+        true
+    };
+    // Drivers keep some things for good when they are first used.
+    if !(0..3).all(|_| open()) || !cfg!(target_os = "linux") {
+        return;
+    }
+    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    let before = (count("/proc/self/fd"), count("/proc/self/task"));
+    assert!((0..50).all(|_| open()));
+    let after = (count("/proc/self/fd"), count("/proc/self/task"));
+    // Other tests of this process may have begun or ended meanwhile.
+    assert!(
+        after.0 <= before.0 + 8 && after.1 <= before.1 + 12,
+        "files and threads: {before:?}, then {after:?}"
+    );
+}
+
 #[test]
 fn dispatches_are_measured_where_asked_for() {
     let Some(device) = open(options().timestamps(true)) else { return };

@@ -39,7 +39,10 @@ pub(crate) fn upbeat() -> Command {
         .env_remove("UPBEAT_BF16")
         .env_remove("UPBEAT_TUNING");
     // What the user of this machine has tuned is not what is tested.
-    command.env("XDG_CACHE_HOME", "/nonexistent").current_dir(std::env::temp_dir());
+    command
+        .env("UPBEAT_VULKAN_CACHE", "off")
+        .env("XDG_CACHE_HOME", "/nonexistent")
+        .current_dir(std::env::temp_dir());
     command
 }
 

@@ -59,10 +59,13 @@ impl Operand {
     }
 
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        self.block().id == other.block().id
-            && self.range.start < other.range.end
-            && other.range.start < self.range.end
+        self.block().id == other.block().id && meet(&self.range, &other.range)
     }
+}
+
+/// Whether two ranges have a byte in common. An empty one has none, wherever it lies.
+pub(crate) fn meet(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start.max(b.start) < a.end.min(b.end)
 }
 
 /// Bytes of push constants that every device has.

@@ -4,8 +4,7 @@ use ash::vk;
 
 use super::{Access, Hazards, Work};
 use crate::device::Inner;
-use crate::error::VulkanError;
-use crate::pipeline::{Constants, Kernel};
+use crate::pipeline::Kernel;
 
 /// What a command buffer has.
 #[derive(Default)]
@@ -41,16 +40,19 @@ fn barrier(device: &Inner, to: vk::CommandBuffer, stages: vk::PipelineStageFlags
     unsafe { device.raw.cmd_pipeline_barrier2(to, &dependency) };
 }
 
-/// Records `lists`, one after the other, into `to`, which is being recorded. With `queries`, each dispatch writes two of them.
+/// Records `lists`, one after the other, into `to`, which is being recorded; `pipelines` are those of the dispatches. With `queries`, each
+/// dispatch writes two of them.
 pub(crate) fn record(
     device: &Inner,
     to: vk::CommandBuffer,
     lists: &[Vec<Work>],
+    pipelines: &[vk::Pipeline],
     hazards: &mut Hazards,
     queries: Option<vk::QueryPool>,
-) -> Result<Recorded, VulkanError> {
+) -> Recorded {
     let layout = device.pipelines.layout();
-    let mut bound: Option<(Kernel, Constants, Option<vk::Pipeline>)> = None;
+    let mut pipelines = pipelines.iter().copied();
+    let mut bound = None;
     let mut recorded = Recorded::default();
     let mut host_reads = false;
     let mut ranges = Vec::new();
@@ -66,16 +68,11 @@ pub(crate) fn record(
         host_reads |= work.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
         match work {
             Work::Dispatch(dispatch) => {
-                let own = dispatch.program.as_ref().map(|program| program.raw());
-                let needed = Some((dispatch.kernel, dispatch.constants, own));
-                if bound != needed {
-                    let pipeline = match own {
-                        Some(pipeline) => pipeline,
-                        None => device.pipelines.get(device, dispatch.kernel, dispatch.constants)?,
-                    };
-                    // SAFETY: the command buffer is being recorded; the pipeline lives as long as the device, or until the device is done.
+                let pipeline = pipelines.next().expect("one for each dispatch");
+                if bound != Some(pipeline) {
+                    // SAFETY: the command buffer is being recorded, the pipeline lives as long as the device.
                     unsafe { device.raw.cmd_bind_pipeline(to, vk::PipelineBindPoint::COMPUTE, pipeline) };
-                    bound = needed;
+                    bound = Some(pipeline);
                 }
                 let push = &dispatch.push[..dispatch.push_bytes];
                 // SAFETY: the layout has 128 bytes for the compute stage.
@@ -118,5 +115,5 @@ pub(crate) fn record(
     if host_reads {
         barrier(device, to, vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ);
     }
-    Ok(recorded)
+    recorded
 }

@@ -26,8 +26,7 @@ impl Commands {
             return Err(VulkanError::OtherDevice);
         }
         let (from, to) = (from.operand(Access::Read), to.operand(Access::Write));
-        let meet = from.range.start < to.range.end && to.range.start < from.range.end;
-        if meet && from.block().id == to.block().id {
+        if from.overlaps(&to) {
             return Err(VulkanError::Aliased { kernel: "copy" });
         }
         self.copy_bytes(from, to);

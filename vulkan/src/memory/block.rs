@@ -2,10 +2,12 @@
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use ash::vk;
 use gpu_allocator::vulkan::Allocation;
 
+use super::lock;
 use crate::choice::Kind;
 use crate::device::{Device, Inner};
 use crate::error::VulkanError;
@@ -31,13 +33,16 @@ pub(crate) struct RawBlock {
     pub(crate) bytes: u64,
     /// Unlike addresses never used again: hazards are told apart by it.
     pub(crate) id: u64,
-    /// The submission that used it last.
+    /// The submission that used it last. Raised with `turn` held where the host has access.
     last_use: AtomicU64,
+    /// Held by who touches its bytes from the host, and by who submits work on it.
+    turn: Mutex<()>,
     /// Where the host may read and write it, if it may.
     host: Option<NonNull<u8>>,
 }
 
-// SAFETY: `host` points to memory that lives as long as the block and is touched only by `write` and `read`, whose callers exclude others.
+// SAFETY: `host` points to memory that lives as long as the block and is touched only by `write` and `read`, whose callers exclude others
+// (`at_rest`).
 unsafe impl Send for RawBlock {}
 // SAFETY: as above.
 unsafe impl Sync for RawBlock {}
@@ -64,11 +69,25 @@ impl RawBlock {
             .filter(|_| coherent && (shared || place != Place::Device))
             .map(NonNull::cast);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { raw, allocation: Some(allocation), address, bytes, id, last_use: AtomicU64::new(0), host })
+        let (last_use, turn) = (AtomicU64::new(0), Mutex::new(()));
+        Ok(Self { raw, allocation: Some(allocation), address, bytes, id, last_use, turn, host })
     }
 
     pub(crate) fn has_host_access(&self) -> bool {
         self.host.is_some()
+    }
+
+    /// Until the guard goes, nobody touches its bytes from the host, and who holds it may submit work on it. To be had by who holds none, or
+    /// only ones of smaller [`id`](Self::id)s.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turn)
+    }
+
+    /// Lets `touch` have the bytes, if the device is done with them, which it is with everything up to `completed`. Meanwhile no other thread
+    /// gets at them, and no work on them is submitted.
+    pub(crate) fn at_rest<R>(&self, completed: u64, touch: impl FnOnce() -> R) -> Option<R> {
+        let _turn = self.turn();
+        (self.last_use() <= completed).then(touch)
     }
 
     /// Copies `bytes` to `at`. Only where [`has_host_access`](Self::has_host_access).

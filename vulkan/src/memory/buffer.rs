@@ -74,7 +74,7 @@ impl<T: Scalar> Buffer<T> {
                 most: most as u64,
             });
         }
-        let block = Block::new(device, (len * size_of::<T>()) as u64, Place::Device)?;
+        let block = Block::new(device, len as u64 * size_of::<T>() as u64, Place::Device)?;
         Ok(Self { block: Arc::new(block), start: 0, len, of: PhantomData })
     }
 
@@ -121,8 +121,9 @@ impl<T: Scalar> Buffer<T> {
     }
 
     fn range(&self) -> Range<u64> {
-        let size = size_of::<T>();
-        (self.start * size) as u64..((self.start + self.len) * size) as u64
+        // Bytes are counted in 64 bits, whatever the host's words have.
+        let size = size_of::<T>() as u64;
+        self.start as u64 * size..(self.start + self.len) as u64 * size
     }
 
     /// What a command does to it.
@@ -161,10 +162,13 @@ impl<T: Scalar> Buffer<T> {
         let (device, block) = (&self.block.device, &self.block.raw);
         if block.has_host_access() {
             device.inner.queue.done(block.last_use()).await?;
-            // SAFETY: the device has done all that was submitted; tasks that race to write one buffer agree to as much in their program,
-            // and bytes have no invalid values. What is submitted meanwhile reads either, which its order leaves open.
-            unsafe { block.write(range.start, bytes) };
-            return Ok(());
+            let known = device.inner.queue.known();
+            // SAFETY: it is our turn, and the device has done all that was submitted.
+            let written = block.at_rest(known, || unsafe { block.write(range.start, bytes) });
+            if written.is_some() {
+                return Ok(());
+            }
+            // Others submitted work on it meanwhile, and may go on to: as a part of the device's own work our turn comes, too.
         }
         let staging = device.inner.memory.staging();
         let mut at = range.start;
@@ -205,9 +209,13 @@ impl<T: Scalar> Buffer<T> {
         let (device, block) = (&self.block.device, &self.block.raw);
         if block.has_host_access() {
             device.inner.queue.done(block.last_use()).await?;
-            // SAFETY: the device has done all that was submitted, and bytes have no invalid values.
-            unsafe { block.read(range.start, out) };
-            return Ok(());
+            let known = device.inner.queue.known();
+            // SAFETY: it is our turn, and the device has done all that was submitted.
+            let read = block.at_rest(known, || unsafe { block.read(range.start, out) });
+            if read.is_some() {
+                return Ok(());
+            }
+            // As in `write_async`.
         }
         let staging = device.inner.memory.staging();
         let mut at = range.start;

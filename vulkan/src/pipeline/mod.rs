@@ -6,19 +6,20 @@ mod compiled;
 mod fused;
 mod kernels;
 
+use cache::Identity;
 pub use cache::PipelineCache;
 pub(crate) use compiled::Compiled;
 pub(crate) use fused::fused;
 pub(crate) use kernels::Kernel;
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ash::vk;
 
 use crate::calls::{Call, Calls};
-use crate::commands::PUSH_BYTES;
+use crate::commands::{Work, PUSH_BYTES};
 use crate::device::Inner;
 use crate::error::{VulkanError, VulkanUnavailable};
 use crate::options::Options;
@@ -41,14 +42,24 @@ impl Constants {
     }
 }
 
+/// A pipeline, once it is made. Whoever makes it holds the lock.
+type Place = Arc<Mutex<Option<vk::Pipeline>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The pipelines made so far.
 pub(crate) struct Pipelines {
     layout: vk::PipelineLayout,
     /// Vulkan's own cache, and what became of its file.
     raw_cache: vk::PipelineCache,
     cache: PipelineCache,
-    identity: Vec<u8>,
-    made: Mutex<HashMap<(Kernel, Constants), vk::Pipeline>>,
+    /// The file, and what was in it.
+    file: Option<PathBuf>,
+    read: Vec<u8>,
+    identity: Identity,
+    made: Mutex<HashMap<(Kernel, Constants), Place>>,
     /// Users' own without a handle, each with the submission that used it last.
     retired: Mutex<Vec<(vk::Pipeline, u64)>>,
 }
@@ -61,8 +72,9 @@ impl Pipelines {
         calls: &Calls,
         options: &Options,
     ) -> Result<Self, VulkanUnavailable> {
-        let identity = cache::identity(instance, physical);
-        let (data, cache) = match &options.pipeline_cache {
+        let identity = Identity::of(instance, physical);
+        let file = cache::place(&options.pipeline_cache, &identity);
+        let (read, cache) = match &file {
             Some(path) => cache::load(path, &identity),
             None => (Vec::new(), PipelineCache::None),
         };
@@ -76,7 +88,7 @@ impl Pipelines {
         let layout = calls
             .make(Call::CreatePipelineLayout, || unsafe { device.create_pipeline_layout(&create, None) });
         let layout = layout.map_err(|result| VulkanUnavailable::of(Call::CreatePipelineLayout, result))?;
-        let create = vk::PipelineCacheCreateInfo::default().initial_data(&data);
+        let create = vk::PipelineCacheCreateInfo::default().initial_data(&read);
         // SAFETY: as above; the data is of this device and driver, and whole.
         let raw_cache =
             calls.make(Call::CreatePipelineCache, || unsafe { device.create_pipeline_cache(&create, None) });
@@ -85,7 +97,16 @@ impl Pipelines {
             unsafe { device.destroy_pipeline_layout(layout, None) };
             VulkanUnavailable::of(Call::CreatePipelineCache, result)
         })?;
-        Ok(Self { layout, raw_cache, cache, identity, made: Mutex::default(), retired: Mutex::default() })
+        Ok(Self {
+            layout,
+            raw_cache,
+            cache,
+            file,
+            read,
+            identity,
+            made: Mutex::default(),
+            retired: Mutex::default(),
+        })
     }
 
     /// The one layout: 128 bytes of push constants. Buffers are told by address.
@@ -97,19 +118,36 @@ impl Pipelines {
         &self.cache
     }
 
-    pub(crate) fn get(
-        &self,
-        device: &Inner,
-        kernel: Kernel,
-        constants: Constants,
-    ) -> Result<vk::Pipeline, VulkanError> {
-        // Held while one is compiled: who needs the same one waits instead of compiling it too.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&pipeline) = made.get(&(kernel, constants)) {
+    /// The pipeline of each dispatch of `lists`, in order. Those that are not there yet are made: to be called without a lock that others need.
+    pub(crate) fn of(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Vec<vk::Pipeline>, VulkanError> {
+        let mut last = None;
+        let mut pipelines = Vec::new();
+        for work in lists.iter().flatten() {
+            let Work::Dispatch(dispatch) = work else { continue };
+            if let Some(program) = &dispatch.program {
+                pipelines.push(program.raw());
+                continue;
+            }
+            let key = (dispatch.kernel, dispatch.constants);
+            let pipeline = match last {
+                Some((known, pipeline)) if known == key => pipeline,
+                _ => self.get(device, key)?,
+            };
+            last = Some((key, pipeline));
+            pipelines.push(pipeline);
+        }
+        Ok(pipelines)
+    }
+
+    fn get(&self, device: &Inner, key: (Kernel, Constants)) -> Result<vk::Pipeline, VulkanError> {
+        let place = lock(&self.made).entry(key).or_default().clone();
+        // Held while it is compiled: who needs the same one waits instead of compiling it too. Who needs another one does not.
+        let mut made = lock(&place);
+        if let Some(pipeline) = *made {
             return Ok(pipeline);
         }
-        let pipeline = self.make(device, &kernel.spirv(), constants)?;
-        made.insert((kernel, constants), pipeline);
+        let pipeline = self.make(device, &key.0.spirv(), key.1)?;
+        *made = Some(pipeline);
         Ok(pipeline)
     }
 
@@ -145,7 +183,7 @@ impl Pipelines {
     fn retire(&self, device: &Inner, pipeline: vk::Pipeline, last_use: u64) {
         // Before the lock: it wakes who waited, and what that runs may drop a program.
         let completed = device.queue.completed();
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = lock(&self.retired);
         retired.push((pipeline, last_use));
         for (pipeline, _) in retired.extract_if(.., |(_, last_use)| *last_use <= completed) {
             // SAFETY: its handle is gone, and the device has done all that used it.
@@ -154,16 +192,19 @@ impl Pipelines {
     }
 
     /// Writes the file, if there is one to write, and ends everything. The device must have done all its work.
-    pub(crate) fn close(&self, raw: &ash::Device, path: Option<&Path>) {
-        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
-        if let (Some(path), false) = (path, made.is_empty()) {
+    pub(crate) fn close(&self, raw: &ash::Device) {
+        let places = std::mem::take(&mut *lock(&self.made));
+        let made: Vec<_> = places.into_values().filter_map(|place| *lock(&place)).collect();
+        if let (Some(path), false) = (&self.file, made.is_empty()) {
             // SAFETY: the cache is alive.
-            if let Ok(data) = unsafe { raw.get_pipeline_cache_data(self.raw_cache) } {
-                cache::save(path, &self.identity, &data);
+            match unsafe { raw.get_pipeline_cache_data(self.raw_cache) } {
+                Ok(data) if data != self.read => cache::save(path, &self.identity, &data),
+                // Nothing new, or nothing to be had: whoever needs it compiles again.
+                _ => {}
             }
         }
-        let retired = std::mem::take(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner));
-        for pipeline in made.into_values().chain(retired.into_iter().map(|(pipeline, _)| pipeline)) {
+        let retired = std::mem::take(&mut *lock(&self.retired));
+        for pipeline in made.into_iter().chain(retired.into_iter().map(|(pipeline, _)| pipeline)) {
             // SAFETY: it is destroyed once, and no work uses it.
             unsafe { raw.destroy_pipeline(pipeline, None) };
         }

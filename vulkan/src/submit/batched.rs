@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use upbeat::batch::{BatchOptions, BatchOptionsError, Batcher, Reply};
 use upbeat::Runtime;
 
-use super::timeline::Done;
+use super::semaphore::Done;
 use crate::commands::{Commands, Work};
 use crate::device::Device;
 use crate::error::VulkanError;
@@ -49,7 +49,8 @@ impl Batched {
     }
 
     /// Adds a list; waits where the backlog is full. Lists of one batch run in the order in which they were added, and what they read and
-    /// write keeps them apart.
+    /// write keeps them apart. Of two batches either may come first: await a list before you add one that needs its results. A list that cannot
+    /// be submitted takes its batch with it: all are told.
     ///
     /// # Errors
     /// [`VulkanError::OtherDevice`]; [`VulkanError::Refused`] when the runtime has ended.

@@ -3,10 +3,14 @@
 mod batched;
 mod metrics;
 mod queue;
+mod semaphore;
+mod sync;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod trace;
 
 pub use batched::{Batched, Pending};
 pub use metrics::{KernelMetrics, Metrics};
 pub(crate) use queue::Queue;
-pub use timeline::Done;
+pub use semaphore::Done;

@@ -8,12 +8,14 @@ use ash::vk;
 use upbeat::Span;
 
 use super::metrics::{Counts, Metrics};
-use super::timeline::{Done, Timeline};
+use super::semaphore::{Done, Semaphore};
+use super::timeline::Timeline;
 use super::trace::Trace;
 use crate::calls::{Call, Calls};
-use crate::commands::{record, Hazards, Recorded, Work};
+use crate::commands::{record, Hazards, Operand, Owner, Recorded, Work};
 use crate::device::{Inner, Limits};
 use crate::error::{VulkanError, VulkanUnavailable};
+use crate::memory::RawBlock;
 use crate::options::Options;
 use crate::pipeline::Kernel;
 
@@ -38,11 +40,22 @@ struct State {
     trace: Trace,
 }
 
+/// The blocks of `lists` that the host touches as well, each once, in the order of their numbers.
+fn reached_by_host(lists: &[Vec<Work>]) -> Vec<&RawBlock> {
+    // Nobody but the list has a block of the staging ring.
+    let of_users = |operand: &&Operand| matches!(operand.owner, Owner::Buffer(_));
+    let operands = lists.iter().flatten().flat_map(Work::operands).filter(of_users);
+    let mut blocks: Vec<_> = operands.map(Operand::block).filter(|block| block.has_host_access()).collect();
+    blocks.sort_unstable_by_key(|block| block.id);
+    blocks.dedup_by_key(|block| block.id);
+    blocks
+}
+
 /// The queue that computes.
 pub(crate) struct Queue {
     raw: vk::Queue,
     family: u32,
-    timeline: Arc<Timeline>,
+    timeline: Arc<Timeline<Semaphore>>,
     state: Mutex<State>,
     /// Nanoseconds of a tick where dispatches are measured, and the bits of their counter.
     tick_ns: Option<f32>,
@@ -57,7 +70,7 @@ impl Queue {
         options: &Options,
         limits: &Limits,
     ) -> Result<Self, VulkanUnavailable> {
-        let timeline = Timeline::new(device, calls, options.timeout)?;
+        let timeline = Timeline::new(Semaphore::new(device, calls)?, options.timeout);
         // SAFETY: the device was made with one queue of this family.
         let raw = unsafe { device.get_device_queue(family, 0) };
         let tick_ns = (options.timestamps && limits.tick_ns > 0.0).then_some(limits.tick_ns);
@@ -72,6 +85,11 @@ impl Queue {
     /// The last submission that is known to be done.
     pub(crate) fn completed(&self) -> u64 {
         self.timeline.completed()
+    }
+
+    /// As [`completed`](Self::completed), without asking the device or waking anybody.
+    pub(crate) fn known(&self) -> u64 {
+        self.timeline.known()
     }
 
     /// The end of submission `value`.
@@ -115,15 +133,28 @@ impl Queue {
         if let Some(error) = self.timeline.lost() {
             return Err(error);
         }
+        let outcome = self.try_submit(device, lists);
+        if let Err(VulkanError::DeviceLost) = outcome {
+            // With no lock held: it wakes who waits.
+            self.timeline.lose(VulkanError::DeviceLost);
+        }
+        outcome
+    }
+
+    fn try_submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
+        // With no lock held: a driver may take seconds to compile one.
+        let pipelines = device.pipelines.of(device, lists)?;
         let completed = self.completed();
+        // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
+        let blocks = reached_by_host(lists);
+        let _turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
         let mut state = self.lock();
         self.reclaim(device, &mut state, completed)?;
-        let dispatches = lists.iter().flatten().filter(|work| matches!(work, Work::Dispatch(_))).count();
         let mut slot = match state.free.pop() {
             Some(slot) => slot,
             None => self.slot(device)?,
         };
-        let recorded = self.fill(device, &mut slot, dispatches as u32, lists, &mut state.hazards);
+        let recorded = self.fill(device, &mut slot, lists, &pipelines, &mut state.hazards);
         slot.handed_over = upbeat::trace_clock();
         let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot)?, recorded)));
         match submitted {
@@ -137,10 +168,6 @@ impl Queue {
             Err(error) => {
                 state.hazards.forget();
                 state.free.push(slot);
-                drop(state);
-                if error == VulkanError::DeviceLost {
-                    self.timeline.lose(error.clone());
-                }
                 Err(error)
             }
         }
@@ -244,8 +271,8 @@ impl Queue {
         &self,
         device: &Inner,
         slot: &mut Slot,
-        dispatches: u32,
         lists: &[Vec<Work>],
+        pipelines: &[vk::Pipeline],
         hazards: &mut Hazards,
     ) -> Result<Recorded, VulkanError> {
         slot.measured.clear();
@@ -254,14 +281,14 @@ impl Queue {
             device.raw.reset_command_pool(slot.pool, vk::CommandPoolResetFlags::empty())
         });
         reset.map_err(|result| VulkanError::of(Call::ResetCommandPool, result))?;
-        let queries = self.queries(device, slot, dispatches)?;
+        let queries = self.queries(device, slot, pipelines.len() as u32)?;
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: the buffer was reset with its pool.
         let begun = device.calls.make(Call::BeginCommandBuffer, || unsafe {
             device.raw.begin_command_buffer(slot.buffer, &begin)
         });
         begun.map_err(|result| VulkanError::of(Call::BeginCommandBuffer, result))?;
-        let recorded = record(device, slot.buffer, lists, hazards, queries)?;
+        let recorded = record(device, slot.buffer, lists, pipelines, hazards, queries);
         // SAFETY: it is being recorded.
         let ended = device
             .calls
@@ -275,7 +302,7 @@ impl Queue {
         let value = self.timeline.next();
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(slot.buffer)];
         let signals = [vk::SemaphoreSubmitInfo::default()
-            .semaphore(self.timeline.semaphore())
+            .semaphore(self.timeline.counter().raw())
             .value(value)
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
         let submit =

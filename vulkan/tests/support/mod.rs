@@ -3,7 +3,9 @@
 //! Without Vulkan tests say so and pass; with `UPBEAT_REQUIRE_VULKAN=1` they fail, and so they do without the validation layer.
 #![allow(dead_code, unreachable_pub)]
 
+use std::cell::RefCell;
 use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use upbeat_vulkan::{Choice, Device, Options, Reason};
 
@@ -11,9 +13,9 @@ fn required() -> bool {
     std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1")
 }
 
-/// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one.
+/// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one. They leave the user's pipelines alone.
 pub fn options() -> Options {
-    let options = Options::from_env();
+    let options = Options::from_env().no_pipeline_cache();
     if std::env::var("UPBEAT_VULKAN_DEVICE").is_ok_and(|word| !word.trim().is_empty()) {
         options
     } else {
@@ -21,8 +23,38 @@ pub fn options() -> Options {
     }
 }
 
+thread_local! {
+    /// How many turns this thread has, and what it holds for them.
+    static TURNS: RefCell<(usize, Option<MutexGuard<'static, ()>>)> = const { RefCell::new((0, None)) };
+}
+
+/// One thread's turn to have devices. The validation layer (1.3.239 at least) looks devices up in a table without a lock, so it crashes where one
+/// is used while another is made or destroyed. It goes where it came from, when the thread's last one is dropped.
+pub struct Turn(());
+
+/// Waits until no other test has a device.
+pub fn turn() -> Turn {
+    static DEVICES: Mutex<()> = Mutex::new(());
+    TURNS.with_borrow_mut(|(turns, held)| {
+        *turns += 1;
+        held.get_or_insert_with(|| DEVICES.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+    Turn(())
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURNS.with_borrow_mut(|(turns, held)| {
+            *turns -= 1;
+            if *turns == 0 {
+                *held = None;
+            }
+        });
+    }
+}
+
 /// A device whose validation messages must be none when it is dropped.
-pub struct Gpu(Device);
+pub struct Gpu(Device, Turn);
 
 impl Deref for Gpu {
     type Target = Device;
@@ -42,6 +74,7 @@ impl Drop for Gpu {
 
 /// The device that `options` open, or `None` where there is no Vulkan and none is required.
 pub fn open(options: Options) -> Option<Gpu> {
+    let turn = turn();
     let opened = match Device::open(&options.clone().validate(true)) {
         Err(error) if error.reason == Reason::NoValidation && !required() => {
             Device::open(&options.validate(false))
@@ -49,7 +82,7 @@ pub fn open(options: Options) -> Option<Gpu> {
         opened => opened,
     };
     match opened {
-        Ok(device) => Some(Gpu(device)),
+        Ok(device) => Some(Gpu(device, turn)),
         Err(error) if required() => panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}"),
         Err(error) => {
             eprintln!("SKIPPED: a test that needs Vulkan, because {error}");
