@@ -18,7 +18,12 @@ float value(float a, float b) {
         case 1: return a + b;
         case 2: return a - b;
         case 3: return a * b;
-        default: return a + push.s * b;
+        default: {
+            // Rounded twice, as where small steps are merged: see steps.comp.
+            precise float product = push.s * b;
+            precise float sum = a + product;
+            return sum;
+        }
     }
 }
 

@@ -88,8 +88,9 @@ fn families() -> impl Iterator<Item = (&'static str, bool, Goal)> {
 }
 
 /// Families of rows, whether PyTorch has them, and their goals.
-const FAMILIES: [(&str, bool, Goal); 21] = [
-    ("100 dependent dispatches", false, Goal::Submissions),
+const FAMILIES: [(&str, bool, Goal); 22] = [
+    ("100 dependent dispatches (additions", false, Goal::Submissions),
+    ("100 dependent dispatches (softmaxes", false, Goal::Submissions),
     ("copy: ", true, Goal::Copies),
     ("scale: ", true, Goal::Copies),
     ("add: ", true, Goal::Copies),

@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) validate: bool,
     pub(crate) always_stage: bool,
     pub(crate) timestamps: bool,
+    pub(crate) merge_steps: bool,
     pub(crate) pipeline_cache: CacheFile,
     pub(crate) loader: Option<PathBuf>,
     pub(crate) fault: Option<Arc<Fault>>,
@@ -42,6 +43,7 @@ impl Default for Options {
             validate: false,
             always_stage: false,
             timestamps: false,
+            merge_steps: true,
             pipeline_cache: CacheFile::Nowhere,
             loader: None,
             fault: None,
@@ -114,7 +116,14 @@ impl Options {
         self
     }
 
-    /// Measures each dispatch on the device; [`Device::metrics`](crate::Device::metrics) then has times.
+    /// Whether small element-wise steps that depend on each other run in one dispatch ([`Commands`](crate::Commands)); they do unless told, or
+    /// [measured](Self::timestamps). No result depends on it.
+    pub fn merge_steps(mut self, merge: bool) -> Self {
+        self.merge_steps = merge;
+        self
+    }
+
+    /// Measures each dispatch on the device, none merged with others; [`Device::metrics`](crate::Device::metrics) then has times.
     pub fn timestamps(mut self, timestamps: bool) -> Self {
         self.timestamps = timestamps;
         self

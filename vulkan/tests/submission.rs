@@ -7,7 +7,7 @@ use upbeat_vulkan::{Batched, Device, VulkanError};
 
 #[test]
 fn barriers_come_only_where_one_needs_the_other() {
-    let Some(device) = device() else { return };
+    let Some(device) = open(options().merge_steps(false)) else { return };
     let buffers: Vec<_> = (0..10).map(|_| device.upload(&numbers(1000, 1)).unwrap()).collect();
     let before = device.metrics().barriers;
     let mut commands = device.commands();

@@ -2,9 +2,11 @@
 
 mod hazards;
 mod record;
+mod steps;
 
 pub(crate) use hazards::Hazards;
 pub(crate) use record::{record, Recorded};
+pub(crate) use steps::{pieces, Piece};
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -111,6 +113,9 @@ impl Work {
 
 /// A list of work, in order. Each of its methods checks its shapes and adds to it; nothing happens before it is
 /// [submitted](Self::submit). Where one reads what another wrote, a barrier comes between them, and only there: the rest may run at once.
+///
+/// Arithmetic and ReLU over up to 1024 numbers which wait for each other run in one dispatch, up to twelve of them: a workgroup goes through
+/// them in turn, without a dispatch and a barrier of the device for each. Results are the same ([`Options::merge_steps`](crate::Options::merge_steps)).
 ///
 /// A method that gives back an error has added nothing.
 #[must_use = "a list does nothing before it is submitted"]

@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use super::{Access, Hazards, Work};
+use super::{Access, Hazards, Piece, Work};
 use crate::device::Inner;
 use crate::pipeline::Kernel;
 
@@ -10,6 +10,8 @@ use crate::pipeline::Kernel;
 #[derive(Default)]
 pub(crate) struct Recorded {
     pub(crate) dispatches: u64,
+    /// Those that are steps of another.
+    pub(crate) merged: u64,
     pub(crate) transfers: u64,
     pub(crate) barriers: u64,
     /// The kernels in order, where they are measured: each has two ticks.
@@ -40,12 +42,12 @@ fn barrier(device: &Inner, to: vk::CommandBuffer, stages: vk::PipelineStageFlags
     unsafe { device.raw.cmd_pipeline_barrier2(to, &dependency) };
 }
 
-/// Records `lists`, one after the other, into `to`, which is being recorded; `pipelines` are those of the dispatches. With `queries`, each
+/// Records `pieces` in order into `to`, which is being recorded; `pipelines` are those of the dispatches. With `queries`, each
 /// dispatch writes two of them.
 pub(crate) fn record(
     device: &Inner,
     to: vk::CommandBuffer,
-    lists: &[Vec<Work>],
+    pieces: &[Piece<'_>],
     pipelines: &[vk::Pipeline],
     hazards: &mut Hazards,
     queries: Option<vk::QueryPool>,
@@ -56,45 +58,29 @@ pub(crate) fn record(
     let mut recorded = Recorded::default();
     let mut host_reads = false;
     let mut ranges = Vec::new();
-    for work in lists.iter().flatten() {
+    for piece in pieces {
         ranges.clear();
         ranges.extend(
-            work.operands().map(|operand| (operand.block().id, operand.range.clone(), operand.access)),
+            piece.operands().map(|operand| (operand.block().id, operand.range.clone(), operand.access)),
         );
         if hazards.next(&ranges) {
             barrier(device, to, STAGES, ALL);
             recorded.barriers += 1;
         }
-        host_reads |= work.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
-        match work {
-            Work::Dispatch(dispatch) => {
-                let pipeline = pipelines.next().expect("one for each dispatch");
-                if bound != Some(pipeline) {
-                    // SAFETY: the command buffer is being recorded, the pipeline lives as long as the device.
-                    unsafe { device.raw.cmd_bind_pipeline(to, vk::PipelineBindPoint::COMPUTE, pipeline) };
-                    bound = Some(pipeline);
-                }
-                let push = &dispatch.push[..dispatch.push_bytes];
-                // SAFETY: the layout has 128 bytes for the compute stage.
-                unsafe { device.raw.cmd_push_constants(to, layout, vk::ShaderStageFlags::COMPUTE, 0, push) };
-                let tick = |number: usize, stage| {
-                    if let Some(queries) = queries {
-                        // SAFETY: the pool has two queries for each dispatch and was reset.
-                        unsafe { device.raw.cmd_write_timestamp2(to, stage, queries, number as u32) };
-                    }
-                };
-                let first = 2 * recorded.measured.len();
-                tick(first, vk::PipelineStageFlags2::COMPUTE_SHADER);
-                let [x, y, z] = dispatch.groups;
-                // SAFETY: a pipeline is bound; the counts were checked; the kernel stays within its operands, which outlive the work.
-                unsafe { device.raw.cmd_dispatch(to, x, y, z) };
-                tick(first + 1, vk::PipelineStageFlags2::COMPUTE_SHADER);
-                if queries.is_some() {
-                    recorded.measured.push(dispatch.kernel);
-                }
-                recorded.dispatches += 1;
+        host_reads |= piece.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
+        let chain_push;
+        let (kernel, push, [x, y, z]) = match piece {
+            Piece::Steps(chain) => {
+                chain_push = chain.push_constants();
+                recorded.merged += chain.len() as u64 - 1;
+                recorded.dispatches += chain.len() as u64;
+                (chain.kernel().0, &chain_push[..], [1, 1, 1])
             }
-            Work::Copy { from, to: target } => {
+            Piece::Work(Work::Dispatch(dispatch)) => {
+                recorded.dispatches += 1;
+                (dispatch.kernel, &dispatch.push[..dispatch.push_bytes], dispatch.groups)
+            }
+            Piece::Work(Work::Copy { from, to: target }) => {
                 let region = [vk::BufferCopy {
                     src_offset: from.range.start,
                     dst_offset: target.range.start,
@@ -103,13 +89,37 @@ pub(crate) fn record(
                 // SAFETY: the command buffer is being recorded, both ranges are within their buffers and as long.
                 unsafe { device.raw.cmd_copy_buffer(to, from.block().raw, target.block().raw, &region) };
                 recorded.transfers += 1;
+                continue;
             }
-            Work::Fill { to: target, word } => {
+            Piece::Work(Work::Fill { to: target, word }) => {
                 let (at, bytes) = (target.range.start, target.range.end - target.range.start);
                 // SAFETY: the command buffer is being recorded, the range is in the buffer and of whole words.
                 unsafe { device.raw.cmd_fill_buffer(to, target.block().raw, at, bytes, *word) };
                 recorded.transfers += 1;
+                continue;
             }
+        };
+        let pipeline = pipelines.next().expect("one for each dispatch");
+        if bound != Some(pipeline) {
+            // SAFETY: the command buffer is being recorded; the pipeline lives as long as the device, or until the device is done.
+            unsafe { device.raw.cmd_bind_pipeline(to, vk::PipelineBindPoint::COMPUTE, pipeline) };
+            bound = Some(pipeline);
+        }
+        // SAFETY: the layout has 128 bytes for the compute stage.
+        unsafe { device.raw.cmd_push_constants(to, layout, vk::ShaderStageFlags::COMPUTE, 0, push) };
+        let tick = |number: usize, stage| {
+            if let Some(queries) = queries {
+                // SAFETY: the pool has two queries for each dispatch and was reset.
+                unsafe { device.raw.cmd_write_timestamp2(to, stage, queries, number as u32) };
+            }
+        };
+        let first = 2 * recorded.measured.len();
+        tick(first, vk::PipelineStageFlags2::COMPUTE_SHADER);
+        // SAFETY: a pipeline is bound; the counts were checked; the kernel stays within its operands, which outlive the work.
+        unsafe { device.raw.cmd_dispatch(to, x, y, z) };
+        tick(first + 1, vk::PipelineStageFlags2::COMPUTE_SHADER);
+        if queries.is_some() {
+            recorded.measured.push(kernel);
         }
     }
     if host_reads {

@@ -9,6 +9,9 @@ use crate::error::VulkanError;
 use crate::memory::Buffer;
 use crate::pipeline::Kernel;
 
+/// ReLU's number, which small steps know too.
+pub(crate) const RELU: u32 = 4;
+
 /// An activation's number in `shaders/activation.glsl`.
 pub(super) fn number(activation: Activation) -> u32 {
     match activation {
@@ -16,7 +19,7 @@ pub(super) fn number(activation: Activation) -> u32 {
         Activation::Gelu => 1,
         Activation::GeluTanh => 2,
         Activation::Silu => 3,
-        Activation::Relu => 4,
+        Activation::Relu => RELU,
     }
 }
 

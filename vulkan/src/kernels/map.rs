@@ -8,7 +8,7 @@ use crate::error::VulkanError;
 use crate::memory::Buffer;
 use crate::pipeline::Kernel;
 
-/// Operations, numbered as in `shaders/map.comp`.
+/// Operations, numbered as in `shaders/map.comp` and `shaders/steps.comp`.
 #[derive(Clone, Copy)]
 enum Map {
     Scale = 0,

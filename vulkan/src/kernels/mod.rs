@@ -17,6 +17,7 @@ mod rope;
 mod rows;
 mod softmax;
 
+pub(crate) use activation::RELU;
 pub use adaptive::{Adapted, TileSummary};
 pub use attention::Attention;
 pub use flash::AttentionLayout;
@@ -30,7 +31,7 @@ use crate::commands::Commands;
 use crate::error::VulkanError;
 
 /// Invocations of a workgroup of kernels that go over numbers one by one; every device has that many.
-const WORKGROUP: u32 = 128;
+pub(crate) const WORKGROUP: u32 = 128;
 
 /// A dimension as kernels count: below 2³¹, as SPIR-V takes indices as signed, and strides must not wrap.
 fn count(what: &'static str, dimension: usize) -> Result<u32, VulkanError> {

@@ -47,6 +47,7 @@ kernels! {
     Reduce = "reduce";
     Rope = "rope";
     Softmax = "softmax";
+    Steps = "steps";
     Swiglu = "swiglu";
     TileCentre = "tile_centre";
     TileCertificate = "tile_certificate";

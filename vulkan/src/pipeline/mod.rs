@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ash::vk;
 
 use crate::calls::{Call, Calls};
-use crate::commands::{Work, PUSH_BYTES};
+use crate::commands::{Dispatch, Piece, Work, PUSH_BYTES};
 use crate::device::Inner;
 use crate::error::{VulkanError, VulkanUnavailable};
 use crate::options::Options;
@@ -39,6 +39,11 @@ impl Constants {
         let mut values = [0; MOST];
         values[..given.len()].copy_from_slice(given);
         Self { values, len: given.len() }
+    }
+
+    /// Constant `number`; 0 where there is none.
+    pub(crate) fn value(&self, number: usize) -> u32 {
+        self.values[number]
     }
 }
 
@@ -118,17 +123,20 @@ impl Pipelines {
         &self.cache
     }
 
-    /// The pipeline of each dispatch of `lists`, in order. Those that are not there yet are made: to be called without a lock that others need.
-    pub(crate) fn of(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Vec<vk::Pipeline>, VulkanError> {
+    /// The pipeline of each dispatch of `pieces`, in order. Those that are not there yet are made: to be called without a lock that others need.
+    pub(crate) fn of(&self, device: &Inner, pieces: &[Piece<'_>]) -> Result<Vec<vk::Pipeline>, VulkanError> {
         let mut last = None;
         let mut pipelines = Vec::new();
-        for work in lists.iter().flatten() {
-            let Work::Dispatch(dispatch) = work else { continue };
-            if let Some(program) = &dispatch.program {
-                pipelines.push(program.raw());
-                continue;
-            }
-            let key = (dispatch.kernel, dispatch.constants);
+        for piece in pieces {
+            let key = match piece {
+                Piece::Work(Work::Dispatch(Dispatch { program: Some(program), .. })) => {
+                    pipelines.push(program.raw());
+                    continue;
+                }
+                Piece::Work(Work::Dispatch(dispatch)) => (dispatch.kernel, dispatch.constants),
+                Piece::Work(_) => continue,
+                Piece::Steps(chain) => chain.kernel(),
+            };
             let pipeline = match last {
                 Some((known, pipeline)) if known == key => pipeline,
                 _ => self.get(device, key)?,

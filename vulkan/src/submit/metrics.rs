@@ -13,6 +13,8 @@ pub struct Metrics {
     pub submissions: u64,
     /// Runs of kernels.
     pub dispatches: u64,
+    /// Those of them that the device ran as steps of another one.
+    pub merged: u64,
     /// Copies and fills.
     pub transfers: u64,
     /// Barriers between pieces of work.
@@ -37,6 +39,7 @@ pub struct KernelMetrics {
 pub(super) struct Counts {
     submissions: u64,
     dispatches: u64,
+    merged: u64,
     transfers: u64,
     barriers: u64,
     kernels: BTreeMap<&'static str, (u64, f64)>,
@@ -46,6 +49,7 @@ impl Counts {
     pub(super) fn submitted(&mut self, recorded: &Recorded) {
         self.submissions += 1;
         self.dispatches += recorded.dispatches;
+        self.merged += recorded.merged;
         self.transfers += recorded.transfers;
         self.barriers += recorded.barriers;
     }
@@ -68,6 +72,7 @@ impl Counts {
         Metrics {
             submissions: self.submissions,
             dispatches: self.dispatches,
+            merged: self.merged,
             transfers: self.transfers,
             barriers: self.barriers,
             kernels: kernels.collect(),

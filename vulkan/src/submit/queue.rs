@@ -12,7 +12,7 @@ use super::semaphore::{Done, Semaphore};
 use super::timeline::Timeline;
 use super::trace::Trace;
 use crate::calls::{Call, Calls};
-use crate::commands::{record, Hazards, Operand, Owner, Recorded, Work};
+use crate::commands::{pieces, record, Hazards, Operand, Owner, Piece, Recorded, Work};
 use crate::device::{Inner, Limits};
 use crate::error::{VulkanError, VulkanUnavailable};
 use crate::memory::RawBlock;
@@ -142,8 +142,10 @@ impl Queue {
     }
 
     fn try_submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
+        // Where dispatches are measured, each is one.
+        let pieces = pieces(lists, device.options.merge_steps && self.tick_ns.is_none());
         // With no lock held: a driver may take seconds to compile one.
-        let pipelines = device.pipelines.of(device, lists)?;
+        let pipelines = device.pipelines.of(device, &pieces)?;
         let completed = self.completed();
         // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
         let blocks = reached_by_host(lists);
@@ -154,7 +156,7 @@ impl Queue {
             Some(slot) => slot,
             None => self.slot(device)?,
         };
-        let recorded = self.fill(device, &mut slot, lists, &pipelines, &mut state.hazards);
+        let recorded = self.fill(device, &mut slot, &pieces, &pipelines, &mut state.hazards);
         slot.handed_over = upbeat::trace_clock();
         let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot)?, recorded)));
         match submitted {
@@ -271,7 +273,7 @@ impl Queue {
         &self,
         device: &Inner,
         slot: &mut Slot,
-        lists: &[Vec<Work>],
+        pieces: &[Piece<'_>],
         pipelines: &[vk::Pipeline],
         hazards: &mut Hazards,
     ) -> Result<Recorded, VulkanError> {
@@ -288,7 +290,7 @@ impl Queue {
             device.raw.begin_command_buffer(slot.buffer, &begin)
         });
         begun.map_err(|result| VulkanError::of(Call::BeginCommandBuffer, result))?;
-        let recorded = record(device, slot.buffer, lists, pipelines, hazards, queries);
+        let recorded = record(device, slot.buffer, pieces, pipelines, hazards, queries);
         // SAFETY: it is being recorded.
         let ended = device
             .calls

@@ -33,9 +33,10 @@ pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure>
     let sizes = Sizes { small: args.small, bytes: if args.small { 1 << 16 } else { bytes } };
     let wanted = |name: &str| args.rows.is_empty() || args.rows.iter().any(|words| name.contains(&**words));
     let (copies, others) = cases(&device, sizes);
-    let work = submissions::work();
-    if !wanted(&work) && !copies.iter().chain(&others).any(|case| wanted(&case.name)) {
-        let mut names = vec![&*work];
+    let works = submissions::works();
+    if !works.iter().any(|work| wanted(work)) && !copies.iter().chain(&others).any(|case| wanted(&case.name))
+    {
+        let mut names: Vec<_> = works.iter().map(|work| &**work).collect();
         names.extend(copies.iter().chain(&others).map(Case::family));
         names.dedup();
         let (words, names) = (args.rows.join(","), names.join(", "));
@@ -48,9 +49,9 @@ pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure>
     let progress = Progress::new();
     let mut table = Table { json: args.json, met: 0, goals: 0 };
     table.head(&device, rounds, &progress, output);
-    if wanted(&work) {
-        progress.at(0.0, &work);
-        for record in submissions::run(&device, rounds)? {
+    for work in works.iter().filter(|work| wanted(work)) {
+        progress.at(0.0, work);
+        for record in submissions::run(&device, work, rounds)? {
             table.line(&record, &progress, output);
         }
     }

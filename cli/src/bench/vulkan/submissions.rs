@@ -14,25 +14,51 @@ const SMALL: usize = 64;
 /// One submission for all of them is to take at most this part of one each.
 const SUBMIT_GOAL: f64 = 0.2;
 
-/// The row's name.
-pub(super) fn work() -> String {
-    format!("{DISPATCHES} dependent dispatches of {SMALL} numbers in one submission")
+/// What a dispatch does.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    /// Adds 1: such steps are merged.
+    Addition,
+    /// A softmax of all numbers, which stays alone.
+    Softmax,
 }
 
-/// Adds 1 to `x`, `DISPATCHES` times, in submissions of `together` dispatches; waits for each where `awaited`, else for the last.
-fn add_ones(
+impl Step {
+    fn work(self) -> String {
+        let name = match self {
+            Self::Addition => "additions",
+            Self::Softmax => "softmaxes",
+        };
+        format!("{DISPATCHES} dependent dispatches ({name} of {SMALL} numbers) in one submission")
+    }
+}
+
+/// The rows' names.
+pub(super) fn works() -> [String; 2] {
+    [Step::Addition, Step::Softmax].map(Step::work)
+}
+
+/// Does `step` on `x`, `DISPATCHES` times, in submissions of `together` dispatches; waits for each where `awaited`, else for the last.
+fn round(
     device: &Device,
-    x: &Buffer<f32>,
+    step: Step,
+    x: &[Buffer<f32>; 2],
     one: &Buffer<f32>,
     together: usize,
     awaited: bool,
 ) -> Result<f64, VulkanError> {
     let start = Instant::now();
     let mut last = None;
-    for _ in 0..DISPATCHES / together {
+    for submission in 0..DISPATCHES / together {
         let mut commands = device.commands();
-        for _ in 0..together {
-            commands.add(x, one, x)?;
+        for dispatch in 0..together {
+            match step {
+                Step::Addition => commands.add(&x[0], one, &x[0])?,
+                Step::Softmax => {
+                    let from = (submission * together + dispatch) % 2;
+                    commands.softmax(&x[from], SMALL, &x[1 - from])?
+                }
+            };
         }
         let done = commands.submit()?;
         if awaited {
@@ -45,26 +71,35 @@ fn add_ones(
     Ok(start.elapsed().as_secs_f64() * 1e6)
 }
 
-/// Measures them, in as many rounds.
-pub(super) fn run(device: &Device, rounds: usize) -> Result<Vec<Record>, VulkanError> {
+/// Measures the work called `work`, in as many rounds.
+pub(super) fn run(device: &Device, work: &str, rounds: usize) -> Result<Vec<Record>, VulkanError> {
+    let step = if work == Step::Softmax.work() { Step::Softmax } else { Step::Addition };
     let (x, one) = (device.buffer::<f32>(SMALL)?, device.upload(&[1.0; SMALL])?);
+    let x = [x, device.buffer::<f32>(SMALL)?];
     let ways = [(DISPATCHES, false), (1, false), (1, true)];
     let mut times = [const { Vec::new() }; 3];
     // One round more, which compiles and warms up.
-    for round in 0..=rounds {
+    for at in 0..=rounds {
         for (&(together, awaited), times) in ways.iter().zip(&mut times) {
-            let time = add_ones(device, &x, &one, together, awaited)?;
-            if round > 0 {
+            let time = round(device, step, &x, &one, together, awaited)?;
+            if at > 0 {
                 times.push(time);
             }
         }
     }
-    let expected = ((rounds + 1) * ways.len() * DISPATCHES) as f32;
-    assert!(x.to_vec()?.iter().all(|&x| x == expected), "every dispatch adds 1");
+    let found = x[0].to_vec()?;
+    match step {
+        Step::Addition => {
+            let expected = ((rounds + 1) * ways.len() * DISPATCHES) as f32;
+            assert!(found.iter().all(|&x| x == expected), "every dispatch adds 1");
+        }
+        // Equal numbers give equal shares.
+        Step::Softmax => assert!(found.iter().all(|&x| x == 1.0 / SMALL as f32), "{found:?}"),
+    }
     let [one, each, awaited] = times.map(median);
     let record = |peer: &'static str, peer_value| Record {
         bench: "vulkan",
-        work: work(),
+        work: work.to_owned(),
         unit: "us",
         value: one,
         limit: None,
