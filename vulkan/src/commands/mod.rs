@@ -81,9 +81,8 @@ pub(crate) struct Dispatch {
     pub(crate) program: Option<Arc<Compiled>>,
     pub(crate) groups: [u32; 3],
     pub(crate) operands: Vec<Operand>,
-    /// The operands' addresses, then the parameters.
+    /// The operands' addresses, then the parameters, then zeros.
     pub(crate) push: [u8; PUSH_BYTES],
-    pub(crate) push_bytes: usize,
 }
 
 pub(crate) enum Work {
@@ -246,10 +245,9 @@ impl Commands {
         for (operand, to) in operands.iter().zip(push.chunks_exact_mut(8)) {
             to.copy_from_slice(&operand.address().to_ne_bytes());
         }
-        let push_bytes = addresses + parameters.len();
-        push[addresses..push_bytes].copy_from_slice(parameters);
+        push[addresses..addresses + parameters.len()].copy_from_slice(parameters);
         let (program, operands) = (program.cloned(), operands.to_vec());
-        let dispatch = Dispatch { kernel, constants, program, groups, operands, push, push_bytes };
+        let dispatch = Dispatch { kernel, constants, program, groups, operands, push };
         self.work.push(Work::Dispatch(dispatch));
         Ok(self)
     }

@@ -74,11 +74,11 @@ pub(crate) fn record(
                 chain_push = chain.push_constants();
                 recorded.merged += chain.len() as u64 - 1;
                 recorded.dispatches += chain.len() as u64;
-                (chain.kernel().0, &chain_push[..], [1, 1, 1])
+                (chain.kernel().0, &chain_push, [1, 1, 1])
             }
             Piece::Work(Work::Dispatch(dispatch)) => {
                 recorded.dispatches += 1;
-                (dispatch.kernel, &dispatch.push[..dispatch.push_bytes], dispatch.groups)
+                (dispatch.kernel, &dispatch.push, dispatch.groups)
             }
             Piece::Work(Work::Copy { from, to: target }) => {
                 let region = [vk::BufferCopy {
@@ -105,6 +105,7 @@ pub(crate) fn record(
             unsafe { device.raw.cmd_bind_pipeline(to, vk::PipelineBindPoint::COMPUTE, pipeline) };
             bound = Some(pipeline);
         }
+        // All of them, though few kernels read all: validation takes what the layout has for what is read.
         // SAFETY: the layout has 128 bytes for the compute stage.
         unsafe { device.raw.cmd_push_constants(to, layout, vk::ShaderStageFlags::COMPUTE, 0, push) };
         let tick = |number: usize, stage| {
