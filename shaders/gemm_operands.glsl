@@ -1,4 +1,4 @@
-// What the kernels of matrix products share: their operands, how A and B are read in fours, and what happens to a finished sum.
+// What the kernels of matrix products share: their operands, and what happens to a finished sum.
 //
 // C <- activation(scale·op(A)·op(B) + bias) + residual, or that added to C. A and B are f32, or f16 where A_HALF or B_HALF is defined;
 // all sums are f32. Flags by number as in vulkan/src/kernels/gemm.rs.
@@ -8,36 +8,26 @@
 layout(constant_id = 1) const uint FLAGS = 0;
 const bool TRANSPOSE_A = (FLAGS & 1u) != 0u;
 const bool TRANSPOSE_B = (FLAGS & 2u) != 0u;
-// The address is a multiple of four numbers, and so are the stride and the length of a row.
+// The address is a multiple of the numbers that are read at once, and so are the stride and the length of a row.
 const bool WHOLE_A = (FLAGS & 4u) != 0u;
 const bool WHOLE_B = (FLAGS & 8u) != 0u;
 const uint ACTIVATION = FLAGS >> 4;
 
-layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Fours {
-    vec4 at[];
-};
 #if defined(A_HALF) || defined(B_HALF)
 layout(buffer_reference, std430, buffer_reference_align = 2) readonly buffer Halves {
     float16_t at[];
-};
-layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer FourHalves {
-    f16vec4 at[];
 };
 #endif
 
 #ifdef A_HALF
 #define A_ONE Halves
-#define A_FOUR FourHalves
 #else
 #define A_ONE F32
-#define A_FOUR Fours
 #endif
 #ifdef B_HALF
 #define B_ONE Halves
-#define B_FOUR FourHalves
 #else
 #define B_ONE F32
-#define B_FOUR Fours
 #endif
 
 layout(push_constant) uniform Push {
@@ -57,46 +47,6 @@ layout(push_constant) uniform Push {
     // Bits: there is a bias, a residual; C is added to. Not constants: they are asked once an element, and pipelines are few.
     uint finish;
 } push;
-
-// Four numbers of a row of A as it is stored, the first one's column a multiple of 4; 0 outside `rows` and `columns`.
-vec4 four_of_a(uint row, uint column, uint rows, uint columns) {
-    vec4 x = vec4(0.0);
-    if (row < rows && column < columns) {
-        uint at = row * push.stride_a + column;
-        if (WHOLE_A) {
-            x = vec4(A_FOUR(push.a).at[at / 4]);
-        } else {
-            // The last number there is stands in for those beyond.
-            uint last = min(columns - 1 - column, 3);
-            x = vec4(
-                float(push.a.at[at]), float(push.a.at[at + min(last, 1)]),
-                float(push.a.at[at + min(last, 2)]), float(push.a.at[at + last])
-            );
-            x = mix(vec4(0.0), x, lessThanEqual(uvec4(0, 1, 2, 3), uvec4(last)));
-        }
-    }
-    return x;
-}
-
-// The same of B.
-vec4 four_of_b(uint row, uint column, uint rows, uint columns) {
-    vec4 x = vec4(0.0);
-    if (row < rows && column < columns) {
-        uint at = row * push.stride_b + column;
-        if (WHOLE_B) {
-            x = vec4(B_FOUR(push.b).at[at / 4]);
-        } else {
-            // The last number there is stands in for those beyond.
-            uint last = min(columns - 1 - column, 3);
-            x = vec4(
-                float(push.b.at[at]), float(push.b.at[at + min(last, 1)]),
-                float(push.b.at[at + min(last, 2)]), float(push.b.at[at + last])
-            );
-            x = mix(vec4(0.0), x, lessThanEqual(uvec4(0, 1, 2, 3), uvec4(last)));
-        }
-    }
-    return x;
-}
 
 // Writes an element of C whose sum is finished, if there is one there.
 void finish(uint row, uint column, float sum) {

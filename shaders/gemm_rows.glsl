@@ -1,6 +1,7 @@
 // Matrix products with ROWS rows at most, as when one token is decoded: B is read once, in whole runs, and every number of it meets all
 // rows of A. Sums over k are shared out among LANES invocations and four partial sums each, and folded in a fixed tree.
 #include "gemm_operands.glsl"
+#include "gemm_fours.glsl"
 
 // 1, 2, 4 or 8: at 8 the partial sums take the 16 KiB of shared memory that every device has.
 layout(constant_id = 2) const uint ROWS = 1;

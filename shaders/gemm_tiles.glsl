@@ -2,6 +2,8 @@
 // Tiles of A and B go through shared memory, TILE_K deep, stored with k outermost. An element's sum goes over k in order, whatever the
 // tiles are.
 #include "gemm_operands.glsl"
+#include "gemm_fours.glsl"
+#include "gemm_order.glsl"
 
 layout(constant_id = 2) const uint TILE_M = 64;
 layout(constant_id = 3) const uint TILE_N = 64;
@@ -18,8 +20,6 @@ shared float tile_b[TILE_K * ROW_B];
 
 const uint ACROSS = TILE_N / REACH_N;
 const uint DOWN = TILE_M / REACH_M;
-// Row tiles that run side by side: workgroups that run at once then share what they read of A and B in the second-level cache.
-const uint TOGETHER = 8;
 
 void load_a(uint row, uint k) {
     for (uint at = gl_LocalInvocationIndex; at < TILE_M * TILE_K / 4; at += gl_WorkGroupSize.x) {
@@ -77,11 +77,9 @@ void main() {
     uint tiles_m = (push.m + TILE_M - 1) / TILE_M;
     uint tiles_n = (push.n + TILE_N - 1) / TILE_N;
     for (uint tile = gl_WorkGroupID.x; tile < tiles_m * tiles_n; tile += gl_NumWorkGroups.x) {
-        uint first = tile / (TOGETHER * tiles_n) * TOGETHER;
-        uint rows = min(TOGETHER, tiles_m - first);
-        uint rest = tile % (TOGETHER * tiles_n);
-        uint row = (first + rest % rows) * TILE_M;
-        uint column = rest / rows * TILE_N;
+        uvec2 place_of_tile = in_order(tile, tiles_m, tiles_n);
+        uint row = place_of_tile.x * TILE_M;
+        uint column = place_of_tile.y * TILE_N;
 
         float sums[REACH_M * REACH_N];
         [[unroll]] for (uint s = 0; s < REACH_M * REACH_N; s++) {

@@ -120,7 +120,10 @@ fn vulkan_json() -> Value {
         })
         .collect();
     match Device::open(&Options::from_env()) {
-        Ok(device) => json!({"devices": devices, "chosen": device.info().name}),
+        Ok(device) => {
+            let matrices = device.limits().cooperative.map(|shape| [shape.m, shape.n, shape.k]);
+            json!({"devices": devices, "chosen": device.info().name, "cooperative_matrices": matrices})
+        }
         Err(error) => json!({"devices": devices, "chosen": null, "reason": error.to_string()}),
     }
 }
@@ -143,7 +146,13 @@ fn vulkan_text() -> Vec<String> {
         })
         .collect();
     lines.push(match chosen {
-        Ok(device) => format!("used where asked for: {}", device.info().name),
+        Ok(device) => {
+            let matrices = match device.limits().cooperative {
+                Some(shape) => format!("cooperative matrices of f16, {shape}"),
+                None => "no cooperative matrices of f16".to_owned(),
+            };
+            format!("used where asked for: {}, {matrices}", device.info().name)
+        }
         Err(error) => format!("not used: {error}"),
     });
     lines

@@ -17,6 +17,7 @@ pub enum Call {
     EnumerateLayers,
     EnumerateExtensions,
     EnumerateDevices,
+    CooperativeMatrices,
     CreateMessenger,
     CreateDevice,
     CreateAllocator,
@@ -42,11 +43,12 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::CreateInstance,
         Self::EnumerateLayers,
         Self::EnumerateExtensions,
         Self::EnumerateDevices,
+        Self::CooperativeMatrices,
         Self::CreateMessenger,
         Self::CreateDevice,
         Self::CreateAllocator,
@@ -80,6 +82,7 @@ impl fmt::Display for Call {
                 "vkEnumerateInstanceExtensionProperties or vkEnumerateDeviceExtensionProperties"
             }
             Self::EnumerateDevices => "vkEnumeratePhysicalDevices",
+            Self::CooperativeMatrices => "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR",
             Self::CreateMessenger => "vkCreateDebugUtilsMessengerEXT",
             Self::CreateDevice => "vkCreateDevice",
             Self::CreateAllocator => "the allocator's set-up",

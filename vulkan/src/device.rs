@@ -8,6 +8,7 @@ use ash::{khr, vk};
 
 use crate::calls::{Call, Calls};
 use crate::commands::Commands;
+use crate::cooperative::{self, CooperativeMatrices};
 use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::{DeviceInfo, Instance};
 use crate::memory::{Buffer, Memory, MemoryMetrics, Scalar};
@@ -34,6 +35,9 @@ pub struct Limits {
     pub f16_arithmetic: bool,
     /// Whether buffers of 16-bit floats can be read and written.
     pub f16_storage: bool,
+    /// Which matrices of 16-bit floats a subgroup multiplies at once; `None` where the device cannot, or was opened
+    /// [without](Options::cooperative_matrices).
+    pub cooperative: Option<CooperativeMatrices>,
     /// Nanoseconds of one tick of its clock; 0 where its queue has none.
     pub tick_ns: f32,
     /// Bits of its clock's counter.
@@ -125,32 +129,50 @@ impl Device {
         if let Some(feature) = missing(&v12, &v13) {
             return Err(unavailable(Reason::Feature { device: info.name, feature }));
         }
-        let limits = limits(instance.raw(), physical, &families[family], &v11, &v12);
+        // SAFETY: the device is the instance's.
+        let known = calls.make(Call::EnumerateExtensions, || unsafe {
+            instance.raw().enumerate_device_extension_properties(physical)
+        });
+        let known = known.map_err(|result| VulkanUnavailable::of(Call::EnumerateExtensions, result))?;
+        let mut limits = limits(instance.raw(), physical, &families[family], &v11, &v12);
+        if options.cooperative_matrices && limits.f16_storage {
+            let found =
+                cooperative::find(instance.entry(), instance.raw(), physical, &calls, &known, &v12, &v13);
+            limits.cooperative =
+                found.map_err(|result| VulkanUnavailable::of(Call::CooperativeMatrices, result))?;
+        }
+        let cooperates = limits.cooperative.is_some();
         let mut on11 = vk::PhysicalDeviceVulkan11Features::default()
             .storage_buffer16_bit_access(v11.storage_buffer16_bit_access == vk::TRUE);
         let mut on12 = vk::PhysicalDeviceVulkan12Features::default()
             .buffer_device_address(true)
             .timeline_semaphore(true)
             .host_query_reset(v12.host_query_reset == vk::TRUE)
-            .shader_float16(v12.shader_float16 == vk::TRUE);
-        let mut on13 =
-            vk::PhysicalDeviceVulkan13Features::default().synchronization2(true).maintenance4(true);
-        // SAFETY: the device is the instance's.
-        let known = calls.make(Call::EnumerateExtensions, || unsafe {
-            instance.raw().enumerate_device_extension_properties(physical)
-        });
-        let known = known.map_err(|result| VulkanUnavailable::of(Call::EnumerateExtensions, result))?;
+            .shader_float16(v12.shader_float16 == vk::TRUE)
+            .vulkan_memory_model(cooperates)
+            .vulkan_memory_model_device_scope(cooperates);
+        let mut on13 = vk::PhysicalDeviceVulkan13Features::default()
+            .synchronization2(true)
+            .maintenance4(true)
+            .subgroup_size_control(cooperates)
+            .compute_full_subgroups(cooperates);
+        let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
         // A driver that is not wholly Vulkan wants to be told that this is known.
         let subset = known.iter().any(|e| e.extension_name_as_c_str() == Ok(khr::portability_subset::NAME));
-        let extensions: &[_] = if subset { &[khr::portability_subset::NAME.as_ptr()] } else { &[] };
+        let mut extensions = Vec::new();
+        extensions.extend(subset.then_some(khr::portability_subset::NAME.as_ptr()));
+        extensions.extend(cooperates.then_some(khr::cooperative_matrix::NAME.as_ptr()));
         let queues =
             [vk::DeviceQueueCreateInfo::default().queue_family_index(family as u32).queue_priorities(&[1.0])];
-        let create = vk::DeviceCreateInfo::default()
+        let mut create = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
-            .enabled_extension_names(extensions)
+            .enabled_extension_names(&extensions)
             .push_next(&mut on11)
             .push_next(&mut on12)
             .push_next(&mut on13);
+        if cooperates {
+            create = create.push_next(&mut matrices);
+        }
         // SAFETY: every pointer in the structure outlives the call; the features were found above.
         let raw = calls
             .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
@@ -353,6 +375,7 @@ fn limits(
         subgroup: p11.subgroup_size,
         f16_arithmetic: v12.shader_float16 == vk::TRUE,
         f16_storage: v11.storage_buffer16_bit_access == vk::TRUE,
+        cooperative: None,
         tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
         tick_bits: family.timestamp_valid_bits,
     }

@@ -34,7 +34,7 @@ pub(crate) struct Instance {
     // Boxed: the layer keeps its address.
     messages: Box<Mutex<Vec<String>>>,
     // The library's functions live as long as this does.
-    _entry: Entry,
+    entry: Entry,
 }
 
 fn unavailable(reason: Reason) -> VulkanUnavailable {
@@ -56,9 +56,9 @@ fn dotted((major, minor, patch): (u32, u32, u32)) -> String {
 impl Instance {
     pub(crate) fn new(options: &Options, calls: &Calls) -> Result<Self, VulkanUnavailable> {
         let loaded = match &options.loader {
-            // SAFETY: the user says that this is a Vulkan loader; its functions are not used after `_entry`.
+            // SAFETY: the user says that this is a Vulkan loader; its functions are not used after `entry`.
             Some(path) => unsafe { Entry::load_from(path) },
-            // SAFETY: the loader is the system's own; its functions are not used after `_entry`.
+            // SAFETY: the loader is the system's own; its functions are not used after `entry`.
             None => unsafe { Entry::load() },
         };
         let entry = loaded.map_err(|error| unavailable(Reason::NoLoader { message: error.to_string() }))?;
@@ -123,7 +123,7 @@ impl Instance {
             vk::Result::ERROR_INCOMPATIBLE_DRIVER => unavailable(Reason::NoDevice),
             other => VulkanUnavailable::of(Call::CreateInstance, other),
         })?;
-        let mut instance = Self { messenger: None, raw, messages, _entry: entry };
+        let mut instance = Self { messenger: None, raw, messages, entry };
         if options.validate {
             instance.listen(calls)?;
         }
@@ -131,7 +131,7 @@ impl Instance {
     }
 
     fn listen(&mut self, calls: &Calls) -> Result<(), VulkanUnavailable> {
-        let debug = ext::debug_utils::Instance::new(&self._entry, &self.raw);
+        let debug = ext::debug_utils::Instance::new(&self.entry, &self.raw);
         let severity =
             vk::DebugUtilsMessageSeverityFlagsEXT::WARNING | vk::DebugUtilsMessageSeverityFlagsEXT::ERROR;
         let create = vk::DebugUtilsMessengerCreateInfoEXT::default()
@@ -148,6 +148,10 @@ impl Instance {
             .make(Call::CreateMessenger, || unsafe { debug.create_debug_utils_messenger(&create, None) });
         self.messenger = Some((debug, messenger.map_err(failed(Call::CreateMessenger))?));
         Ok(())
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
     }
 
     pub(crate) fn raw(&self) -> &ash::Instance {

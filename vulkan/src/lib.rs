@@ -11,6 +11,8 @@ mod choice;
 #[allow(unsafe_code)]
 mod commands;
 #[allow(unsafe_code)]
+mod cooperative;
+#[allow(unsafe_code)]
 mod device;
 mod error;
 #[allow(unsafe_code)]
@@ -28,6 +30,7 @@ mod submit;
 pub use calls::{Call, Fault};
 pub use choice::{Choice, Kind};
 pub use commands::Commands;
+pub use cooperative::CooperativeMatrices;
 pub use device::{Device, Limits};
 pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;

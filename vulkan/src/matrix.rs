@@ -83,12 +83,12 @@ impl<T: Scalar> Matrix<'_, T> {
         self.numbers.slice(0..self.span).operand(access)
     }
 
-    /// Whether every row is of whole fours of numbers that lie at multiples of four: those can be read at once.
-    pub(crate) fn has_whole_fours(&self) -> bool {
+    /// Whether every row is of whole runs of `count` numbers that lie at multiples of that: those can be read at once.
+    pub(crate) fn has_whole(&self, count: usize) -> bool {
         let address = self.operand(Access::Read).address();
-        address.is_multiple_of(4 * size_of::<T>() as u64)
-            && self.stride.is_multiple_of(4)
-            && self.cols.is_multiple_of(4)
+        address.is_multiple_of((count * size_of::<T>()) as u64)
+            && self.stride.is_multiple_of(count)
+            && self.cols.is_multiple_of(count)
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Options {
     pub(crate) always_stage: bool,
     pub(crate) timestamps: bool,
     pub(crate) merge_steps: bool,
+    pub(crate) cooperative_matrices: bool,
     pub(crate) pipeline_cache: CacheFile,
     pub(crate) loader: Option<PathBuf>,
     pub(crate) fault: Option<Arc<Fault>>,
@@ -44,6 +45,7 @@ impl Default for Options {
             always_stage: false,
             timestamps: false,
             merge_steps: true,
+            cooperative_matrices: true,
             pipeline_cache: CacheFile::Nowhere,
             loader: None,
             fault: None,
@@ -59,7 +61,8 @@ impl Options {
 
     /// [`new`](Self::new), as the environment has it: `UPBEAT_VULKAN_DEVICE` is a place in [`devices`](crate::devices), a kind
     /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_CACHE` is a file for compiled pipelines, or
-    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_VALIDATE=1` asks for validation.
+    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_VALIDATE=1` asks for validation;
+    /// `UPBEAT_VULKAN_COOPERATIVE=0` does without [cooperative matrices](Self::cooperative_matrices).
     pub fn from_env() -> Self {
         Self::of_words(|name| std::env::var_os(name).unwrap_or_default())
     }
@@ -67,8 +70,10 @@ impl Options {
     fn of_words(word: impl Fn(&str) -> OsString) -> Self {
         // What is not Unicode names no device, and is told as it is shown here.
         let device = word("UPBEAT_VULKAN_DEVICE").to_string_lossy().into_owned();
-        let options =
-            Self::new().device(Choice::parse(&device)).validate(word("UPBEAT_VULKAN_VALIDATE") == "1");
+        let options = Self::new()
+            .device(Choice::parse(&device))
+            .validate(word("UPBEAT_VULKAN_VALIDATE") == "1")
+            .cooperative_matrices(word("UPBEAT_VULKAN_COOPERATIVE") != "0");
         match word("UPBEAT_VULKAN_CACHE") {
             unset if unset.is_empty() => options.usual_pipeline_cache(),
             off if off == "off" => options,
@@ -126,6 +131,14 @@ impl Options {
     /// Measures each dispatch on the device, none merged with others; [`Device::metrics`](crate::Device::metrics) then has times.
     pub fn timestamps(mut self, timestamps: bool) -> Self {
         self.timestamps = timestamps;
+        self
+    }
+
+    /// Whether products of `f16` by `f16` go through cooperative matrices, the units that newer GPUs multiply small matrices with, where the
+    /// device has them ([`Limits::cooperative`](crate::Limits::cooperative)): yes unless told. Sums are of f32 either way, in another order:
+    /// results may differ in their last bits.
+    pub fn cooperative_matrices(mut self, cooperative: bool) -> Self {
+        self.cooperative_matrices = cooperative;
         self
     }
 

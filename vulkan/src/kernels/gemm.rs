@@ -4,9 +4,10 @@ use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{Activation, Write};
 
 use super::activation::number;
-use super::WORKGROUP;
+use super::{cooperative, WORKGROUP};
 use crate::choice::Kind;
 use crate::commands::{Access, Commands, Operand};
+use crate::cooperative::CooperativeMatrices;
 use crate::device::Device;
 use crate::error::VulkanError;
 use crate::matrix::Matrix;
@@ -136,8 +137,7 @@ impl Tile {
     /// For `[m, n]`. Large tiles are worth it where they still keep the device busy: a GPU wants many, a CPU that stands in for one has a
     /// few cores (on Mesa's driver wide tiles were 1.5 times as fast as the others). The sums come out the same.
     fn of(m: usize, n: usize, device: &Device) -> Self {
-        let (wide, limits) = (Self::WIDE, device.limits());
-        let enough = if device.info().kind == Kind::Cpu { 1 } else { 128 };
+        let (wide, limits, enough) = (Self::WIDE, device.limits(), enough(device));
         let fits = wide.invocations() <= limits.workgroup && wide.shared_bytes() <= limits.shared_bytes;
         if fits && m > Self::MIDDLE.m as usize && wide.count(m, n) >= enough {
             wide
@@ -161,13 +161,27 @@ impl Tile {
     }
 }
 
+/// How many workgroups keep a device busy.
+fn enough(device: &Device) -> usize {
+    if device.info().kind == Kind::Cpu {
+        1
+    } else {
+        128
+    }
+}
+
 fn same(a: &Operand, b: &Operand) -> bool {
     a.block().id == b.block().id && a.range == b.range
 }
 
 impl Commands {
     /// A matrix product with an epilogue, see [`Gemm`]. A and B are each stored as `f32` or as `f16`, C as `f32`; an element's products
-    /// are summed in f32, in an order that depends on the shape alone.
+    /// are summed in f32, in an order that depends on the shape and the device alone: the same bits from run to run.
+    ///
+    /// More than a few rows of `f16` by `f16` go through cooperative matrices where the device has them
+    /// ([`Limits::cooperative`](crate::Limits::cooperative)), which sum in an order of their own;
+    /// [`Options::cooperative_matrices`](crate::Options::cooperative_matrices) turns that off. A product of two `f16` is exact in f32. An element is off by at most `(k + 24)·2⁻²⁴·Σ|a||b|` for its sum, twice that through
+    /// cooperative matrices, in which devices may cut sums off instead of rounding them.
     ///
     /// # Errors
     /// Dimensions that do not fit; buffers of another device; C that overlaps another operand. It may be the very residual when it is
@@ -184,8 +198,11 @@ impl Commands {
         }
         let bits =
             |bits: &[bool]| bits.iter().enumerate().map(|(at, &bit)| u32::from(bit) << at).sum::<u32>();
-        let stored = [gemm.transpose_a, gemm.transpose_b, gemm.a.has_whole_fours(), gemm.b.has_whole_fours()];
-        let flags = bits(&stored) | number(activation) << 4;
+        // With how many numbers to one load.
+        let flags = |run| {
+            let stored = [gemm.transpose_a, gemm.transpose_b, gemm.a.has_whole(run), gemm.b.has_whole(run)];
+            bits(&stored) | number(activation) << 4
+        };
 
         let most = self.device().limits().groups[0] as usize;
         let groups = |count: usize| [count.min(most) as u32, 1, 1];
@@ -194,11 +211,14 @@ impl Commands {
             let columns = if gemm.transpose_b { 4 } else { 32 };
             let rows = m.next_power_of_two() as u32;
             let groups = if m == 0 { [0; 3] } else { groups(n.div_ceil(columns)) };
-            (rows_of, vec![WORKGROUP, flags, rows], groups)
+            (rows_of, vec![WORKGROUP, flags(4), rows], groups)
+        } else if let Some((matrices, tile)) = cooperative_tile::<A, B>(m, n, self.device()) {
+            let constants = tile.constants(flags(8), matrices, self.device().limits());
+            (Kernel::GemmCooperative, constants, groups(tile.count(m, n)))
         } else {
             let tile = Tile::of(m, n, self.device());
             let Tile { m: tile_m, n: tile_n, k: tile_k, reach: [reach_m, reach_n] } = tile;
-            let constants = vec![tile.invocations(), flags, tile_m, tile_n, tile_k, reach_m, reach_n];
+            let constants = vec![tile.invocations(), flags(4), tile_m, tile_n, tile_k, reach_m, reach_n];
             (tiles_of, constants, groups(tile.count(m, n)))
         };
         let finish = bits(&[bias.is_some(), residual.is_some(), add]);
@@ -221,6 +241,16 @@ impl Commands {
         let operands = [a, gemm.b.operand(Access::Read), c, bias, residual];
         self.dispatch(kernel, &constants, groups, &operands, bytemuck::bytes_of(&parameters))
     }
+}
+
+/// The tile for `[m, n]` where both factors are of `f16` and the device has cooperative matrices.
+fn cooperative_tile<A: Float, B: Float>(
+    m: usize,
+    n: usize,
+    device: &Device,
+) -> Option<(CooperativeMatrices, cooperative::Tile)> {
+    let matrices = device.limits().cooperative.filter(|_| A::HALF && B::HALF)?;
+    cooperative::Tile::of(m, n, enough(device), device.limits()).map(|tile| (matrices, tile))
 }
 
 /// The kernels for few rows and for many, by what A and B are stored in.

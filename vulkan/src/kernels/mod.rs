@@ -4,6 +4,7 @@ mod activation;
 mod adaptive;
 mod attention;
 mod convert;
+mod cooperative;
 mod copy;
 mod embedding;
 mod flash;

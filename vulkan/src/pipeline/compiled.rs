@@ -19,7 +19,7 @@ pub(crate) struct Compiled {
 impl Compiled {
     /// A pipeline of `words`, which are valid SPIR-V.
     pub(crate) fn new(device: &Device, words: &[u32], constants: &[u32]) -> Result<Self, VulkanError> {
-        let raw = device.inner.pipelines.make(&device.inner, words, Constants::new(constants))?;
+        let raw = device.inner.pipelines.make(&device.inner, words, Constants::new(constants), false)?;
         Ok(Self { device: device.clone(), raw, last_use: AtomicU64::new(0) })
     }
 

@@ -36,6 +36,7 @@ kernels! {
     GemmA16 = "gemm_a16";
     GemmAb16 = "gemm_ab16";
     GemmB16 = "gemm_b16";
+    GemmCooperative = "gemm_cooperative";
     Gemv = "gemv";
     GemvA16 = "gemv_a16";
     GemvAb16 = "gemv_ab16";
@@ -60,6 +61,11 @@ kernels! {
 impl Kernel {
     pub(crate) fn name(self) -> &'static str {
         self.shader().0
+    }
+
+    /// Whether it counts on whole subgroups, of as many invocations as the device told.
+    pub(crate) fn needs_whole_subgroups(self) -> bool {
+        self == Self::GemmCooperative
     }
 
     pub(crate) fn spirv(self) -> Vec<u32> {

@@ -25,7 +25,7 @@ use crate::error::{VulkanError, VulkanUnavailable};
 use crate::options::Options;
 
 /// Specialisation constants that a kernel has at most.
-const MOST: usize = 8;
+const MOST: usize = 10;
 
 /// A kernel's specialisation constants, by number from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -154,12 +154,18 @@ impl Pipelines {
         if let Some(pipeline) = *made {
             return Ok(pipeline);
         }
-        let pipeline = self.make(device, &key.0.spirv(), key.1)?;
+        let pipeline = self.make(device, &key.0.spirv(), key.1, key.0.needs_whole_subgroups())?;
         *made = Some(pipeline);
         Ok(pipeline)
     }
 
-    fn make(&self, device: &Inner, words: &[u32], constants: Constants) -> Result<vk::Pipeline, VulkanError> {
+    fn make(
+        &self,
+        device: &Inner,
+        words: &[u32],
+        constants: Constants,
+        whole_subgroups: bool,
+    ) -> Result<vk::Pipeline, VulkanError> {
         let create = vk::ShaderModuleCreateInfo::default().code(words);
         // SAFETY: the words are valid SPIR-V: the gate validates what is committed, and `fused` says what it adds to that.
         let module = device
@@ -171,11 +177,18 @@ impl Pipelines {
             .collect();
         let data: &[u8] = bytemuck::cast_slice(&constants.values[..constants.len]);
         let specialization = vk::SpecializationInfo::default().map_entries(&entries).data(data);
-        let stage = vk::PipelineShaderStageCreateInfo::default()
+        let mut subgroup = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default()
+            .required_subgroup_size(device.limits.subgroup);
+        let mut stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
             .name(c"main")
             .specialization_info(&specialization);
+        if whole_subgroups {
+            stage = stage
+                .flags(vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS)
+                .push_next(&mut subgroup);
+        }
         let create = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout)];
         // SAFETY: every pointer in the structure outlives the call.
         let outcome = device.calls.make(Call::CreatePipeline, || unsafe {

@@ -135,8 +135,11 @@ impl Table {
             return;
         }
         let DeviceInfo { name, driver, .. } = device.info();
+        let matrices = device.limits().cooperative;
+        let matrices = matrices
+            .map_or("no cooperative matrices".to_owned(), |shape| format!("cooperative matrices of {shape}"));
         let text = format!(
-            "{name}, {driver}; medians of {rounds} interleaved rounds, answers checked. Times are the host's, from handing over submissions \
+            "{name}, {driver}, {matrices}; medians of {rounds} interleaved rounds, answers checked. Times are the host's, from handing over submissions \
              with many calls to the end of the last.\n\
              | work | value | unit | beside | its value | ratio | goal | met |\n|---|---:|---|---|---:|---:|---:|---|\n"
         );
