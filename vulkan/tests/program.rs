@@ -79,14 +79,14 @@ fn distance(op: Op, operands: &[f32], found: f32) -> f64 {
     let wide: Vec<f64> = operands.iter().map(|&x| x.into()).collect();
     let (ulps, absolute) = bound(op);
     // A derivative is multiplied by the gradient, and so is what it is off.
+    let gradient = wide[0].abs().clamp(1.0, 1e38);
     let factor = match op {
         // And by the exponent, or the base's logarithm, of which f32 has none above 104.
-        Op::PowGradient => wide[0].abs().max(1.0) * wide[2].abs().max(1.0),
-        Op::PowExponentGradient => wide[0].abs().max(1.0) * wide[1].abs().ln().abs().clamp(1.0, 104.0),
-        op if format!("{op:?}").ends_with("Gradient") => wide[0].abs().max(1.0),
+        Op::PowGradient => gradient * wide[2].abs().clamp(1.0, 1e38),
+        Op::PowExponentGradient => gradient * wide[1].abs().ln().abs().clamp(1.0, 104.0),
+        op if format!("{op:?}").ends_with("Gradient") => gradient,
         _ => 1.0,
     };
-    let factor = factor.min(1e38);
     // What is beyond the largest number may be infinite, and the other way round.
     let clamp = |x: f64| x.clamp(-f64::from(f32::MAX) * 1.000_002, f64::from(f32::MAX) * 1.000_002);
     let of = |expected: f64| match (expected.is_nan(), found.is_nan()) {
