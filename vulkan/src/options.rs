@@ -136,7 +136,7 @@ impl Options {
 
     /// Whether products of `f16` by `f16` go through cooperative matrices, the units that newer GPUs multiply small matrices with, where the
     /// device has them ([`Limits::cooperative`](crate::Limits::cooperative)): yes unless told. Sums are of f32 either way, in another order:
-    /// results may differ in their last bits.
+    /// results may differ in their last bits. Mesa's driver for CPUs imitates them, slower than the kernel without: there they serve tests.
     pub fn cooperative_matrices(mut self, cooperative: bool) -> Self {
         self.cooperative_matrices = cooperative;
         self
