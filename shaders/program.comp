@@ -2,6 +2,9 @@
 // output is an input: an element's inputs are read before its outputs are written, and nobody else reads them.
 #version 460
 #include "common.glsl"
+#extension GL_EXT_spirv_intrinsics : require
+// SignedZeroInfNanPreserve: a product with 0 keeps its sign. fused.rs leaves it out where a device cannot.
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4466], 4461, 32);
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "math.glsl"
 #include "activation.glsl"

@@ -38,6 +38,8 @@ pub struct Limits {
     /// Which matrices of 16-bit floats a subgroup multiplies at once; `None` where the device cannot, or was opened
     /// [without](Options::cooperative_matrices).
     pub cooperative: Option<CooperativeMatrices>,
+    /// Whether kernels keep the signs of zeros.
+    pub signed_zeros: bool,
     /// Nanoseconds of one tick of its clock; 0 where its queue has none.
     pub tick_ns: f32,
     /// Bits of its clock's counter.
@@ -360,8 +362,10 @@ fn limits(
     v12: &vk::PhysicalDeviceVulkan12Features<'_>,
 ) -> Limits {
     let mut p11 = vk::PhysicalDeviceVulkan11Properties::default();
+    let mut p12 = vk::PhysicalDeviceVulkan12Properties::default();
     let mut p13 = vk::PhysicalDeviceVulkan13Properties::default();
-    let mut all = vk::PhysicalDeviceProperties2::default().push_next(&mut p11).push_next(&mut p13);
+    let mut all =
+        vk::PhysicalDeviceProperties2::default().push_next(&mut p11).push_next(&mut p12).push_next(&mut p13);
     // SAFETY: the device is the instance's, of Vulkan 1.3.
     unsafe { instance.get_physical_device_properties2(physical, &mut all) };
     let plain = all.properties.limits;
@@ -376,6 +380,7 @@ fn limits(
         f16_arithmetic: v12.shader_float16 == vk::TRUE,
         f16_storage: v11.storage_buffer16_bit_access == vk::TRUE,
         cooperative: None,
+        signed_zeros: p12.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE,
         tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
         tick_bits: family.timestamp_valid_bits,
     }

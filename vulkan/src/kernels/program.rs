@@ -87,7 +87,8 @@ impl Device {
             return Err(ShapeError::Limit { what, most: MOST_OPERANDS, found: inputs + outputs }.into());
         }
         let constants = [WORKGROUP, (inputs + outputs) as u32];
-        let compiled = Arc::new(Compiled::new(self, &fused(program)?, &constants)?);
+        let compiled =
+            Arc::new(Compiled::new(self, &fused(program, self.limits().signed_zeros)?, &constants)?);
         Ok(DeviceProgram { compiled, inputs, outputs })
     }
 }
@@ -98,7 +99,8 @@ impl Commands {
     ///
     /// Sums, products, comparisons, choices and what is made of them ([`Op::TanhGradient`] and its like) are rounded as on the CPU, step by
     /// step; [`Op::Fma`] once or twice. What is subnormal may be taken for 0, as an operand or a result, but for comparisons, choices,
-    /// signs, the operand of [`Op::Log`] and the base of [`Op::Pow`]. NaN and infinities are as [`Op`] says. Of the rest, with the 2.5 ulp
+    /// signs, the operand of [`Op::Log`] and the base of [`Op::Pow`]; the sign of a zero may be lost where the device does not keep it
+    /// ([`Limits::signed_zeros`](crate::Limits::signed_zeros)). NaN and infinities are as [`Op`] says. Of the rest, with the 2.5 ulp
     /// that Vulkan allows a division, each result is off by at most
     ///
     /// | | ulp of the result | or |

@@ -23,6 +23,8 @@ const MOST_IDS: usize = 4_194_303;
 mod code {
     pub(super) const NAME: u32 = 5;
     pub(super) const MEMBER_NAME: u32 = 6;
+    pub(super) const EXECUTION_MODE: u32 = 16;
+    pub(super) const CAPABILITY: u32 = 17;
     pub(super) const TYPE_VOID: u32 = 19;
     pub(super) const TYPE_INT: u32 = 21;
     pub(super) const TYPE_FLOAT: u32 = 22;
@@ -33,6 +35,18 @@ mod code {
     pub(super) const FUNCTION_CALL: u32 = 57;
     pub(super) const LABEL: u32 = 248;
     pub(super) const RETURN: u32 = 253;
+}
+
+/// `SignedZeroInfNanPreserve`, as a capability and as a mode.
+const KEEPS_SIGNS: [u32; 2] = [4466, 4461];
+
+/// Whether an instruction asks for the signs of zeros to be kept.
+fn keeps_signs(code: u32, operands: &[u32]) -> bool {
+    match (code, operands) {
+        (code::CAPABILITY, [capability]) => *capability == KEEPS_SIGNS[0],
+        (code::EXECUTION_MODE, [_, mode, ..]) => *mode == KEEPS_SIGNS[1],
+        _ => false,
+    }
 }
 
 /// An instruction: its number, and its words without the one that has the number.
@@ -132,11 +146,12 @@ impl Added {
     }
 }
 
-/// The shader of `program`: its operands are the program's inputs, then its outputs.
+/// The shader of `program`: its operands are the program's inputs, then its outputs. Signs of zeros are asked for where the device has
+/// `signed_zeros`.
 ///
 /// # Errors
 /// More steps than a module of SPIR-V may have.
-pub(crate) fn fused(program: &Program) -> Result<Vec<u32>, VulkanError> {
+pub(crate) fn fused(program: &Program, signed_zeros: bool) -> Result<Vec<u32>, VulkanError> {
     let shader = Shader::committed();
     // A call has one id, what it is given besides values another one.
     let most = (MOST_IDS - shader.words[BOUND] as usize) / 2 - program.outputs().len();
@@ -172,7 +187,10 @@ pub(crate) fn fused(program: &Program) -> Result<Vec<u32>, VulkanError> {
 
     let mut words = shader.words[..HEADER].to_vec();
     words[BOUND] = added.bound;
-    for (range, code, _) in instructions(&shader.words) {
+    for (range, code, operands) in instructions(&shader.words) {
+        if !signed_zeros && keeps_signs(code, operands) {
+            continue;
+        }
         if range.start == shader.constants {
             words.append(&mut added.constants);
         }
@@ -227,7 +245,11 @@ mod tests {
         let y = builder.step(Op::Mul, &[x, two]).unwrap();
         builder.output(y).unwrap();
         let shader = Shader::committed();
-        let words = fused(&builder.build().unwrap()).unwrap();
+        let program = builder.build().unwrap();
+        let words = fused(&program, true).unwrap();
+        let asks =
+            |words: &[u32]| instructions(words).filter(|(_, code, words)| keeps_signs(*code, words)).count();
+        assert_eq!([asks(&words), asks(&fused(&program, false).unwrap())], [2, 0]);
         let calls: Vec<_> = instructions(&words)
             .filter(|(range, code, _)| *code == code::FUNCTION_CALL && range.start > shader.constants)
             .map(|(_, _, words)| words[2])
