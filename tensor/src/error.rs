@@ -9,7 +9,7 @@ use upbeat_vulkan::{VulkanError, VulkanUnavailable};
 use crate::Device;
 
 /// Why an operation on tensors failed. Nothing was computed then.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TensorError {
     /// Shapes that do not fit the operation, or each other.
@@ -127,6 +127,13 @@ impl fmt::Display for TensorError {
             }
             Self::Vulkan { device, error } => write!(f, "{device}: {error}"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for TensorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TensorError({self})")
     }
 }
 

@@ -11,7 +11,7 @@ use upbeat_kernels::ShapeError;
 use crate::calls::Call;
 
 /// There is no GPU to work with. The CPU's kernels are still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VulkanUnavailable {
     /// Why.
     pub reason: Reason,
@@ -110,10 +110,17 @@ impl fmt::Display for VulkanUnavailable {
     }
 }
 
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for VulkanUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VulkanUnavailable({self})")
+    }
+}
+
 impl std::error::Error for VulkanUnavailable {}
 
 /// Why work on a GPU failed. The runtime and the CPU's kernels go on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum VulkanError {
     /// Buffers do not fit the shape.
@@ -214,6 +221,13 @@ impl fmt::Display for VulkanError {
             Self::Batch(error) => error.fmt(f),
             Self::Call { call, result } => write!(f, "{call} failed with {result}"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for VulkanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VulkanError({self})")
     }
 }
 
