@@ -1,8 +1,10 @@
-// out = op(a, b) for each element; `s` is an operand of some of them. Operations by number as in `Map` of vulkan/src/kernels/map.rs.
+// out = op(a, b) for each element; `s` is an operand of some of them. Operations by number as in `Map` of vulkan/src/kernels/map.rs, and what
+// `b` is beside `a: [rows, cols]` as in `Spread` there.
 #version 460
 #include "common.glsl"
 
 layout(constant_id = 1) const uint OP = 0;
+layout(constant_id = 2) const uint SPREAD = 0;
 
 layout(push_constant) uniform Push {
     F32 a;
@@ -10,6 +12,7 @@ layout(push_constant) uniform Push {
     F32 result;
     uint count;
     float s;
+    uint cols;
 } push;
 
 float value(float a, float b) {
@@ -18,13 +21,22 @@ float value(float a, float b) {
         case 1: return a + b;
         case 2: return a - b;
         case 3: return a * b;
-        default: return a + push.s * b;
+        case 4: return a + push.s * b;
+        default: return a / b;
+    }
+}
+
+uint place(uint i) {
+    switch (SPREAD) {
+        case 0: return i;
+        case 1: return i % push.cols;
+        default: return i / push.cols;
     }
 }
 
 void main() {
     uint stride = gl_NumWorkGroups.x * gl_WorkGroupSize.x;
     for (uint i = gl_GlobalInvocationID.x; i < push.count; i += stride) {
-        push.result.at[i] = value(push.a.at[i], push.b.at[i]);
+        push.result.at[i] = value(push.a.at[i], push.b.at[place(i)]);
     }
 }

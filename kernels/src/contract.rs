@@ -39,9 +39,9 @@ pub(crate) fn product<T>(
     c: (usize, usize),
     epilogue: &Epilogue<'_, T>,
 ) -> Result<(), ShapeError> {
-    check("rows of op(b)", k, k_b)?;
-    check("rows of c", m, c.0)?;
-    check("columns of c", n, c.1)?;
+    check("a product's rows of op(b), which are op(a)'s columns,", k, k_b)?;
+    check("a product's rows of c", m, c.0)?;
+    check("a product's columns of c", n, c.1)?;
     if let Some(bias) = epilogue.bias {
         check("the length of the bias", n, bias.len())?;
     }

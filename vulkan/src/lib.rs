@@ -32,7 +32,9 @@ pub use device::{Device, Limits};
 pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;
 pub use instance::{devices, DeviceInfo};
-pub use kernels::{Adapted, Attention, AttentionLayout, DeviceProgram, Epilogue, Gemm, Rope, TileSummary};
+pub use kernels::{
+    Adapted, Arithmetic, Attention, AttentionLayout, DeviceProgram, Epilogue, Gemm, Rope, TileSummary,
+};
 pub use matrix::Matrix;
 pub use memory::{Buffer, Float, MemoryMetrics, Scalar};
 pub use options::Options;

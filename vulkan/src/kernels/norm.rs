@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::called;
 use super::rows::Rows;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
@@ -87,5 +88,9 @@ impl Commands {
             &[x, weight, bias, out.operand(Access::Write)],
             bytemuck::bytes_of(&Parameters { rows: rows.rows, cols: rows.cols, epsilon: epsilon as f32 }),
         )
+        .map_err(called(match op {
+            Op::Layer | Op::LayerBias => "layer_norm",
+            Op::Rms => "rms_norm",
+        }))
     }
 }
