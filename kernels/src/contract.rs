@@ -102,6 +102,17 @@ pub(crate) fn norm(
     Ok(rows)
 }
 
+/// The epsilon beside a variance or a mean of squares. It is the program's own number, not data: a wrong one would turn whole rows into NaN.
+///
+/// # Panics
+/// When it is no finite number of at least 0.
+pub(crate) fn epsilon(epsilon: f64) {
+    assert!(
+        epsilon.is_finite() && epsilon >= 0.0,
+        "the epsilon of a norm must be a finite number of at least 0, but is {epsilon}"
+    );
+}
+
 /// Slices of one length.
 pub(crate) fn same(len: usize, others: &[usize]) -> Result<(), ShapeError> {
     others.iter().try_for_each(|&n| check("the length of an operand", len, n))

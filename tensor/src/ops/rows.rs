@@ -26,6 +26,15 @@ fn log_softmax(x: &[f32], cols: usize, out: &mut [f32]) {
     });
 }
 
+/// That `epsilon` is one, for the kernels panic if it is not: it may come from a file here.
+fn check_epsilon(operation: &'static str, epsilon: f64) -> Result<(), TensorError> {
+    if (epsilon as f32).is_finite() && epsilon >= 0.0 {
+        return Ok(());
+    }
+    let must = "epsilon must be a finite number of at least 0";
+    Err(TensorError::Value { operation, must, found: epsilon })
+}
+
 impl Tensor {
     /// Softmax of each row, `[.., cols]`. A row of nothing but `-∞` gives zeros; a NaN or a `∞` makes its row NaN.
     ///
@@ -65,8 +74,9 @@ impl Tensor {
     /// being the biased one. `weight` and `bias` are `[cols]`.
     ///
     /// # Errors
-    /// Shapes that do not fit; operands on two devices.
+    /// Shapes that do not fit; an epsilon that is NaN, infinite or below 0; operands on two devices.
     pub fn layer_norm(&self, weight: &Self, bias: Option<&Self>, epsilon: f64) -> Result<Self, TensorError> {
+        check_epsilon("layer_norm", epsilon)?;
         let cols = self.width("layer_norm")?;
         let mut given = vec![self.shape(), weight.shape()];
         given.extend(bias.map(Self::shape));
@@ -89,8 +99,9 @@ impl Tensor {
     /// RMSNorm (Zhang and Sennrich, 2019) of each row, `[.., cols]`: `x / √(mean of squares + epsilon) · weight`; `weight` is `[cols]`.
     ///
     /// # Errors
-    /// Shapes that do not fit; operands on two devices.
+    /// Shapes that do not fit; an epsilon that is NaN, infinite or below 0; operands on two devices.
     pub fn rms_norm(&self, weight: &Self, epsilon: f64) -> Result<Self, TensorError> {
+        check_epsilon("rms_norm", epsilon)?;
         let cols = self.width("rms_norm")?;
         if weight.shape() != [cols] {
             let takes = "[.., cols] and a weight [cols]";
