@@ -61,6 +61,13 @@ pub enum Reason {
     },
     /// The validation layer was asked for and is not installed.
     NoValidation,
+    /// A switch in the environment is neither on nor off.
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// A call failed.
     Call {
         /// Which one.
@@ -105,6 +112,9 @@ impl fmt::Display for VulkanUnavailable {
                 f,
                 "the layer VK_LAYER_KHRONOS_validation is not installed; install it, or do not ask for validation"
             ),
+            Reason::Environment { variable, value } => {
+                write!(f, "{variable}={value:?} is none of 1, true, yes, on, 0, false, no and off")
+            }
             Reason::Call { call, result } => write!(f, "{call} failed with {result}"),
         }
     }
@@ -133,7 +143,7 @@ pub enum VulkanError {
     ProgramOfOtherDevice,
     /// What a kernel writes overlaps what else it reads or writes, and is not the very same numbers.
     Aliased {
-        /// The kernel.
+        /// The method that was called.
         kernel: &'static str,
     },
     /// The device's memory, or the limit set for it, does not hold this.

@@ -24,6 +24,7 @@ mod options;
 mod pipeline;
 #[allow(unsafe_code)]
 mod submit;
+mod switch;
 
 pub use calls::{Call, Fault};
 pub use choice::{Choice, Kind};
@@ -40,3 +41,5 @@ pub use memory::{Buffer, Float, MemoryMetrics, Scalar};
 pub use options::Options;
 pub use pipeline::PipelineCache;
 pub use submit::{Batched, Done, KernelMetrics, Metrics, Pending};
+#[doc(hidden)]
+pub use switch::is_required;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::calls::Fault;
 use crate::choice::Choice;
+use crate::error::VulkanUnavailable;
+use crate::switch::switch;
 
 /// How a [`Device`](crate::Device) is opened.
 #[derive(Clone)]
@@ -15,6 +17,8 @@ pub struct Options {
     pub(crate) staging: usize,
     pub(crate) timeout: Duration,
     pub(crate) validate: bool,
+    /// What the environment says that cannot be heeded.
+    pub(crate) refused: Option<VulkanUnavailable>,
     pub(crate) always_stage: bool,
     pub(crate) timestamps: bool,
     pub(crate) pipeline_cache: Option<PathBuf>,
@@ -30,6 +34,7 @@ impl Default for Options {
             staging: 16 << 20,
             timeout: Duration::from_secs(60),
             validate: false,
+            refused: None,
             always_stage: false,
             timestamps: false,
             pipeline_cache: None,
@@ -46,12 +51,16 @@ impl Options {
     }
 
     /// [`new`](Self::new), as the environment has it: `UPBEAT_VULKAN_DEVICE` is a place in [`devices`](crate::devices), a kind
-    /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_VALIDATE=1` asks for validation.
+    /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_VALIDATE` asks for validation
+    /// (`1`, `true`, `yes`, `on`) or not (`0`, `false`, `no`, `off`, or nothing). Another value is told when a device is looked for, unless
+    /// [`validate`](Self::validate) says what to do.
     pub fn from_env() -> Self {
         let word = |name| std::env::var(name).unwrap_or_default();
-        Self::new()
-            .device(Choice::parse(&word("UPBEAT_VULKAN_DEVICE")))
-            .validate(word("UPBEAT_VULKAN_VALIDATE") == "1")
+        let options = Self::new().device(Choice::parse(&word("UPBEAT_VULKAN_DEVICE")));
+        match switch("UPBEAT_VULKAN_VALIDATE") {
+            Ok(validate) => options.validate(validate),
+            Err(refused) => Self { refused: Some(refused), ..options },
+        }
     }
 
     /// Which device.
@@ -83,7 +92,7 @@ impl Options {
     /// Asks for the validation layer with its core, synchronization and best-practice checks; [`Device::messages`](crate::Device::messages)
     /// has what it said. Slow: for tests.
     pub fn validate(mut self, validate: bool) -> Self {
-        self.validate = validate;
+        (self.validate, self.refused) = (validate, None);
         self
     }
 

@@ -325,7 +325,7 @@ mod tests {
     fn what_ends_before_it_is_noted_leaves_no_time_behind() {
         let device = match Device::open(&Options::from_env().device(Choice::Any)) {
             Ok(device) => device,
-            Err(error) if std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1") => {
+            Err(error) if crate::is_required() => {
                 panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}")
             }
             Err(error) => return eprintln!("SKIPPED: a test that needs Vulkan, because {error}"),

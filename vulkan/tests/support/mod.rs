@@ -8,7 +8,7 @@ use std::ops::Deref;
 use upbeat_vulkan::{Choice, Device, Options, Reason};
 
 fn required() -> bool {
-    std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1")
+    upbeat_vulkan::is_required()
 }
 
 /// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one.
