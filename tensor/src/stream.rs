@@ -219,10 +219,9 @@ mod tests {
     #[test]
     fn who_comes_between_the_two_looks_loses_nothing() {
         let place = upbeat_vulkan::Options::from_env().device(upbeat_vulkan::Choice::Any).place();
-        let required = std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1");
         let device = match place {
             Ok(place) => Device::Vulkan(place),
-            Err(error) if required => panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}"),
+            Err(error) if upbeat_vulkan::is_required() => panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}"),
             Err(error) => return eprintln!("SKIPPED: a test that needs Vulkan, because {error}"),
         };
         let stream = Opened::of(device).unwrap().into_stream().unwrap();

@@ -81,13 +81,24 @@ impl<T: Number> Tensor<T> {
 
     /// The width of the last dimension, where there is one.
     fn width(&self, operation: &'static str) -> Result<usize, TensorError> {
-        self.shape().last().copied().ok_or_else(|| shapes(operation, "[.., width]", &[self.shape()]))
+        self.shape()
+            .last()
+            .copied()
+            .ok_or_else(|| shapes(operation, "[.., width]", &[self.shape()], ONE_NUMBER))
     }
 }
 
-/// That `operation` was given other shapes than it takes.
-pub(crate) fn shapes(operation: &'static str, takes: &'static str, given: &[&[usize]]) -> TensorError {
-    TensorError::Shape { operation, takes, given: given.iter().map(|shape| shape.to_vec()).collect() }
+/// What helps who has a single number, `[]`, where rows are taken.
+pub(crate) const ONE_NUMBER: &str = "reshape a single number to [1]";
+
+/// That `operation` was given other shapes than it takes, and what helps.
+pub(crate) fn shapes(
+    operation: &'static str,
+    takes: &'static str,
+    given: &[&[usize]],
+    advice: &'static str,
+) -> TensorError {
+    TensorError::Shape { operation, takes, given: given.iter().map(|shape| shape.to_vec()).collect(), advice }
 }
 
 /// A tensor of `shape` at `place`, of numbers that one of the kernels writes all of. Operands must be there, too.
@@ -109,9 +120,11 @@ pub(crate) fn run<'a, O: Number>(
     }
     match place {
         Where::Cpu => {
-            let mut out = Buffer::try_unspecified(len)?;
+            let mut out =
+                Buffer::try_unspecified(len).map_err(|error| TensorError::Memory { operation, error })?;
             if len > 0 {
-                cpu(&mut out).map_err(|error| TensorError::Size { operation, error })?;
+                let size = |error| TensorError::Size { operation, device: Device::Cpu, error };
+                cpu(&mut out).map_err(size)?;
             }
             Ok(Tensor::new(out.into(), shape))
         }

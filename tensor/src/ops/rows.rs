@@ -5,6 +5,8 @@ use upbeat_kernels::{norm, reduce, softmax, Buffer};
 use super::{run, shapes};
 use crate::{Tensor, TensorError};
 
+const AS_WIDE: &str = "weight and bias have one number a column";
+
 /// Numbers of a task, for what costs little a number.
 const TASK: usize = 1 << 14;
 
@@ -81,7 +83,12 @@ impl Tensor {
         let mut given = vec![self.shape(), weight.shape()];
         given.extend(bias.map(Self::shape));
         if given[1..].iter().any(|shape| *shape != [cols]) {
-            return Err(shapes("layer_norm", "[.., cols], a weight [cols] and a bias [cols]", &given));
+            return Err(shapes(
+                "layer_norm",
+                "[.., cols], a weight [cols] and a bias [cols]",
+                &given,
+                AS_WIDE,
+            ));
         }
         let mut operands = vec![self.operand(), weight.operand()];
         operands.extend(bias.map(Self::operand));
@@ -105,7 +112,7 @@ impl Tensor {
         let cols = self.width("rms_norm")?;
         if weight.shape() != [cols] {
             let takes = "[.., cols] and a weight [cols]";
-            return Err(shapes("rms_norm", takes, &[self.shape(), weight.shape()]));
+            return Err(shapes("rms_norm", takes, &[self.shape(), weight.shape()], AS_WIDE));
         }
         let cpu = |out: &mut [f32]| {
             let mut rstd = Buffer::scratch(out.len() / cols);
