@@ -79,6 +79,7 @@ pub use error::TensorError;
 pub use indices::Indices;
 pub use number::Number;
 pub use opened::Opened;
-pub use ops::{Mask, Rope};
+pub use ops::{Adaptive, Mask, Rope};
 pub use tensor::Tensor;
+pub use upbeat_kernels::attention::Resolution;
 pub use upbeat_kernels::{f16, Activation};

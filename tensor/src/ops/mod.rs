@@ -1,5 +1,6 @@
 //! Operations: each checks its shapes, then runs the kernel of the device that its operands are on. Both kernels stand side by side.
 
+mod adaptive;
 mod attention;
 mod convert;
 mod embedding;
@@ -9,6 +10,7 @@ mod reduce;
 mod rope;
 mod rows;
 
+pub use adaptive::Adaptive;
 pub use attention::Mask;
 pub use rope::Rope;
 
@@ -110,7 +112,30 @@ pub(crate) fn run<'a, O: Number>(
     cpu: impl FnOnce(&mut [O]) -> Result<(), ShapeError>,
     vulkan: impl FnOnce(&mut Commands, &Block<O>) -> Result<(), VulkanError>,
 ) -> Result<Tensor<O>, TensorError> {
-    let len = len_of(operation, &shape)?;
+    let [tensor] = run_all(
+        operation,
+        place,
+        operands,
+        [shape],
+        |[out]: [&mut [O]; 1]| cpu(out),
+        |commands, [out]| vulkan(commands, out),
+    )?;
+    Ok(tensor)
+}
+
+/// [`run`] of kernels that write several tensors.
+pub(crate) fn run_all<'a, O: Number, const N: usize>(
+    operation: &'static str,
+    place: &Where,
+    operands: impl IntoIterator<Item = Operand<'a>>,
+    shapes: [Vec<usize>; N],
+    cpu: impl FnOnce([&mut [O]; N]) -> Result<(), ShapeError>,
+    vulkan: impl FnOnce(&mut Commands, [&Block<O>; N]) -> Result<(), VulkanError>,
+) -> Result<[Tensor<O>; N], TensorError> {
+    let mut lens = [0; N];
+    for (len, shape) in lens.iter_mut().zip(&shapes) {
+        *len = len_of(operation, shape)?;
+    }
     let mut batches = Vec::new();
     for operand in operands {
         operand.check(operation, place)?;
@@ -118,25 +143,35 @@ pub(crate) fn run<'a, O: Number>(
             batches.push(batch);
         }
     }
-    match place {
+    let any = lens.iter().any(|&len| len > 0);
+    let mut numbers = match place {
         Where::Cpu => {
-            let mut out =
-                Buffer::try_unspecified(len).map_err(|error| TensorError::Memory { operation, error })?;
-            if len > 0 {
+            let memory = |error| TensorError::Memory { operation, error };
+            let outs: Result<Vec<_>, _> = lens.iter().map(|&len| Buffer::try_unspecified(len)).collect();
+            let mut outs = outs.map_err(memory)?;
+            if any {
+                let mut each = outs.iter_mut();
+                let slices = std::array::from_fn(|_| &mut each.next().expect("a buffer for each shape")[..]);
                 let size = |error| TensorError::Size { operation, device: Device::Cpu, error };
-                cpu(&mut out).map_err(size)?;
+                cpu(slices).map_err(size)?;
             }
-            Ok(Tensor::new(out.into(), shape))
+            outs.into_iter().map(Numbers::from).collect::<Vec<_>>()
         }
         Where::Vulkan(stream) => {
             let failed = |error| TensorError::of(operation, stream.place(), error);
-            let mut out = OnDevice::unspecified(stream, len).map_err(failed)?;
-            if len > 0 {
-                let add = |commands: &mut Commands| vulkan(commands, out.block());
-                let batch = stream.record(batches.into_iter(), len * size_of::<O>(), add).map_err(failed)?;
-                out = out.computed_by(batch);
+            let outs: Result<Vec<_>, _> =
+                lens.iter().map(|&len| OnDevice::unspecified(stream, len)).collect();
+            let mut outs = outs.map_err(failed)?;
+            if any {
+                let blocks = std::array::from_fn(|i| outs[i].block());
+                let add = |commands: &mut Commands| vulkan(commands, blocks);
+                let bytes = lens.iter().sum::<usize>() * size_of::<O>();
+                let batch = stream.record(batches.into_iter(), bytes, add).map_err(failed)?;
+                outs = outs.into_iter().map(|out| out.computed_by(batch.clone())).collect();
             }
-            Ok(Tensor::new(Numbers::Device(out), shape))
+            outs.into_iter().map(Numbers::Device).collect()
         }
     }
+    .into_iter();
+    Ok(shapes.map(|shape| Tensor::new(numbers.next().expect("numbers for each shape"), shape)))
 }
