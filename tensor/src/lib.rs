@@ -82,4 +82,5 @@ pub use opened::Opened;
 pub use ops::{Adaptive, Mask, Rope};
 pub use tensor::Tensor;
 pub use upbeat_kernels::attention::Resolution;
+pub use upbeat_kernels::elementwise::Op;
 pub use upbeat_kernels::{f16, Activation};

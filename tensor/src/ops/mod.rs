@@ -1,6 +1,7 @@
 //! Operations: each checks its shapes, then runs the kernel of the device that its operands are on. Both kernels stand side by side.
 
 mod adaptive;
+mod apply;
 mod attention;
 mod convert;
 mod embedding;

@@ -4,6 +4,7 @@
 mod support;
 
 mod adaptive;
+mod apply;
 mod errors;
 mod heads;
 mod maps;
