@@ -13,6 +13,8 @@ layout(push_constant) uniform Push {
     uint count;
     float s;
     uint cols;
+    uint multiplier;
+    uint shift;
 } push;
 
 float value(float a, float b) {
@@ -27,11 +29,14 @@ float value(float a, float b) {
 }
 
 uint place(uint i) {
-    switch (SPREAD) {
-        case 0: return i;
-        case 1: return i % push.cols;
-        default: return i / push.cols;
+    if (SPREAD == 0) {
+        return i;
     }
+    // i / cols, as `Divisor` of map.rs has it: devices divide integers in some twenty steps.
+    uint high, low;
+    umulExtended(i, push.multiplier, high, low);
+    uint row = high >> push.shift;
+    return SPREAD == 1 ? i - row * push.cols : row;
 }
 
 void main() {

@@ -75,6 +75,26 @@ struct Parameters {
     count: u32,
     s: f32,
     cols: u32,
+    multiplier: u32,
+    shift: u32,
+}
+
+/// Division of numbers below 2³¹ by a product and a shift (Granlund and Montgomery, 1994): with `2^(l-1) < d ≤ 2^l` and
+/// `m = ⌊2^(31+l)/d⌋ + 1` it is `i/d = ⌊i·m/2^(31+l)⌋`, as `m·d` is above `2^(31+l)` by at most `d ≤ 2^l`, and `i < 2³¹`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Divisor {
+    multiplier: u32,
+    /// Behind the 32 bits of the product's upper half.
+    shift: u32,
+}
+
+impl Divisor {
+    /// Of at least 2 and below 2³¹.
+    fn new(d: u32) -> Self {
+        let l = d.next_power_of_two().trailing_zeros();
+        let multiplier = (1_u64 << (31 + l)) / u64::from(d) + 1;
+        Self { multiplier: u32::try_from(multiplier).expect("2^(31+l)/d is below 2³²"), shift: l - 1 }
+    }
 }
 
 impl Commands {
@@ -235,10 +255,39 @@ impl Commands {
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
         Self::check("the length of out", len, out.len())?;
-        let parameters =
-            Parameters { count: count("the length of a", len)?, s, cols: count("columns", cols)? };
+        let cols = count("columns", cols)?;
+        // A single column is divided by nothing: its row has one number, its column is as long as it.
+        let (spread, cols) = match spread {
+            Spread::Row if cols == 1 => (Spread::Column, i32::MAX.cast_unsigned()),
+            Spread::Column if cols == 1 => (Spread::Each, 0),
+            spread => (spread, cols),
+        };
+        // Without columns there is nothing to compute.
+        let Divisor { multiplier, shift } = Divisor::new(cols.max(2));
+        let parameters = Parameters { count: count("the length of a", len)?, s, cols, multiplier, shift };
         let constants = [WORKGROUP, op as u32, spread as u32];
         let groups = self.groups_for(len);
         self.dispatch(Kernel::Map, &constants, groups, operands, bytemuck::bytes_of(&parameters))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_and_a_shift_divide() {
+        const MOST: u32 = i32::MAX.cast_unsigned();
+        let near = |x: u32| (x.saturating_sub(2)..=x.saturating_add(2)).filter(|x| *x <= MOST);
+        let powers = (1..31).flat_map(|bits| near(1 << bits));
+        let divisors = powers.chain([3, 5, 7, 11, 1000, 12_288, 65_521, 1_000_003]).chain(near(MOST));
+        for d in divisors.filter(|d| *d >= 2) {
+            let Divisor { multiplier, shift } = Divisor::new(d);
+            let multiples = [1, 2, 3, MOST / d / 2, MOST / d].map(|times| times.saturating_mul(d).min(MOST));
+            for i in multiples.into_iter().flat_map(near).chain((0..=64).map(|i| MOST / 64 * i)) {
+                let high = (u64::from(i) * u64::from(multiplier)) >> 32;
+                assert_eq!(high >> shift, u64::from(i / d), "{i} / {d}");
+            }
+        }
     }
 }
