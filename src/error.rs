@@ -119,7 +119,7 @@ impl std::error::Error for BuildError {
 /// runtime.shutdown();
 /// assert!(handle.join().unwrap_err().is::<upbeat::ShutDown>());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ShutDown;
 
 impl fmt::Display for ShutDown {
@@ -128,10 +128,17 @@ impl fmt::Display for ShutDown {
     }
 }
 
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ShutDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShutDown({self})")
+    }
+}
+
 impl std::error::Error for ShutDown {}
 
 /// A number of workers that a runtime cannot have; from [`Runtime::resize`](crate::Runtime::resize).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ResizeError {
     /// How many were asked for.
     pub asked: usize,
@@ -142,6 +149,13 @@ pub struct ResizeError {
 impl fmt::Display for ResizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} workers were asked for; this runtime can have from 1 to {}", self.asked, self.most)
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ResizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResizeError({self})")
     }
 }
 

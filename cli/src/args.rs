@@ -15,8 +15,19 @@ pub(crate) struct Command {
 }
 
 const AFTER_HELP: &str = "\
-Environment: UPBEAT_WORKERS sets the number of workers, UPBEAT_TOPOLOGY describes a machine to try, UPBEAT_POLICY (static, bandit, learned) says whether settings of regions are learned, UPBEAT_ISA the instruction set (scalar, sse4.1, neon, avx2,
-avx512, emulated512), UPBEAT_BF16 what multiplies matrices in bf16 (amx, dots, f32), UPBEAT_TUNING the file of block sizes (or off).
+Environment:
+  UPBEAT_WORKERS          how many workers
+  UPBEAT_TOPOLOGY         a machine to try, such as \"node:2 core:8 pu:2\"
+  UPBEAT_MODE             when work is shared, for finding races: never-promote, always-promote, seed=NUMBER
+  UPBEAT_POLICY           whether settings of regions are learned: static, bandit, learned
+  UPBEAT_ISA              instruction set: scalar, sse4.1, neon, avx2, avx512, emulated512
+  UPBEAT_BF16             what multiplies matrices in bf16: amx, dots, f32
+  UPBEAT_TUNING           the file of block sizes, or off
+  UPBEAT_VULKAN_DEVICE    a Vulkan device: its place in the list of upbeat info, its kind, part of its name, or any
+  UPBEAT_VULKAN_CACHE     the file of compiled Vulkan kernels, or off
+  UPBEAT_VULKAN_COOPERATIVE
+                          whether products on Vulkan use cooperative matrices: 1 or 0
+  UPBEAT_VULKAN_VALIDATE  whether Vulkan is validated: 1 or 0
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 
 #[derive(Debug, Subcommand)]
@@ -109,6 +120,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 
+    /// Where to train: the CPU; GPUs generate with `upbeat generate --device`
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = DeviceArg::parse)]
+    pub(crate) device: DeviceArg,
     /// Workers of the runtime [default: UPBEAT_WORKERS, or what this process may use]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -156,20 +170,36 @@ pub(crate) enum PositionsKind {
 }
 
 /// Where to compute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum DeviceArg {
+    #[default]
     Cpu,
-    /// With what it is told to be, if anything.
-    Vulkan(Option<String>),
+    /// The GPU that the environment chooses or else the fastest; the CPU where there is none.
+    Best,
+    /// The one that the environment chooses, or the fastest GPU.
+    Vulkan,
+    /// The one of a place, a kind or a name.
+    Which(String),
 }
 
 impl DeviceArg {
+    /// What follows `vulkan:` is what `UPBEAT_VULKAN_DEVICE` takes, and so is any other word: `cpu` alone is the CPU with its own kernels.
     fn parse(word: &str) -> Result<Self, String> {
-        match word.split_once(':') {
-            None if word == "cpu" => Ok(Self::Cpu),
-            None if word == "vulkan" => Ok(Self::Vulkan(None)),
-            Some(("vulkan", which)) if !which.trim().is_empty() => Ok(Self::Vulkan(Some(which.to_owned()))),
-            _ => Err("it is cpu, vulkan, or vulkan: and a device's kind, place or name".to_owned()),
+        let word = word.trim();
+        let is = |known: &str| word.eq_ignore_ascii_case(known);
+        let which = match word.split_once(':') {
+            Some((kind, which)) if kind.trim().eq_ignore_ascii_case("vulkan") => which.trim(),
+            _ => word,
+        };
+        match which {
+            "" => {
+                Err("it is cpu, best, vulkan, or a Vulkan device's place, kind or part of its name"
+                    .to_owned())
+            }
+            _ if is("cpu") => Ok(Self::Cpu),
+            _ if is("best") => Ok(Self::Best),
+            _ if is("vulkan") => Ok(Self::Vulkan),
+            which => Ok(Self::Which(which.to_owned())),
         }
     }
 }
@@ -194,7 +224,9 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Where to compute: cpu, vulkan (the device that UPBEAT_VULKAN_DEVICE chooses), or vulkan:WORD with a kind, a place or part of a name
+    /// Where to compute: cpu; best (a GPU, or the CPU where there is none); vulkan (the device that UPBEAT_VULKAN_DEVICE chooses, or the
+    /// fastest GPU); or a device as UPBEAT_VULKAN_DEVICE names it: a place in the list of `upbeat info`, a kind, or part of a name, after
+    /// vulkan: where it is the kind cpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = DeviceArg::parse)]
     pub(crate) device: DeviceArg,
     /// How a Vulkan device stores the weights: f16 takes half the memory, and rounds them to 11 bits
@@ -271,7 +303,7 @@ pub(crate) enum Bench {
     Idle(IdleArgs),
     /// Learned settings of parallel regions beside every fixed one on two workers, answers checked, and what learning costs
     Policy(PolicyArgs),
-    /// A Vulkan device, chosen by UPBEAT_VULKAN_DEVICE: submissions, kernels beside the rate at which it copies, products, attention, flows; answers checked
+    /// A Vulkan device: submissions, kernels beside the rate at which it copies, products, attention, flows; answers checked
     Vulkan(VulkanArgs),
 }
 
@@ -363,6 +395,9 @@ pub(crate) struct BatchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VulkanArgs {
+    /// Which one: a place in the list of `upbeat info`, a kind, or part of a name [default: UPBEAT_VULKAN_DEVICE, or the fastest GPU]
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceArg::parse)]
+    pub(crate) device: Option<DeviceArg>,
     /// Only rows whose name has one of these words in it, such as "GEMM,attention f16"
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub(crate) rows: Vec<String>,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use upbeat_nn::data::Tokenizer;
-use upbeat_nn::generation::generate;
+use upbeat_nn::generation::{generate, GenerationError};
 use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::load_model;
 use upbeat_nn::vulkan::{Storage, VulkanModel};
@@ -27,32 +27,46 @@ fn checkpoint_folder(given: &Path) -> PathBuf {
     }
 }
 
-/// The model's copy on the Vulkan device that `which`, or else the environment, chooses.
+/// What a device that cannot be used ends with.
+fn offer(error: impl std::fmt::Display) -> Failure {
+    Failure::Input(format!("--device vulkan: {error}; --device cpu always works"))
+}
+
+/// The Vulkan device that is asked for, `None` for the CPU; and a sentence that says which one it is, and why where nobody said.
+fn device(asked: &DeviceArg) -> Result<(Option<Device>, String), Failure> {
+    let cpu = |why: &str| Ok((None, format!("device: cpu{why}")));
+    let opened = match asked {
+        DeviceArg::Cpu => return cpu(""),
+        DeviceArg::Best => match Device::open(&Options::from_env()) {
+            Err(error) => return cpu(&format!(", as {error}")),
+            opened => opened,
+        },
+        DeviceArg::Vulkan => Device::open(&Options::from_env()),
+        DeviceArg::Which(word) => Device::open(&Options::from_env().device(Choice::parse(word))),
+    };
+    let device = opened.map_err(offer)?;
+    let said = format!("device: {}, {}", device.info().name, device.info().kind);
+    Ok((Some(device), said))
+}
+
+/// The model's copy on a Vulkan device.
 fn on_device(
     model: &Transformer<Float>,
-    which: Option<&str>,
+    device: &Device,
     weights: WeightsArg,
 ) -> Result<VulkanModel, Failure> {
-    let options = Options::from_env();
-    let options = match which {
-        Some(word) => options.device(Choice::parse(word)),
-        None => options,
-    };
-    let offer = |error: &dyn std::fmt::Display| {
-        Failure::Input(format!("--device vulkan: {error}; --device cpu always works"))
-    };
-    let device = Device::open(&options).map_err(|error| offer(&error))?;
     let storage = match weights {
         WeightsArg::F32 => Storage::F32,
         WeightsArg::F16 => Storage::F16,
     };
-    VulkanModel::stored(model, &device, storage).map_err(|error| offer(&error))
+    VulkanModel::stored(model, device, storage).map_err(offer)
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failure> {
     instruction_set()?;
-    if args.weights != WeightsArg::F32 && matches!(args.device, DeviceArg::Cpu) {
+    let (device, said) = device(&args.device)?;
+    if args.weights != WeightsArg::F32 && device.is_none() {
         return Err(Failure::Input(
             "--weights f16 needs --device vulkan: the CPU takes a checkpoint's own".to_owned(),
         ));
@@ -62,14 +76,16 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failur
     let folder = checkpoint_folder(&args.checkpoint);
     let (model, tokenizer) = runtime.install(|_| load_model::<Float>(&folder))?;
     let prompt = tokenizer.encode(&args.prompt);
+    if prompt.is_empty() {
+        return Err(GenerationError::EmptyPrompt.into());
+    }
     if prompt.contains(&Tokenizer::UNKNOWN) {
         complain("note: the prompt has characters that the model was not trained on");
     }
-    let on_device = match &args.device {
-        DeviceArg::Cpu => None,
-        DeviceArg::Vulkan(which) => Some(on_device(&model, which.as_deref(), args.weights)?),
-    };
+    let on_device = device.as_ref().map(|device| on_device(&model, device, args.weights)).transpose()?;
     interrupt::listen()?;
+    // After all that may be refused: a refusal is one sentence.
+    complain(said);
     output.text(&args.prompt);
     let context = model.config().context;
     let mut each = |token| {

@@ -12,8 +12,7 @@ use upbeat_vulkan::{Choice, Device, Options};
 /// Whether there is a device, one that computes on the CPU included. Says loudly that a test is skipped, unless Vulkan is required.
 fn is_there() -> bool {
     let there = upbeat_vulkan::devices().is_ok_and(|devices| !devices.is_empty());
-    let required = std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1");
-    assert!(there || !required, "UPBEAT_REQUIRE_VULKAN=1, but there is no Vulkan device");
+    assert!(there || !upbeat_vulkan::is_required(), "UPBEAT_REQUIRE_VULKAN=1, but there is no Vulkan device");
     if !there {
         eprintln!("SKIPPED: a test that needs Vulkan, because there is no device");
     }
@@ -46,9 +45,36 @@ fn generating_on_a_device_continues_the_prompt() {
         &write("vulkan:no such device", "f32"),
         if is_there() { "no Vulkan device is" } else { "--device cpu always works" },
     );
-    is_refusal(&write("abacus", "f32"), "it is cpu, vulkan, or vulkan:");
+    for nothing in ["", " ", "vulkan:"] {
+        is_refusal(&write(nothing, "f32"), "it is cpu, best, vulkan, or a Vulkan device's place, kind");
+    }
+    is_refusal(&write("abacus", "f32"), "--device cpu always works");
+    let on = |output: &std::process::Output| {
+        let said = stderr(output);
+        assert!(output.status.success(), "{said}");
+        said.lines()
+            .find_map(|line| line.strip_prefix("device: ").map(str::to_owned))
+            .expect("the device is said")
+    };
+    for word in ["cpu", "CPU", " Cpu "] {
+        let again = write(word, "f32");
+        assert_eq!((on(&again).as_str(), &again.stdout), ("cpu", &on_cpu.stdout), "{word}");
+    }
     is_refusal(&write("cpu", "f16"), "--weights f16 needs --device vulkan");
+    let mut without = upbeat();
+    without.args(["generate", "--checkpoint", &out, "--tokens", "3", "--device", "Best"]);
+    // No device has that name, so the best is the CPU, and that is why.
+    let why = on(&without.env("UPBEAT_VULKAN_DEVICE", "no such device").output().unwrap());
+    assert!(why.starts_with("cpu, as "), "{why}");
+    assert!(!is_there() || why.contains("no Vulkan device is \"no such device\""), "{why}");
     if is_there() {
+        let name = Device::open(&Options::new().device(Choice::Any)).unwrap().info().name.clone();
+        for word in ["VULKAN:ANY", "any", &name.to_uppercase(), &format!("vulkan:{name}")] {
+            let said = on(&write(word, "f32"));
+            assert!(said.starts_with(&format!("{name}, ")), "{word}: {said}");
+        }
+        let best = on(&without.env("UPBEAT_VULKAN_DEVICE", "any").output().unwrap());
+        assert!(best.starts_with(&name), "{best}");
         for weights in ["f32", "f16"] {
             let on_device = write("vulkan:any", weights);
             assert!(on_device.status.success(), "{}", stderr(&on_device));
@@ -57,6 +83,50 @@ fn generating_on_a_device_continues_the_prompt() {
             assert!(text.starts_with("let x") && text.chars().count() == 5 + 30 + 1, "{text}");
         }
     }
+}
+
+/// What is neither on nor off is not taken for off.
+#[test]
+fn a_switch_in_the_environment_is_on_or_off() {
+    let info = |value: &str| {
+        let output = upbeat().arg("info").env("UPBEAT_VULKAN_VALIDATE", value).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let refused = "UPBEAT_VULKAN_VALIDATE=\"perhaps\" is none of 1, true, yes, on, 0, false, no and off";
+    assert!(info("perhaps").contains(refused), "{}", info("perhaps"));
+    for known in ["", "0", "No", "off", "YES", "true"] {
+        assert!(!info(known).contains("UPBEAT_VULKAN_VALIDATE"), "{known}");
+    }
+    let mut command = upbeat();
+    command.args(["bench", "vulkan", "--small"]).env("UPBEAT_VULKAN_VALIDATE", "perhaps");
+    is_refusal(&command.output().unwrap(), refused);
+}
+
+#[test]
+fn training_says_what_a_gpu_can_do() {
+    let says = "training runs on the CPU alone; leave it out, and let `upbeat generate --device vulkan`";
+    for device in ["vulkan", "Vulkan:0", "discrete"] {
+        is_refusal(&upbeat().args(["train", "--device", device]).output().unwrap(), says);
+    }
+    let folder = Folder::new("trained-on-the-cpu");
+    for device in ["cpu", "BEST"] {
+        let output = train(&folder, &["--device", device]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_help_names_the_environment() {
+    let help = upbeat().arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let variables =
+        include_str!("../../README.md").lines().filter_map(|line| line.strip_prefix("| `UPBEAT_"));
+    let mut count = 0;
+    for variable in variables.filter_map(|line| line.split('`').next()) {
+        assert!(help.contains(&format!("UPBEAT_{variable} ")), "{variable} is missing in:\n{help}");
+        count += 1;
+    }
+    assert!(count >= 9, "the search itself works: {count}");
 }
 
 /// `bench vulkan --small --json` with more arguments.
@@ -121,6 +191,7 @@ fn every_row_is_measured_and_its_lines_can_be_read() {
     let records = objects(&bench(&[]).output().unwrap());
     let families: Vec<_> = families().collect();
     for record in &records {
+        assert!(!record["work"].as_str().unwrap().contains(" 0 "), "{record} is of nothing");
         assert_eq!(record["bench"], "vulkan");
         assert!(record["value"].as_f64().unwrap() > 0.0, "{record}");
         assert!(families.iter().any(|(family, ..)| is_of(record, family)), "{record}");
@@ -149,6 +220,11 @@ fn rows_can_be_chosen_and_text_ends_with_a_summary() {
     let records = objects(&bench(&["--rows", "RMSNorm,decode f32"]).output().unwrap());
     assert!(records.iter().all(|record| is_of(record, "RMSNorm: ") || is_of(record, "decode f32: ")));
     assert!(records.iter().any(|record| is_of(record, "RMSNorm: ")));
+    is_refusal(&bench(&["--device", "no such device"]).output().unwrap(), "no Vulkan device is");
+    is_refusal(&bench(&["--device", "CPU"]).output().unwrap(), "`upbeat bench kernels`");
+    let mut chosen = bench(&["--rows", "RMSNorm", "--device", "any"]);
+    let chosen = chosen.env("UPBEAT_VULKAN_DEVICE", "no such device").output().unwrap();
+    assert!(!objects(&chosen).is_empty(), "the option goes before the environment");
     let unknown = "no row's name has abacus in it; there are 100 dependent";
     is_refusal(&bench(&["--rows", "abacus"]).output().unwrap(), unknown);
     let mut command = upbeat();

@@ -39,9 +39,9 @@ pub(crate) fn product<T>(
     c: (usize, usize),
     epilogue: &Epilogue<'_, T>,
 ) -> Result<(), ShapeError> {
-    check("rows of op(b)", k, k_b)?;
-    check("rows of c", m, c.0)?;
-    check("columns of c", n, c.1)?;
+    check("a product's rows of op(b), which are op(a)'s columns,", k, k_b)?;
+    check("a product's rows of c", m, c.0)?;
+    check("a product's columns of c", n, c.1)?;
     if let Some(bias) = epilogue.bias {
         check("the length of the bias", n, bias.len())?;
     }
@@ -100,6 +100,17 @@ pub(crate) fn norm(
     per_row.iter().try_for_each(|&n| check("the length of a row statistic", rows, n))?;
     per_col.iter().try_for_each(|&n| check("the length of a column parameter", cols, n))?;
     Ok(rows)
+}
+
+/// The epsilon beside a variance or a mean of squares. It is the program's own number, not data: a wrong one would turn whole rows into NaN.
+///
+/// # Panics
+/// When it is no finite number of at least 0.
+pub(crate) fn epsilon(epsilon: f64) {
+    assert!(
+        epsilon.is_finite() && epsilon >= 0.0,
+        "the epsilon of a norm must be a finite number of at least 0, but is {epsilon}"
+    );
 }
 
 /// Slices of one length.

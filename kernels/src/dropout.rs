@@ -26,12 +26,19 @@ const COUNTERS: usize = 16;
 const ELEMENTS: usize = 1 << 14;
 
 /// A probability that is not in `0..=1`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct ProbabilityError(pub f64);
 
 impl fmt::Display for ProbabilityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is no probability: it is not in 0..=1", self.0)
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ProbabilityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProbabilityError({self})")
     }
 }
 

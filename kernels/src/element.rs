@@ -208,6 +208,9 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
 
     /// LayerNorm over rows of width `weight.len()`: `out = (x - mean)·rstd·weight + bias`, biased variance.
     /// `mean` and `rstd`: `[rows]`, kept for the backward pass.
+    ///
+    /// # Panics
+    /// When `epsilon` is NaN, infinite or below 0.
     fn layer_norm_forward(
         x: &[Self],
         weight: &[Self],
@@ -233,6 +236,9 @@ pub trait Element: Plain + Default + PartialOrd + Debug + std::iter::Sum {
     ) -> Result<(), ShapeError>;
 
     /// RMSNorm over rows of width `weight.len()`: `out = x·rstd·weight`, `rstd = 1/√(mean(x²) + epsilon)`, `[rows]`.
+    ///
+    /// # Panics
+    /// When `epsilon` is NaN, infinite or below 0.
     fn rms_norm_forward(
         x: &[Self],
         weight: &[Self],

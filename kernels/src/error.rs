@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A shape that a kernel cannot work on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ShapeError {
     /// A product of dimensions does not fit `isize` bytes.
     Overflow {
@@ -87,6 +87,13 @@ impl fmt::Display for ShapeError {
             Self::Limit { what, most, found } => write!(f, "{what} may be {most} at most but are {found}"),
             Self::Index { what, index, len } => write!(f, "{what} {index} is outside the {len} there are"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShapeError({self})")
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Isa {
 }
 
 /// An `UPBEAT_ISA` that names no level, or one that this machine or program lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum IsaError {
     /// Not a known name.
     Unknown(String),
@@ -47,6 +47,13 @@ impl fmt::Display for IsaError {
                 write!(f, "UPBEAT_ISA={name} needs upbeat-kernels compiled with the feature {name}")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for IsaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IsaError({self})")
     }
 }
 

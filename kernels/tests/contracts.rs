@@ -5,6 +5,8 @@ mod common;
 
 use common::Numbers;
 use upbeat::Runtime;
+use upbeat_kernels::conv::{fold_batch_norm, LearnedNorm};
+use upbeat_kernels::norm::{batch_norm_eval, batch_norm_forward, BatchNorm};
 use upbeat_kernels::{AdamW, Element, RopeShape, ShapeError, Write};
 
 const SET: Write = Write::Overwrite;
@@ -100,6 +102,70 @@ fn empty_is_fine<E: Element<Wide = E>>() {
     assert_eq!(E::cross_entropy_forward(&[], 5, &[], &mut []).unwrap(), 0.0);
     let shape = RopeShape { seq: 0, first: 0, heads: 0, rotate: 0, dim: 0, base: 1e4 };
     E::rope_forward(&[], shape, &mut []).unwrap();
+}
+
+/// Whether `run` panics, and says so of epsilon.
+fn epsilon_is_refused(run: impl FnOnce() -> Result<(), ShapeError>) -> bool {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    let Err(payload) = caught else { return false };
+    let said = payload.downcast_ref::<String>().expect("a sentence");
+    assert!(
+        said.starts_with("the epsilon of a norm must be a finite number of at least 0, but is "),
+        "{said}"
+    );
+    true
+}
+
+fn refuses_wrong_epsilons<E: Element<Wide = E>>() {
+    let [one, seven] = [1.0, 7.0].map(E::from_f64);
+    let (x, weight) = ([one; 6], [one; 3]);
+    for (epsilon, wrong) in [
+        (f64::NAN, true),
+        (-1e-9, true),
+        (f64::INFINITY, true),
+        (f64::NEG_INFINITY, true),
+        (0.0, false),
+        (-0.0, false),
+        (1e-5, false),
+    ] {
+        let (mut y, mut mean, mut rstd) = ([seven; 6], [seven; 2], [seven; 2]);
+        let layer = || E::layer_norm_forward(&x, &weight, None, epsilon, &mut y, &mut mean, &mut rstd);
+        assert_eq!(epsilon_is_refused(layer), wrong, "layer norm, {epsilon}");
+        assert_eq!(y == [seven; 6], wrong, "what is refused is not written");
+        let (mut y, mut rstd) = ([seven; 6], [seven; 2]);
+        let rms = || E::rms_norm_forward(&x, &weight, epsilon, &mut y, &mut rstd);
+        assert_eq!(epsilon_is_refused(rms), wrong, "rms norm, {epsilon}");
+        assert_eq!(y == [seven; 6], wrong, "what is refused is not written");
+    }
+}
+
+/// A negative one would make whole rows NaN where their variance is smaller.
+#[test]
+fn an_epsilon_is_a_number_of_at_least_0() {
+    refuses_wrong_epsilons::<f32>();
+    refuses_wrong_epsilons::<f64>();
+    let norm = LearnedNorm { weight: &[2.0], bias: &[1.0], mean: &[3.0], variance: &[4.0], epsilon: -5.0 };
+    let shape = BatchNorm { batch: 2, channels: 1, plane: 1 };
+    assert!(epsilon_is_refused(|| batch_norm_eval(&shape, &[3.0, 5.0], &norm, &mut [0.0; 2])));
+    assert!(epsilon_is_refused(|| fold_batch_norm(&norm, &mut [1.0, 2.0], &mut [3.0])));
+    for count in [0, 2] {
+        let shape = BatchNorm { batch: count, ..shape };
+        let (x, mut y) = (vec![1.0; count], vec![0.0; count]);
+        let [mut running_mean, mut running_variance, mut mean, mut rstd] = [[0.0]; 4];
+        assert!(epsilon_is_refused(|| batch_norm_forward(
+            &shape,
+            &x,
+            &[2.0],
+            &[1.0],
+            f64::NAN,
+            0.1,
+            &mut running_mean,
+            &mut running_variance,
+            &mut y,
+            &mut mean,
+            &mut rstd,
+        )));
+    }
 }
 
 #[test]

@@ -309,9 +309,9 @@ fn shapes_that_do_not_fit_are_refused_before_anything_is_written() {
         let Err(ShapeError::Mismatch { what, .. }) = result else { panic!("{result:?}") };
         what
     };
-    assert_eq!(refused((3, 2), (3, 4), 4, (3, 4)), "rows of op(b)");
-    assert_eq!(refused((2, 2), (2, 4), 4, (3, 4)), "rows of c");
-    assert_eq!(refused((3, 2), (2, 5), 4, (3, 4)), "columns of c");
+    assert_eq!(refused((3, 2), (3, 4), 4, (3, 4)), "a product's rows of op(b), which are op(a)'s columns,");
+    assert_eq!(refused((2, 2), (2, 4), 4, (3, 4)), "a product's rows of c");
+    assert_eq!(refused((3, 2), (2, 5), 4, (3, 4)), "a product's columns of c");
     assert_eq!(refused((3, 2), (2, 4), 3, (3, 4)), "the length of the bias");
     assert_eq!(refused((3, 2), (2, 4), 4, (4, 4)), "rows of the residual");
     assert_eq!(refused((3, 2), (2, 4), 4, (3, 3)), "columns of the residual");

@@ -195,7 +195,13 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let a = Mat::new(&data[..9], 3, 3).unwrap();
     let view = MatMut::new(&mut c, 3, 4).unwrap();
     let refused = gemm_packed(GemmPacked { a, transpose_a: false, b: &packed, c: view, write, epilogue });
-    assert!(matches!(refused, Err(ShapeError::Mismatch { what: "rows of op(b)", .. })), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            Err(ShapeError::Mismatch { what: "a product's rows of op(b), which are op(a)'s columns,", .. })
+        ),
+        "{refused:?}"
+    );
 
     let batch = |c: &mut [f32], of_b: usize| {
         gemm_batched(GemmBatch {
@@ -230,6 +236,9 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         product(MatMut::new(first, 3, 2).unwrap(), 2),
         product(MatMut::new(second, 2, 3).unwrap(), 3),
     ]);
-    assert!(matches!(refused, Err(ShapeError::Mismatch { what: "rows of c", .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ShapeError::Mismatch { what: "a product's rows of c", .. })),
+        "{refused:?}"
+    );
     assert_eq!(c, [5.0; 12]);
 }

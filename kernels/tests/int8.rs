@@ -329,8 +329,8 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let by_two = q(2, 3, &[1.0; 4], Some(2)).unwrap();
     let by_one = q(2, 3, &[1.0; 6], Some(1)).unwrap();
     assert!(matches!(refused(a, q(2, 4, &[1.0; 2], None).unwrap(), 2, 2), ShapeError::Mismatch { .. }));
-    assert!(matches!(refused(a, a, 3, 2), ShapeError::Mismatch { what: "rows of c", .. }));
-    assert!(matches!(refused(a, a, 2, 3), ShapeError::Mismatch { what: "columns of c", .. }));
+    assert!(matches!(refused(a, a, 3, 2), ShapeError::Mismatch { what: "a product's rows of c", .. }));
+    assert!(matches!(refused(a, a, 2, 3), ShapeError::Mismatch { what: "a product's columns of c", .. }));
     let unequal = refused(by_two, by_one, 2, 2);
     assert!(matches!(unequal, ShapeError::Mismatch { what: "columns in a group of b", .. }), "{unequal:?}");
     assert_eq!(c, [5.0; 6]);

@@ -12,7 +12,7 @@ use crate::model::{Decoder, ModelError};
 use crate::sampling::{Sampler, SamplingError};
 
 /// Why generation stopped.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum GenerationError {
     /// The prompt holds no token.
     EmptyPrompt,
@@ -32,6 +32,13 @@ impl fmt::Display for GenerationError {
             Self::Sampling(error) => error.fmt(f),
             Self::Vulkan(error) => error.fmt(f),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for GenerationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GenerationError({self})")
     }
 }
 

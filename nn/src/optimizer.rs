@@ -44,7 +44,7 @@ pub struct Moments<E: Element> {
 }
 
 /// Moments that do not belong to the optimizer's parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum RestoreError {
     /// Not as many as there are parameters.
     Count {
@@ -72,6 +72,13 @@ impl fmt::Display for RestoreError {
                 write!(f, "the moments of {name} are missing or not {len} numbers long")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RestoreError({self})")
     }
 }
 

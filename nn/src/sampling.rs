@@ -10,7 +10,7 @@ use upbeat_kernels::Element;
 use crate::random::Random;
 
 /// A sampler that cannot be made, or logits that cannot be sampled.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum SamplingError {
     /// A temperature that is negative or not finite.
     Temperature(f64),
@@ -27,6 +27,13 @@ impl fmt::Display for SamplingError {
             Self::TopP(p) => write!(f, "top-p must be more than 0 and at most 1, and it is {p}"),
             Self::Logits => write!(f, "the model's output is not finite, so nothing can be sampled from it"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for SamplingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SamplingError({self})")
     }
 }
 

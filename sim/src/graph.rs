@@ -39,7 +39,7 @@ pub struct Node {
 pub struct Graph(Vec<Node>);
 
 /// Why a text is no graph: the number of the line, from 1, and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GraphError {
     /// From 1.
     pub line: usize,
@@ -50,6 +50,13 @@ pub struct GraphError {
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.why)
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GraphError({self})")
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::word::{MAX_BATCHES, MAX_CAP};
 
 /// Why a [`Batcher`](super::Batcher) could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BatchOptionsError {
     /// The cap is 0 or above 4096.
@@ -35,6 +35,13 @@ impl fmt::Display for BatchOptionsError {
     }
 }
 
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for BatchOptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BatchOptionsError({self})")
+    }
+}
+
 impl std::error::Error for BatchOptionsError {}
 
 /// An item that a batcher did not take, and why.
@@ -47,7 +54,7 @@ pub struct Refused<T> {
 }
 
 /// Why a batcher took no item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// As many batches as the backlog allows wait to be run: more comes in than the executor gets done.
@@ -62,6 +69,13 @@ impl fmt::Display for Refusal {
             Self::Full => write!(f, "the backlog is full; try again later, or refuse the request"),
             Self::ShutDown => write!(f, "the batcher's runtime has ended"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refusal({self})")
     }
 }
 
@@ -82,7 +96,7 @@ impl<T> fmt::Display for Refused<T> {
 impl<T> std::error::Error for Refused<T> {}
 
 /// Why an item that was taken has no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BatchError {
     /// The executor panicked in the item's batch. Each item of the batch is told.
@@ -110,6 +124,13 @@ impl fmt::Display for BatchError {
             }
             Self::ShutDown => write!(f, "the batcher's runtime ended before the item was run"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BatchError({self})")
     }
 }
 

@@ -15,12 +15,19 @@ use crate::sync::{left_out, lock, ordering, thread_local, AtomicBool, Mutex};
 
 /// What became of a task that was cancelled before it began, or of a loop that stopped: the payload in the `Err` of
 /// [`JoinHandle::join`](crate::JoinHandle::join), and the error of [`CancelToken::run`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
 impl std::fmt::Display for Cancelled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("cancelled")
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl std::fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cancelled({self})")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a machine that was described cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopologyError {
     /// The description has no words.
@@ -114,6 +114,13 @@ impl fmt::Display for TopologyError {
                 write!(f, "{}: {reason}; give a file that `lstopo FILE.xml` wrote", path.display())
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for TopologyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TopologyError({self})")
     }
 }
 

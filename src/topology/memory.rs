@@ -49,7 +49,7 @@ impl Span {
 }
 
 /// Why data is not known to be anywhere, or was not put anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MemoryError {
     /// The system has no such calls: it is not Linux, or its kernel was built for machines with one node.
@@ -96,6 +96,13 @@ impl fmt::Display for MemoryError {
             }
             Self::Nowhere => f.write_str("the data is on no node yet; write to it first"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryError({self})")
     }
 }
 

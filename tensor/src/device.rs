@@ -96,7 +96,7 @@ impl fmt::Display for Device {
 }
 
 /// What names no device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ParseDeviceError {
     /// The word is none of those that there are.
@@ -116,6 +116,13 @@ impl fmt::Display for ParseDeviceError {
             }
             Self::Unavailable(error) => write!(f, "{error}; the device cpu always works"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ParseDeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ParseDeviceError({self})")
     }
 }
 

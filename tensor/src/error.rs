@@ -1,6 +1,7 @@
 //! What can go wrong with a tensor, each told in one sentence that says what to do.
 
 use std::fmt;
+use std::ops::Range;
 
 use upbeat_kernels::pool::PoolError;
 use upbeat_kernels::ShapeError;
@@ -9,7 +10,7 @@ use upbeat_vulkan::{VulkanError, VulkanUnavailable};
 use crate::Device;
 
 /// Why an operation on tensors failed. Nothing was computed then.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TensorError {
     /// Shapes that do not fit the operation, or each other.
@@ -20,6 +21,26 @@ pub enum TensorError {
         takes: &'static str,
         /// Those that it was given.
         given: Vec<Vec<usize>>,
+        /// What helps.
+        advice: &'static str,
+    },
+    /// A shape of another number of numbers than there are.
+    Length {
+        /// The operation.
+        operation: &'static str,
+        /// The shape.
+        shape: Vec<usize>,
+        /// How many numbers there are.
+        found: usize,
+    },
+    /// Rows that there are not.
+    Range {
+        /// The operation.
+        operation: &'static str,
+        /// The rows asked for.
+        range: Range<usize>,
+        /// The tensor's shape.
+        shape: Vec<usize>,
     },
     /// Operands on two devices.
     TwoDevices {
@@ -59,11 +80,18 @@ pub enum TensorError {
     Size {
         /// The operation.
         operation: &'static str,
+        /// Where it was to run.
+        device: Device,
         /// What the kernel says.
         error: ShapeError,
     },
-    /// The CPU has no memory.
-    Memory(PoolError),
+    /// The CPU has no memory for what an operation gives.
+    Memory {
+        /// The operation.
+        operation: &'static str,
+        /// What the pool says.
+        error: PoolError,
+    },
     /// A device cannot be opened.
     Unavailable {
         /// The device.
@@ -78,6 +106,8 @@ pub enum TensorError {
     },
     /// Work on a device failed: there, or when it was handed over.
     Vulkan {
+        /// The operation that was told: the one that failed, or one that needs what an earlier one was to compute.
+        operation: &'static str,
         /// The device.
         device: Device,
         /// Why.
@@ -94,16 +124,42 @@ impl fmt::Display for Shapes<'_> {
             let between = if at == 0 { "" } else { " and " };
             write!(f, "{between}{shape:?}")?;
         }
+        if self.0.is_empty() {
+            f.write_str("none")?;
+        }
         Ok(())
+    }
+}
+
+/// What helps against what a device says, where it does not say so itself.
+fn advice(error: &VulkanError) -> &'static str {
+    match error {
+        VulkanError::OutOfMemory { .. } => {
+            "; drop tensors that are not needed, work on parts, or on Device::Cpu"
+        }
+        VulkanError::TooLarge { .. } => "; work on parts of it, or on Device::Cpu",
+        VulkanError::Feature { .. } | VulkanError::Call { .. } => "; Device::Cpu always works",
+        _ => "",
     }
 }
 
 impl fmt::Display for TensorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shape { operation, takes, given } => {
-                write!(f, "{operation} takes {takes}, but was given {}; reshape what does not fit", Shapes(given))
+            Self::Shape { operation, takes, given, advice } => {
+                write!(f, "{operation} takes {takes}, but was given {}; {advice}", Shapes(given))
             }
+            Self::Length { operation, shape, found } => write!(
+                f,
+                "{operation}: {shape:?} is a shape of {} numbers, but there are {found}; give it a shape whose product is \
+                 {found}",
+                shape.iter().product::<usize>()
+            ),
+            Self::Range { operation, range, shape } => write!(
+                f,
+                "{operation}: {range:?} is no range of rows of {shape:?}; give it one that ends at {} at most and begins no later",
+                shape.first().copied().unwrap_or(0)
+            ),
             Self::TwoDevices { operation, first, other } => write!(
                 f,
                 "{operation}: one operand is on {first} and another on {other}; move that one by \
@@ -117,16 +173,32 @@ impl fmt::Display for TensorError {
                 write!(f, "{operation}: there is no row {index} in a table of {len}; give it an index below that")
             }
             Self::Value { operation, must, found } => write!(f, "{operation}: {must}, but is {found}"),
-            Self::Size { operation, error } => write!(f, "{operation}: {error}"),
-            Self::Memory(error) => write!(f, "{error}; drop tensors that are not needed"),
+            Self::Size { operation, device: Device::Cpu, error } => {
+                write!(f, "{operation}: {error}; work on parts of it")
+            }
+            Self::Size { operation, device, error } => {
+                write!(f, "{operation} on {device}: {error}; work on parts of it, or on Device::Cpu")
+            }
+            Self::Memory { operation, error } => {
+                write!(f, "{operation}: {error}; drop tensors that are not needed, or work on parts")
+            }
             Self::Unavailable { device, error } => {
                 write!(f, "{device} cannot be opened: {error}; Device::Cpu always works")
             }
             Self::AlreadyOpen { device } => {
                 write!(f, "{device} is open already; drop its tensors and handles before it is opened with options")
             }
-            Self::Vulkan { device, error } => write!(f, "{device}: {error}"),
+            Self::Vulkan { operation, device, error } => {
+                write!(f, "{operation} on {device}: {error}{}", advice(error))
+            }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for TensorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TensorError({self})")
     }
 }
 
@@ -134,7 +206,7 @@ impl std::error::Error for TensorError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Size { error, .. } => Some(error),
-            Self::Memory(error) => Some(error),
+            Self::Memory { error, .. } => Some(error),
             Self::Unavailable { error, .. } => Some(error),
             Self::Vulkan { error, .. } => Some(error),
             _ => None,
@@ -146,14 +218,8 @@ impl TensorError {
     /// What a kernel of `device` says of `operation`.
     pub(crate) fn of(operation: &'static str, device: Device, error: VulkanError) -> Self {
         match error {
-            VulkanError::Shape(error) => Self::Size { operation, error },
-            error => Self::Vulkan { device, error },
+            VulkanError::Shape(error) => Self::Size { operation, device, error },
+            error => Self::Vulkan { operation, device, error },
         }
-    }
-}
-
-impl From<PoolError> for TensorError {
-    fn from(error: PoolError) -> Self {
-        Self::Memory(error)
     }
 }

@@ -35,7 +35,8 @@ impl Indices {
             Where::Cpu => Numbers::Host(indices.into()),
             Where::Vulkan(stream) => {
                 let upload = || stream.device().upload(indices);
-                let block = stream.make(upload).map_err(|error| TensorError::of("upload", *device, error))?;
+                let block =
+                    stream.make(upload).map_err(|error| TensorError::of("from_slice", *device, error))?;
                 Numbers::Device(block, stream)
             }
         };

@@ -60,7 +60,8 @@
 //! bit (`tests/` states the bounds); each alone is reproducible.
 //!
 //! # Errors
-//! All are [`TensorError`]. Shapes and devices are checked before anything is computed or recorded. Work that fails on a device is told to
+//! All are [`TensorError`]: a sentence that names the operation, what it was given and what to do, for `unwrap` and for a `main` that returns it
+//! too. Shapes and devices are checked before anything is computed or recorded. Work that fails on a device is told to
 //! whoever reads what it was to compute, or uses it; a lost device is opened anew by the next tensor that is made there.
 
 mod device;
@@ -79,6 +80,8 @@ pub use error::TensorError;
 pub use indices::Indices;
 pub use number::Number;
 pub use opened::Opened;
-pub use ops::{Mask, Rope};
+pub use ops::{Adaptive, Mask, Rope};
 pub use tensor::Tensor;
+pub use upbeat_kernels::attention::Resolution;
+pub use upbeat_kernels::elementwise::Op;
 pub use upbeat_kernels::{f16, Activation};

@@ -110,13 +110,14 @@ impl<T: Number> Numbers<T> {
     pub(crate) fn from_slice(place: &Where, numbers: &[T]) -> Result<Self, TensorError> {
         match place {
             Where::Cpu => {
-                let mut buffer = Buffer::try_unspecified(numbers.len())?;
+                let mut buffer = Buffer::try_unspecified(numbers.len())
+                    .map_err(|error| TensorError::Memory { operation: "from_slice", error })?;
                 buffer.copy_from_slice(numbers);
                 Ok(buffer.into())
             }
             Where::Vulkan(stream) => OnDevice::upload(stream, numbers)
                 .map(Self::Device)
-                .map_err(|error| TensorError::of("upload", stream.place(), error)),
+                .map_err(|error| TensorError::of("from_slice", stream.place(), error)),
         }
     }
 

@@ -94,7 +94,7 @@ impl Opened {
     /// What handing over failed with; whoever reads a result of that work is told the same.
     pub fn flush(&self) -> Result<(), TensorError> {
         let Some(stream) = &self.stream else { return Ok(()) };
-        stream.flush().map_err(|error| TensorError::Vulkan { device: stream.place(), error })
+        stream.flush().map_err(|error| TensorError::of("flush", stream.place(), error))
     }
 
     /// [`flush`](Self::flush), then waits until the device has done everything. A worker runs other tasks meanwhile.
@@ -103,7 +103,7 @@ impl Opened {
     /// As [`flush`](Self::flush), and a lost device.
     pub fn finish(&self) -> Result<(), TensorError> {
         let Some(stream) = &self.stream else { return Ok(()) };
-        stream.finish().map_err(|error| TensorError::Vulkan { device: stream.place(), error })
+        stream.finish().map_err(|error| TensorError::of("finish", stream.place(), error))
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use upbeat_vulkan::{Buffer, Commands, Done, VulkanError};
+use upbeat_kernels::elementwise::{Builder, Op};
+use upbeat_vulkan::{Buffer, Commands, DeviceProgram, Done, VulkanError};
 
 use crate::spare::Spare;
 use crate::Device;
@@ -55,6 +56,8 @@ pub(crate) struct Stream {
     lost: OnceLock<()>,
     /// Blocks of numbers that tensors hold.
     live: AtomicUsize,
+    /// Operations that were compiled for the device: few, and asked for by comparing.
+    programs: Mutex<Vec<(Op, DeviceProgram)>>,
 }
 
 impl Stream {
@@ -69,6 +72,7 @@ impl Stream {
             spare: Spare::default(),
             lost: OnceLock::new(),
             live: AtomicUsize::new(0),
+            programs: Mutex::default(),
         }
     }
 
@@ -113,6 +117,22 @@ impl Stream {
             outcome => outcome,
         };
         self.note(outcome)
+    }
+
+    /// `op` as a kernel, compiled when it is asked for first. Two who come at once may both compile it.
+    pub(crate) fn program(&self, op: Op) -> Result<DeviceProgram, VulkanError> {
+        let programs = || self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, program)) = programs().iter().find(|(known, _)| *known == op) {
+            return Ok(program.clone());
+        }
+        let mut builder = Builder::default();
+        let inputs: Vec<_> = (0..op.arity()).map(|_| builder.input()).collect();
+        let built =
+            builder.step(op, &inputs).and_then(|value| builder.output(value)).and_then(|()| builder.build());
+        let program =
+            self.note(self.device.program(&built.expect("one step with as many inputs as it takes")))?;
+        programs().push((op, program.clone()));
+        Ok(program)
     }
 
     /// Adds to the pending work what computes `out` from results of `sources`. Gives back the batch that it is in.
@@ -219,10 +239,9 @@ mod tests {
     #[test]
     fn who_comes_between_the_two_looks_loses_nothing() {
         let place = upbeat_vulkan::Options::from_env().device(upbeat_vulkan::Choice::Any).place();
-        let required = std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1");
         let device = match place {
             Ok(place) => Device::Vulkan(place),
-            Err(error) if required => panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}"),
+            Err(error) if upbeat_vulkan::is_required() => panic!("UPBEAT_REQUIRE_VULKAN=1, but {error}"),
             Err(error) => return eprintln!("SKIPPED: a test that needs Vulkan, because {error}"),
         };
         let stream = Opened::of(device).unwrap().into_stream().unwrap();

@@ -7,7 +7,7 @@ use std::ops::Range;
 use upbeat_kernels::error::checked_len;
 
 use crate::numbers::{Numbers, Where};
-use crate::ops::{run, shapes};
+use crate::ops::{run, shapes, ONE_NUMBER};
 use crate::{Device, Number, TensorError};
 
 /// Numbers with a shape, row by row, on a [`Device`]. Nothing ever changes them: operations give new tensors. So clones are cheap and share
@@ -26,7 +26,8 @@ pub struct Tensor<T: Number = f32> {
 
 /// How many numbers a shape has.
 pub(crate) fn len_of(operation: &'static str, shape: &[usize]) -> Result<usize, TensorError> {
-    checked_len("a tensor", shape).map_err(|error| TensorError::Size { operation, error })
+    let size = |error| TensorError::Size { operation, device: Device::Cpu, error };
+    checked_len("a tensor", shape).map_err(size)
 }
 
 impl<T: Number> Tensor<T> {
@@ -36,9 +37,8 @@ impl<T: Number> Tensor<T> {
     /// Another length than the shape's; a device that cannot be opened, or that has no memory.
     pub fn from_slice(numbers: &[T], shape: &[usize], device: &Device) -> Result<Self, TensorError> {
         if len_of("from_slice", shape)? != numbers.len() {
-            let given = vec![vec![numbers.len()], shape.to_vec()];
-            let takes = "as many numbers as its shape says";
-            return Err(TensorError::Shape { operation: "from_slice", takes, given });
+            let (operation, shape, found) = ("from_slice", shape.to_vec(), numbers.len());
+            return Err(TensorError::Length { operation, shape, found });
         }
         Ok(Self::new(Numbers::from_slice(&Where::of(*device)?, numbers)?, shape.to_vec()))
     }
@@ -135,7 +135,12 @@ impl<T: Number> Tensor<T> {
 
     fn to_vec_of_one(&self) -> Result<Vec<T>, TensorError> {
         if self.len() != 1 {
-            return Err(shapes("item", "one number", &[&self.shape]));
+            return Err(shapes(
+                "item",
+                "one number",
+                &[&self.shape],
+                "reduce it first, or cut one out by rows",
+            ));
         }
         self.to_vec()
     }
@@ -146,7 +151,8 @@ impl<T: Number> Tensor<T> {
     /// A shape of another length.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self, TensorError> {
         if len_of("reshape", shape)? != self.len() {
-            return Err(shapes("reshape", "a shape of as many numbers", &[&self.shape, shape]));
+            let (operation, shape, found) = ("reshape", shape.to_vec(), self.len());
+            return Err(TensorError::Length { operation, shape, found });
         }
         Ok(Self::new(self.numbers.clone(), shape.to_vec()))
     }
@@ -156,10 +162,10 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// A range that is not within the first dimension.
     pub fn rows(&self, range: Range<usize>) -> Result<Self, TensorError> {
-        let takes = "a range within the first dimension of [rows, ..]";
-        let (&rows, rest) = self.shape.split_first().ok_or_else(|| shapes("rows", takes, &[&self.shape]))?;
+        let single = || shapes("rows", "[rows, ..]", &[&self.shape], ONE_NUMBER);
+        let (&rows, rest) = self.shape.split_first().ok_or_else(single)?;
         if range.start > range.end || range.end > rows {
-            return Err(shapes("rows", takes, &[&self.shape, &[range.start, range.end]]));
+            return Err(TensorError::Range { operation: "rows", range, shape: self.shape.clone() });
         }
         let row: usize = rest.iter().product();
         let shape = std::iter::once(range.len()).chain(rest.iter().copied()).collect();
@@ -172,7 +178,11 @@ impl<T: Number> Tensor<T> {
     /// No tensors, other dimensions that differ, or tensors on two devices.
     pub fn concat(tensors: &[&Self]) -> Result<Self, TensorError> {
         let all: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
-        let wrong = || shapes("concat", "tensors [rows, ..] of one width", &all);
+        let advice = match all.is_empty() {
+            true => "give it one at least, of no rows where there are none",
+            false => "all but the first dimension must be the same; reshape a row [..] to [1, ..]",
+        };
+        let wrong = || shapes("concat", "tensors [rows, ..] that differ in rows alone", &all, advice);
         let (_, rest) = all.first().and_then(|shape| shape.split_first()).ok_or_else(wrong)?;
         if all.iter().any(|shape| shape.split_first().is_none_or(|(_, other)| other != rest)) {
             return Err(wrong());

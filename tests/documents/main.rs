@@ -147,3 +147,23 @@ fn files_are_short_and_say_what_they_own() {
     }
     assert_none("files out of form", &bad);
 }
+
+/// `unwrap` and a `main` that returns an error print its `Debug`. Derived, it would hide the sentence that says what to do.
+#[test]
+fn every_error_shows_its_sentence_to_who_unwraps() {
+    let tree = Tree::read();
+    // As rayon has it.
+    let ours = |file: &&str| !file.starts_with("compat/") && !file.contains("/tests/");
+    let (mut found, mut hidden) = (0, Vec::new());
+    for file in tree.of_kind("rs").filter(ours) {
+        let text = tree.text(file);
+        for name in text.lines().filter_map(tree::error_of) {
+            found += 1;
+            if !text.contains(&format!("\"{name}({{self}})\"")) {
+                hidden.push(format!("{file}: {name} has no Debug `{name}(sentence)`"));
+            }
+        }
+    }
+    assert!(found > 30, "the search itself works: {found} errors");
+    assert_none("errors that hide their sentence", &hidden);
+}

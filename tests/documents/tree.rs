@@ -159,6 +159,13 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The type for which a line of Rust implements `Error`.
+pub(crate) fn error_of(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("impl ")?;
+    let name = rest.strip_prefix("std::error::Error for ").or_else(|| rest.strip_prefix("Error for "))?;
+    Some(name.split([' ', '<', '{']).next().unwrap_or(name))
+}
+
 /// The targets of a Markdown text's links.
 pub(crate) fn links(text: &str) -> Vec<String> {
     let mut found = Vec::new();

@@ -11,7 +11,7 @@ use upbeat_kernels::ShapeError;
 use crate::calls::Call;
 
 /// There is no GPU to work with. The CPU's kernels are still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VulkanUnavailable {
     /// Why.
     pub reason: Reason,
@@ -61,6 +61,13 @@ pub enum Reason {
     },
     /// The validation layer was asked for and is not installed.
     NoValidation,
+    /// A switch in the environment is neither on nor off.
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// A call failed.
     Call {
         /// Which one.
@@ -108,14 +115,24 @@ impl fmt::Display for VulkanUnavailable {
             Reason::Call { call, result } => {
                 write!(f, "{call} failed with {result}; update the GPU's driver, or stay on the CPU")
             }
+            Reason::Environment { variable, value } => {
+                write!(f, "{variable}={value:?} is none of 1, true, yes, on, 0, false, no and off")
+            }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for VulkanUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VulkanUnavailable({self})")
     }
 }
 
 impl std::error::Error for VulkanUnavailable {}
 
 /// Why work on a GPU failed. The runtime and the CPU's kernels go on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum VulkanError {
     /// Buffers do not fit the shape.
@@ -128,7 +145,7 @@ pub enum VulkanError {
     ProgramOfOtherDevice,
     /// What a kernel writes overlaps what else it reads or writes, and is not the very same numbers.
     Aliased {
-        /// The kernel.
+        /// The method that was called.
         kernel: &'static str,
     },
     /// The device's memory, or the limit set for it, does not hold this.
@@ -220,6 +237,13 @@ impl fmt::Display for VulkanError {
                 write!(f, "{call} failed with {result}; try again, or open the device anew where it is refused again")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for VulkanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VulkanError({self})")
     }
 }
 

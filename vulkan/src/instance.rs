@@ -55,6 +55,7 @@ fn dotted((major, minor, patch): (u32, u32, u32)) -> String {
 
 impl Instance {
     pub(crate) fn new(options: &Options, calls: &Calls) -> Result<Self, VulkanUnavailable> {
+        options.check()?;
         let loaded = match &options.loader {
             // SAFETY: the user says that this is a Vulkan loader; its functions are not used after `entry`.
             Some(path) => unsafe { Entry::load_from(path) },

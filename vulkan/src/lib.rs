@@ -26,6 +26,7 @@ mod options;
 mod pipeline;
 #[allow(unsafe_code)]
 mod submit;
+mod switch;
 
 pub use calls::{Call, Fault};
 pub use choice::{Choice, Kind};
@@ -35,9 +36,13 @@ pub use device::{Device, Limits};
 pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;
 pub use instance::{devices, DeviceInfo};
-pub use kernels::{Adapted, Attention, AttentionLayout, DeviceProgram, Epilogue, Gemm, Rope, TileSummary};
+pub use kernels::{
+    Adapted, Arithmetic, Attention, AttentionLayout, DeviceProgram, Epilogue, Gemm, Rope, TileSummary,
+};
 pub use matrix::Matrix;
 pub use memory::{Buffer, Float, MemoryMetrics, Scalar};
 pub use options::Options;
 pub use pipeline::PipelineCache;
 pub use submit::{Batched, Done, KernelMetrics, Metrics, Pending};
+#[doc(hidden)]
+pub use switch::is_required;

@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use crate::calls::Fault;
 use crate::choice::Choice;
+use crate::error::{Reason, VulkanUnavailable};
+use crate::switch::switch;
+
+const VALIDATE: &str = "UPBEAT_VULKAN_VALIDATE";
+const COOPERATIVE: &str = "UPBEAT_VULKAN_COOPERATIVE";
 
 /// Where compiled pipelines are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub struct Options {
     pub(crate) staging: usize,
     pub(crate) timeout: Duration,
     pub(crate) validate: bool,
+    /// What the environment says that cannot be heeded.
+    refused: Vec<VulkanUnavailable>,
     pub(crate) always_stage: bool,
     pub(crate) timestamps: bool,
     pub(crate) merge_steps: bool,
@@ -42,6 +49,7 @@ impl Default for Options {
             staging: 16 << 20,
             timeout: Duration::from_secs(60),
             validate: false,
+            refused: Vec::new(),
             always_stage: false,
             timestamps: false,
             merge_steps: true,
@@ -61,8 +69,10 @@ impl Options {
 
     /// [`new`](Self::new), as the environment has it: `UPBEAT_VULKAN_DEVICE` is a place in [`devices`](crate::devices), a kind
     /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_CACHE` is a file for compiled pipelines, or
-    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_VALIDATE=1` asks for validation;
-    /// `UPBEAT_VULKAN_COOPERATIVE=0` does without [cooperative matrices](Self::cooperative_matrices).
+    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_VALIDATE` asks for validation
+    /// (`1`, `true`, `yes`, `on`) or not (`0`, `false`, `no`, `off`, or nothing), and `UPBEAT_VULKAN_COOPERATIVE` likewise for
+    /// [cooperative matrices](Self::cooperative_matrices), which are used where nothing is said. Another value of the two is told when a device is
+    /// looked for, unless the method says what to do.
     pub fn from_env() -> Self {
         Self::of_words(|name| std::env::var_os(name).unwrap_or_default())
     }
@@ -70,15 +80,36 @@ impl Options {
     fn of_words(word: impl Fn(&str) -> OsString) -> Self {
         // What is not Unicode names no device, and is told as it is shown here.
         let device = word("UPBEAT_VULKAN_DEVICE").to_string_lossy().into_owned();
-        let options = Self::new()
-            .device(Choice::parse(&device))
-            .validate(word("UPBEAT_VULKAN_VALIDATE") == "1")
-            .cooperative_matrices(word("UPBEAT_VULKAN_COOPERATIVE") != "0");
+        let mut options = Self::new().device(Choice::parse(&device));
+        let mut on = |name, usual| match switch(name, &word(name)) {
+            Ok(told) => told.unwrap_or(usual),
+            Err(refused) => {
+                options.refused.push(refused);
+                usual
+            }
+        };
+        let validate = on(VALIDATE, false);
+        let cooperative_matrices = on(COOPERATIVE, true);
+        (options.validate, options.cooperative_matrices) = (validate, cooperative_matrices);
         match word("UPBEAT_VULKAN_CACHE") {
             unset if unset.is_empty() => options.usual_pipeline_cache(),
             off if off == "off" => options,
             path => options.pipeline_cache(path),
         }
+    }
+
+    /// What is told in code overrules what the environment says of it.
+    fn heeds(mut self, told: &str) -> Self {
+        self.refused.retain(
+            |refused| !matches!(refused.reason, Reason::Environment { variable, .. } if variable == told),
+        );
+        self
+    }
+
+    /// # Errors
+    /// What the environment says that cannot be heeded.
+    pub(crate) fn check(&self) -> Result<(), VulkanUnavailable> {
+        self.refused.first().map_or(Ok(()), |refused| Err(refused.clone()))
     }
 
     /// Which device.
@@ -112,7 +143,7 @@ impl Options {
     /// has what it said. Slow: for tests.
     pub fn validate(mut self, validate: bool) -> Self {
         self.validate = validate;
-        self
+        self.heeds(VALIDATE)
     }
 
     /// Copies through the staging ring even where the host can write the device's memory: for tests on such a device.
@@ -139,7 +170,7 @@ impl Options {
     /// results may differ in their last bits. Mesa's driver for CPUs imitates them, slower than the kernel without: there they serve tests.
     pub fn cooperative_matrices(mut self, cooperative: bool) -> Self {
         self.cooperative_matrices = cooperative;
-        self
+        self.heeds(COOPERATIVE)
     }
 
     /// The file in which compiled pipelines are kept from one process to the next. Default: none. A file that is damaged, or of another device
@@ -192,6 +223,29 @@ mod tests {
         assert_eq!(kept("off"), CacheFile::Nowhere);
         assert_eq!(kept("a/file"), CacheFile::At("a/file".into()));
         assert_eq!(Options::new().pipeline_cache, CacheFile::Nowhere, "who is not asked writes nothing");
+    }
+
+    #[test]
+    fn a_switch_that_is_neither_on_nor_off_is_told_unless_code_overrules_it() {
+        for name in [VALIDATE, COOPERATIVE] {
+            let options = with(name, "perhaps");
+            let sentence = options.check().unwrap_err().to_string();
+            assert!(sentence.contains(name) && sentence.contains("perhaps"), "{sentence}");
+            let (other, overruled) = match name {
+                VALIDATE => (options.clone().cooperative_matrices(true), options.validate(true)),
+                _ => (options.clone().validate(true), options.cooperative_matrices(true)),
+            };
+            assert!(other.check().is_err());
+            assert!(overruled.check().is_ok());
+        }
+        let told = |name, word: &str| {
+            let options = with(name, word);
+            assert!(options.check().is_ok());
+            (options.validate, options.cooperative_matrices)
+        };
+        assert_eq!(told(VALIDATE, ""), (false, true));
+        assert_eq!(told(VALIDATE, "on"), (true, true));
+        assert_eq!(told(COOPERATIVE, "no"), (false, false));
     }
 
     #[cfg(unix)]

@@ -248,7 +248,7 @@ fn what_does_not_fit_is_refused_before_anything_is_added() {
     assert_eq!(told_of(halves, any, &out), "the heads of the summary must be 1 but is 2");
     assert_eq!(
         told_of(layout, any, &x),
-        "tile_processor: what is written overlaps what else is read or written; give it a buffer of its own"
+        "attention_adaptive: what is written overlaps what else is read or written; give it a buffer of its own"
     );
     assert_eq!(commands.len(), before);
 }

@@ -346,7 +346,7 @@ fn what_does_not_fit_is_refused_before_anything_is_added() {
     refused(|a| a.out[0] = 0, "a row stride of 0 is shorter than a row of 8");
     refused(|a| a.out[2] = 7, "a row stride of 7 is shorter than a row of 8");
     let aliased =
-        "flash_row: what is written overlaps what else is read or written; give it a buffer of its own";
+        "attention: what is written overlaps what else is read or written; give it a buffer of its own";
     assert_eq!(told(commands.attention_strided(&good, &q, &k, &k, &q)), aliased);
     let foreign = other.buffer::<f32>(k.len()).unwrap();
     let belongs = "a buffer belongs to another device; copy it through the host";

@@ -136,8 +136,7 @@ fn steps_too_long_and_wrong_fields_are_refused() {
     );
     assert!(told(commands.ricci(&FLOW, 0.0, [4, 4], &x, &out)).starts_with("the smallest w must be"));
     assert_eq!(told(commands.ricci(&FLOW, 0.5, [4, 5], &x, &out)), "w must be 20 but is 16");
-    assert!(told(commands.ricci(&FLOW, 0.5, [4, 4], &x, &x))
-        .starts_with("flow_compute: what is written overlaps"));
+    assert!(told(commands.ricci(&FLOW, 0.5, [4, 4], &x, &x)).starts_with("ricci: what is written overlaps"));
     let fast = GrayScott { dt: 2.0, ..REACTION };
     assert!(told(commands.gray_scott(&fast, [4, 4], [&x, &x], [&out, &out])).contains("unstable"));
     assert!(commands.is_empty());

@@ -211,10 +211,22 @@ fn wrong_operands_are_refused_before_anything_is_added() {
     let good = Gemm::new(of(&x, 2, 3), of(&x, 3, 4), of(&y, 2, 4));
     let with = |epilogue| Gemm { epilogue, ..good };
     let none = Epilogue::default();
-    assert_eq!(told(commands.gemm(&Gemm { b: of(&x, 4, 4), ..good })), "rows of op(b) must be 3 but is 4");
-    assert_eq!(told(commands.gemm(&Gemm { transpose_a: true, ..good })), "rows of op(b) must be 2 but is 3");
-    assert_eq!(told(commands.gemm(&Gemm { c: of(&y, 3, 4), ..good })), "rows of c must be 2 but is 3");
-    assert_eq!(told(commands.gemm(&Gemm { c: of(&y, 2, 5), ..good })), "columns of c must be 4 but is 5");
+    assert_eq!(
+        told(commands.gemm(&Gemm { b: of(&x, 4, 4), ..good })),
+        "a product's rows of op(b), which are op(a)'s columns, must be 3 but is 4"
+    );
+    assert_eq!(
+        told(commands.gemm(&Gemm { transpose_a: true, ..good })),
+        "a product's rows of op(b), which are op(a)'s columns, must be 2 but is 3"
+    );
+    assert_eq!(
+        told(commands.gemm(&Gemm { c: of(&y, 3, 4), ..good })),
+        "a product's rows of c must be 2 but is 3"
+    );
+    assert_eq!(
+        told(commands.gemm(&Gemm { c: of(&y, 2, 5), ..good })),
+        "a product's columns of c must be 4 but is 5"
+    );
     assert_eq!(
         told(commands.gemm(&with(Epilogue { bias: Some(&x), ..none }))),
         "the length of the bias must be 4 but is 100"
@@ -229,10 +241,10 @@ fn wrong_operands_are_refused_before_anything_is_added() {
     );
     let overlaps = "what is written overlaps what else is read or written; give it a buffer of its own";
     let own = Gemm { c: of(&x, 2, 4), ..good };
-    assert_eq!(told(commands.gemm(&own)), format!("gemv: {overlaps}"));
+    assert_eq!(told(commands.gemm(&own)), format!("gemm: {overlaps}"));
     // C as its own residual and added to as well is not one operation.
     let twice = Epilogue { residual: Some(good.c), ..none };
-    assert_eq!(told(commands.gemm(&Gemm { write: Write::Add, ..with(twice) })), format!("gemv: {overlaps}"));
+    assert_eq!(told(commands.gemm(&Gemm { write: Write::Add, ..with(twice) })), format!("gemm: {overlaps}"));
     let foreign = other.upload(&[1.0_f32; 6]).unwrap();
     assert_eq!(
         told(commands.gemm(&Gemm { a: of(&foreign, 2, 3), ..good })),

@@ -3,6 +3,7 @@
 mod support;
 
 use support::{device, numbers, told};
+use upbeat_vulkan::{Arithmetic, Buffer};
 
 const LENGTHS: [usize; 6] = [0, 1, 127, 128, 1000, 100_003];
 
@@ -43,6 +44,79 @@ fn multiples_are_added_with_one_rounding_or_two() {
     }
 }
 
+/// Vulkan allows 2.5 ulp, which are at most 2.5 · 2⁻²³ of the quotient.
+fn assert_quotient(what: &str, found: f32, a: f32, b: f32) {
+    let exact = f64::from(a) / f64::from(b);
+    let off = (f64::from(found) - exact).abs();
+    assert!(off <= 2.5 / f64::from(1 << 23) * exact.abs(), "{what}: {found:e}, not {exact:e}");
+}
+
+#[test]
+fn quotients_are_off_by_what_a_device_may() {
+    let Some(device) = device() else { return };
+    for len in LENGTHS {
+        let (a, b) = (numbers(len, 1), numbers(len, 2));
+        // None is 0 or subnormal.
+        let b: Vec<f32> = b.iter().map(|b| 1.5 + b).collect();
+        let (da, db) = (device.upload(&a).unwrap(), device.upload(&b).unwrap());
+        let out = device.buffer::<f32>(len).unwrap();
+        let mut commands = device.commands();
+        commands.div(&da, &db, &out).unwrap();
+        commands.submit().unwrap().wait().unwrap();
+        for (i, found) in out.to_vec().unwrap().into_iter().enumerate() {
+            assert_quotient(&format!("[{i}] of {len}"), found, a[i], b[i]);
+        }
+    }
+    let a = device.upload(&[1.0_f32, -1.0, 0.0, 3.0, f32::NAN, f32::INFINITY]).unwrap();
+    let b = device.upload(&[0.0_f32, 0.0, 0.0, f32::INFINITY, 1.0, 2.0]).unwrap();
+    let mut commands = device.commands();
+    commands.div(&a, &b, &a).unwrap();
+    commands.submit().unwrap().wait().unwrap();
+    let found = a.to_vec().unwrap();
+    assert_eq!(
+        [found[0], found[1], found[3], found[5]],
+        [f32::INFINITY, f32::NEG_INFINITY, 0.0, f32::INFINITY]
+    );
+    assert!(found[2].is_nan() && found[4].is_nan());
+}
+
+#[test]
+fn rows_take_a_row_or_a_number_each() {
+    let Some(device) = device() else { return };
+    for (rows, cols) in
+        [(1, 1), (5, 3), (4, 64), (130, 257), (1, 1000), (1000, 1), (0, 4), (4, 0), (65_537, 65)]
+    {
+        let (x, row, column) = (numbers(rows * cols, 3), numbers(cols, 4), numbers(rows, 5));
+        let [row, column] = [row, column].map(|by| by.iter().map(|b| 1.5 + b).collect::<Vec<_>>());
+        let (dx, drow, dcolumn) =
+            (device.upload(&x).unwrap(), device.upload(&row).unwrap(), device.upload(&column).unwrap());
+        for op in [Arithmetic::Add, Arithmetic::Sub, Arithmetic::Mul, Arithmetic::Div] {
+            let (by_row, by_column) =
+                (device.buffer::<f32>(x.len()).unwrap(), device.buffer::<f32>(x.len()).unwrap());
+            let mut commands = device.commands();
+            commands.with_row(op, &dx, &drow, &by_row).unwrap();
+            // In place.
+            commands.copy(&dx, &by_column).unwrap();
+            commands.with_column(op, &by_column, &dcolumn, &by_column).unwrap();
+            commands.submit().unwrap().wait().unwrap();
+            let check = |found: &Buffer<f32>, of: &dyn Fn(usize) -> f32| {
+                for (i, found) in found.to_vec().unwrap().into_iter().enumerate() {
+                    let (a, b) = (x[i], of(i));
+                    let what = format!("{op:?} [{i}] of [{rows}, {cols}]");
+                    match op {
+                        Arithmetic::Add => assert_eq!(found, a + b, "{what}"),
+                        Arithmetic::Sub => assert_eq!(found, a - b, "{what}"),
+                        Arithmetic::Mul => assert_eq!(found, a * b, "{what}"),
+                        Arithmetic::Div => assert_quotient(&what, found, a, b),
+                    }
+                }
+            };
+            check(&by_row, &|i| row[i % cols]);
+            check(&by_column, &|i| column[i / cols]);
+        }
+    }
+}
+
 #[test]
 fn it_works_in_place_and_on_parts() {
     let Some(device) = device() else { return };
@@ -78,7 +152,16 @@ fn wrong_operands_are_refused_before_anything_is_added() {
     assert_eq!(told(commands.add(&x, &x, &x.slice(0..9))), "the length of out must be 10 but is 9");
     assert_eq!(
         told(commands.scale(&x.slice(0..9), 1.0, &x.slice(1..10))),
-        "map: what is written overlaps what else is read or written; give it a buffer of its own"
+        "scale: what is written overlaps what else is read or written; give it a buffer of its own"
+    );
+    let row = x.slice(0..5);
+    let said = "the length of x must be a multiple of 5 but is 9";
+    assert_eq!(told(commands.with_row(Arithmetic::Sub, &x.slice(0..9), &row, &x.slice(0..9))), said);
+    assert_eq!(told(commands.with_column(Arithmetic::Sub, &x.slice(0..9), &row, &x.slice(0..9))), said);
+    // The first row's results would be in the place of what the others take.
+    assert_eq!(
+        told(commands.with_row(Arithmetic::Sub, &x.slice(0..5), &row, &row)),
+        "with_row: what is written overlaps what else is read or written; give it a buffer of its own"
     );
     let foreign = other.upload(&[1.0_f32; 10]).unwrap();
     assert_eq!(

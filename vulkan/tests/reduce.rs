@@ -142,7 +142,7 @@ fn wrong_shapes_are_refused_before_anything_is_added() {
     assert_eq!(told(commands.max_rows(&x, 7, &x.slice(0..2))), "the length of x must be 14 but is 20000");
     assert_eq!(
         told(commands.min_rows(&x.slice(0..14), 7, &x.slice(3..5))),
-        "reduce: what is written overlaps what else is read or written; give it a buffer of its own"
+        "min_rows: what is written overlaps what else is read or written; give it a buffer of its own"
     );
     // Its first pass would be added before the second one finds that out.
     let foreign = other.buffer::<f32>(1).unwrap();

@@ -174,6 +174,33 @@ fn norms_of_special_values_are_their_twins() {
     }
 }
 
+/// As on the CPU.
+#[test]
+fn an_epsilon_is_a_number_of_at_least_0() {
+    let Some(device) = device() else { return };
+    let x = device.upload(&[1.0_f32; 12]).unwrap();
+    let w = device.upload(&[1.0_f32; 4]).unwrap();
+    type Norm = fn(&mut Commands, &Buffer<f32>, &Buffer<f32>, f64) -> Result<(), VulkanError>;
+    let layer: Norm = |commands, x, w, epsilon| commands.layer_norm(x, w, None, epsilon, x).map(drop);
+    let rms: Norm = |commands, x, w, epsilon| commands.rms_norm(x, w, epsilon, x).map(drop);
+    for norm in [layer, rms] {
+        for (epsilon, wrong) in [
+            (f64::NAN, true),
+            (-1e-9, true),
+            (f64::INFINITY, true),
+            (1e39, true),
+            (0.0, false),
+            (1e38, false),
+        ] {
+            let mut commands = device.commands();
+            let record = std::panic::AssertUnwindSafe(|| norm(&mut commands, &x, &w, epsilon));
+            let caught = std::panic::catch_unwind(record);
+            assert_eq!(caught.is_err(), wrong, "{epsilon}");
+            assert_eq!(commands.is_empty(), wrong, "{epsilon}");
+        }
+    }
+}
+
 #[test]
 fn wrong_shapes_are_refused_before_anything_is_added() {
     let Some(device) = device() else { return };

@@ -9,7 +9,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// What a peer's program did wrong.
-#[derive(Debug)]
 pub enum PeerError {
     /// It could not be started.
     Start {
@@ -48,6 +47,13 @@ impl fmt::Display for PeerError {
                 write!(f, "the peer answered `{answer}` for the row `{row}`, where `SECONDS NAME` or `-` was expected")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerError({self})")
     }
 }
 

@@ -17,7 +17,7 @@ use upbeat_nn::generation::generate;
 use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::{Checkpoint, Trainer};
 
-use crate::args::{Dtype, TrainArgs};
+use crate::args::{DeviceArg, Dtype, TrainArgs};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::machine::{instruction_set, runtime};
@@ -59,6 +59,13 @@ impl Pace {
 
 /// Runs the command.
 pub(crate) fn run(args: &TrainArgs, output: &mut Output) -> Result<(), Failure> {
+    if matches!(args.device, DeviceArg::Vulkan | DeviceArg::Which(_)) {
+        return Err(Failure::Input(
+            "--device: training runs on the CPU alone; leave it out, and let `upbeat generate --device vulkan` run the trained \
+             model on a GPU"
+                .to_owned(),
+        ));
+    }
     let isa = instruction_set()?;
     let runtime = runtime(args.workers)?;
     let source = plan::read_source(args)?;

@@ -19,7 +19,11 @@ pub struct LearnedNorm<'a, T> {
 
 impl<T> LearnedNorm<'_, T> {
     /// Checks the lengths.
+    ///
+    /// # Panics
+    /// When the epsilon is NaN, infinite or below 0.
     pub(crate) fn check(&self, channels: usize) -> Result<(), ShapeError> {
+        crate::contract::epsilon(self.epsilon);
         let lens = [self.weight.len(), self.bias.len(), self.mean.len(), self.variance.len()];
         lens.iter().try_for_each(|&len| check("the length of a channel parameter", channels, len))
     }
@@ -32,6 +36,9 @@ impl<T> LearnedNorm<'_, T> {
 ///
 /// # Errors
 /// When a length does not fit the bias' or the weights are no whole number of channels; nothing has been written then.
+///
+/// # Panics
+/// When the norm's epsilon is NaN, infinite or below 0.
 ///
 /// ```
 /// use upbeat_kernels::conv::{fold_batch_norm, LearnedNorm};

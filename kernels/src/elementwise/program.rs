@@ -23,7 +23,7 @@ pub const MOST_OUTPUTS: usize = 8;
 pub struct Value(usize);
 
 /// A program that cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ProgramError {
     /// A step has more or fewer operands than its operation takes.
     Operands {
@@ -50,6 +50,13 @@ impl fmt::Display for ProgramError {
             Self::NoOutput => write!(f, "a program without outputs computes nothing"),
             Self::TooManyOutputs => write!(f, "a program has at most {MOST_OUTPUTS} outputs"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProgramError({self})")
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::ShapeError;
 
 /// A flow that cannot be advanced.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum FlowError {
     /// A field does not hold the grid.
     Shape(ShapeError),
@@ -38,6 +38,13 @@ impl fmt::Display for FlowError {
                 write!(f, "the step dt = {dt} is unstable: {bound} allows at most {largest}")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for FlowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlowError({self})")
     }
 }
 

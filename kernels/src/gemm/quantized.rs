@@ -82,7 +82,7 @@ impl<'a> Quantized<'a> {
 }
 
 /// Why a matrix cannot be quantised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum QuantizeError {
     /// The shapes do not fit.
     Shape(ShapeError),
@@ -103,6 +103,13 @@ impl fmt::Display for QuantizeError {
                 write!(f, "the number in row {row}, column {col} is NaN or infinite")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for QuantizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QuantizeError({self})")
     }
 }
 

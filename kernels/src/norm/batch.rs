@@ -162,6 +162,9 @@ impl Kernel for Forward<'_> {
 /// # Errors
 /// When a length does not fit the shape; nothing has been written then.
 ///
+/// # Panics
+/// When `epsilon` is NaN, infinite or below 0.
+///
 /// ```
 /// use upbeat_kernels::norm::{batch_norm_forward, BatchNorm};
 /// let shape = BatchNorm { batch: 2, channels: 1, plane: 2 };
@@ -189,6 +192,7 @@ pub fn batch_norm_forward(
     mean: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<(), ShapeError> {
+    contract::epsilon(epsilon);
     let channels =
         [weight.len(), bias.len(), running_mean.len(), running_variance.len(), mean.len(), rstd.len()];
     shape.check(&[x.len(), out.len()], &channels)?;
@@ -245,6 +249,9 @@ impl Kernel for Evaluate<'_> {
 ///
 /// # Errors
 /// When a length does not fit the shape; nothing has been written then.
+///
+/// # Panics
+/// When the norm's epsilon is NaN, infinite or below 0.
 ///
 /// ```
 /// use upbeat_kernels::{conv::LearnedNorm, norm::{batch_norm_eval, BatchNorm}};

@@ -135,6 +135,9 @@ impl Kernel for Forward<'_> {
 }
 
 /// See [`Element::layer_norm_forward`](crate::Element::layer_norm_forward).
+///
+/// # Panics
+/// When `epsilon` is NaN, infinite or below 0.
 pub fn layer_norm_forward(
     x: &[f32],
     weight: &[f32],
@@ -144,6 +147,7 @@ pub fn layer_norm_forward(
     mean: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<(), ShapeError> {
+    contract::epsilon(epsilon);
     let cols = weight.len();
     let widths = [bias.map_or(cols, <[f32]>::len)];
     contract::norm(x.len(), cols, out.len(), &[mean.len(), rstd.len()], &widths)?;

@@ -70,6 +70,9 @@ impl Kernel for Forward<'_> {
 
 /// See [`Element::rms_norm_forward`](crate::Element::rms_norm_forward). Squares above `f32::MAX` overflow to a row of
 /// zeros.
+///
+/// # Panics
+/// When `epsilon` is NaN, infinite or below 0.
 pub fn rms_norm_forward(
     x: &[f32],
     weight: &[f32],
@@ -77,6 +80,7 @@ pub fn rms_norm_forward(
     out: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<(), ShapeError> {
+    contract::epsilon(epsilon);
     let cols = weight.len();
     contract::norm(x.len(), cols, out.len(), &[rstd.len()], &[])?;
     let block = rows(cols, ELEMENTS);

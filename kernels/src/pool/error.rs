@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A request that the pool cannot serve. Nothing has changed then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum PoolError {
     /// The size in bytes does not fit `isize`.
     TooLarge {
@@ -40,6 +40,13 @@ impl fmt::Display for PoolError {
             ),
             Self::System { bytes } => write!(f, "the system has no {bytes} bytes for the pool"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PoolError({self})")
     }
 }
 

@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// Sizes that cannot be used or kept.
-#[derive(Debug)]
 pub enum TuningError {
     /// A file that the system would not read.
     Read(PathBuf, io::Error),
@@ -59,6 +58,13 @@ impl fmt::Display for TuningError {
                 )
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for TuningError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TuningError({self})")
     }
 }
 

@@ -1,5 +1,6 @@
 //! BatchNorm in f64.
 
+use crate::contract;
 use crate::conv::LearnedNorm;
 use crate::element::Write;
 use crate::error::ShapeError;
@@ -29,6 +30,7 @@ pub fn batch_norm_forward(
     means: &mut [f64],
     rstds: &mut [f64],
 ) -> Result<(), ShapeError> {
+    contract::epsilon(epsilon);
     let channels =
         [weight.len(), bias.len(), running_mean.len(), running_variance.len(), means.len(), rstds.len()];
     shape.check(&[x.len(), out.len()], &channels)?;

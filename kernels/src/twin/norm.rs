@@ -20,6 +20,7 @@ pub fn layer_norm_forward(
     means: &mut [f64],
     rstds: &mut [f64],
 ) -> Result<(), ShapeError> {
+    contract::epsilon(epsilon);
     let cols = weight.len();
     let widths = [bias.map_or(cols, <[f64]>::len)];
     let rows = contract::norm(x.len(), cols, out.len(), &[means.len(), rstds.len()], &widths)?;
@@ -80,6 +81,7 @@ pub fn rms_norm_forward(
     out: &mut [f64],
     rstds: &mut [f64],
 ) -> Result<(), ShapeError> {
+    contract::epsilon(epsilon);
     let cols = weight.len();
     let rows = contract::norm(x.len(), cols, out.len(), &[rstds.len()], &[])?;
     for r in 0..rows {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A layout that cannot be, or views that do not go together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum LayoutError {
     /// More axes than [`MAX_RANK`](super::MAX_RANK).
     Rank(usize),
@@ -91,6 +91,13 @@ impl fmt::Display for LayoutError {
             Self::NeedsCopy => write!(f, "no strides give this shape; copy the view first"),
             Self::Overlap => write!(f, "elements of the writable view may lie in one place"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayoutError({self})")
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 
 /// A checkpoint that cannot be written or read. Whatever the reason, an older checkpoint stays as it was.
-#[derive(Debug)]
 pub enum CheckpointError {
     /// The folder holds no checkpoint.
     None(PathBuf),
@@ -64,6 +63,13 @@ impl fmt::Display for CheckpointError {
             }
             Self::Shape(reason) => write!(f, "the checkpoint has another shape: {reason}"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CheckpointError({self})")
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 
 /// A text that cannot be trained on.
-#[derive(Debug)]
 pub enum DataError {
     /// A path that does not exist.
     Missing(PathBuf),
@@ -64,6 +63,13 @@ impl fmt::Display for DataError {
             ),
             Self::Vocabulary(reason) => write!(f, "the vocabulary is invalid: {reason}"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DataError({self})")
     }
 }
 

@@ -165,7 +165,7 @@ impl Config {
 const MAX_PARAMETERS: usize = isize::MAX as usize / 64;
 
 /// A configuration that no model can have.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum ConfigError {
     /// A size is zero.
     Zero {
@@ -225,6 +225,13 @@ impl fmt::Display for ConfigError {
             Self::Overflow { what } => write!(f, "the {what} is too large to address"),
             Self::Memory { bytes } => write!(f, "there is not enough memory for {bytes} bytes of parameters"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConfigError({self})")
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use upbeat_kernels::ShapeError;
 
 /// Tokens that a model cannot work on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ModelError {
     /// A kernel refused a shape or an index, e.g. a token outside the vocabulary.
     Shape(ShapeError),
@@ -47,6 +47,13 @@ impl fmt::Display for ModelError {
             }
             Self::Targets { tokens, targets } => write!(f, "{targets} targets for {tokens} tokens"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelError({self})")
     }
 }
 

@@ -248,7 +248,7 @@ impl<'a, T> Logits<'a, T> {
 }
 
 /// A feed that a step cannot work on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum FeedError {
     /// It has no token.
     Empty,
@@ -292,6 +292,13 @@ impl fmt::Display for FeedError {
             }
             Self::Foreign => write!(f, "the sequence belongs to another decoder"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FeedError({self})")
     }
 }
 

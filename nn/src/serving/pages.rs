@@ -233,7 +233,7 @@ pub(super) struct OutOfPages {
 }
 
 /// A pool that cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum PagesError {
     /// A size is 0.
     Zero {
@@ -260,6 +260,13 @@ impl fmt::Display for PagesError {
                 write!(f, "there is no memory for the key and value pages, so ask for fewer: {error}")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for PagesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PagesError({self})")
     }
 }
 

@@ -40,7 +40,7 @@ impl Request {
 }
 
 /// Why a request was refused or ended early. The other requests go on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum RequestError {
     /// The prompt holds no token.
     EmptyPrompt,
@@ -100,6 +100,13 @@ impl fmt::Display for RequestError {
             Self::Model(error) => error.fmt(f),
             Self::Stopped => write!(f, "the server has ended"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestError({self})")
     }
 }
 

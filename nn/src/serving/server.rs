@@ -82,7 +82,6 @@ impl ServerOptions {
 }
 
 /// A server that cannot start.
-#[derive(Debug)]
 pub enum ServerError {
     /// A number that must not be 0 is.
     Zero {
@@ -102,6 +101,13 @@ impl fmt::Display for ServerError {
             Self::Pages(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "the server's thread cannot be started: {error}"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerError({self})")
     }
 }
 

@@ -7,7 +7,6 @@ use crate::data::DataError;
 use crate::model::{ConfigError, ModelError};
 
 /// A training that stops.
-#[derive(Debug)]
 pub enum TrainError {
     /// A model that cannot be.
     Config(ConfigError),
@@ -62,6 +61,13 @@ impl fmt::Display for TrainError {
             }
             Self::Checkpoint(error) => error.fmt(f),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for TrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TrainError({self})")
     }
 }
 

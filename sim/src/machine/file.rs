@@ -22,7 +22,7 @@ const MOST_CPUS: u64 = upbeat::MAX_WORKERS as u64;
 const LONGEST: u64 = 1_000_000_000;
 
 /// Why a text describes no machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum MachineError {
     /// A line that cannot be read: its number, from 1, and why.
     Line(usize, String),
@@ -36,6 +36,13 @@ impl fmt::Display for MachineError {
             Self::Line(line, why) => write!(f, "line {line}: {why}"),
             Self::Whole(why) => f.write_str(why),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for MachineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MachineError({self})")
     }
 }
 

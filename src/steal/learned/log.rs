@@ -50,7 +50,7 @@ pub(crate) struct SiteLog {
 }
 
 /// Why a log cannot be repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// It was kept with other weights.
@@ -76,10 +76,17 @@ impl fmt::Display for ReplayError {
     }
 }
 
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplayError({self})")
+    }
+}
+
 impl std::error::Error for ReplayError {}
 
 /// Why a log's text was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicyLogError {
     /// It does not begin as logs do, or is of another version.
@@ -105,6 +112,13 @@ impl fmt::Display for PolicyLogError {
             Self::Line { line } => write!(f, "line {line} is none of a log: copy it again"),
             Self::Check => f.write_str("its contents do not match its hash: copy it again"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for PolicyLogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PolicyLogError({self})")
     }
 }
 

@@ -18,7 +18,7 @@ const MOST: f32 = 1e4;
 const SHIPPED: &str = include_str!("shipped.policy");
 
 /// Why a file of weights was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WeightsError {
     /// It does not begin as such files do, or is of another version.
@@ -45,6 +45,13 @@ impl fmt::Display for WeightsError {
             Self::Number { line } => write!(f, "line {line} is no weight: copy it again"),
             Self::Check => f.write_str("its contents do not match its hash: copy it again, or make it anew with `upbeat sim learn`"),
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for WeightsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeightsError({self})")
     }
 }
 

@@ -17,6 +17,15 @@ pub enum Mask {
     Causal,
 }
 
+/// The CPU's name of a mask.
+pub(super) fn on_host(causal: bool) -> upbeat_kernels::attention::Mask {
+    if causal {
+        upbeat_kernels::attention::Mask::Causal
+    } else {
+        upbeat_kernels::attention::Mask::None
+    }
+}
+
 /// Heads of each of the three, as they lie in their tensors: `[sequence, position, head]` distances.
 struct Problem {
     layout: AttentionLayout,
@@ -27,11 +36,7 @@ struct Problem {
 impl Problem {
     fn on_host(&self, [q, k, v]: [&[f32]; 3], out: &mut [f32]) -> Result<(), ShapeError> {
         let AttentionLayout { batch, queries, keys, heads, kv_heads, dim, causal, .. } = self.layout;
-        let mask = if causal {
-            upbeat_kernels::attention::Mask::Causal
-        } else {
-            upbeat_kernels::attention::Mask::None
-        };
+        let mask = on_host(causal);
         let (q_shape, kv_shape) = ([batch, queries, heads, dim], [batch, keys, kv_heads, dim]);
         // Where there are no keys, none begin.
         let from = |x: &'_ [f32], start: usize| start.min(x.len());
@@ -47,6 +52,30 @@ impl Problem {
     }
 }
 
+/// Whose heads lie side by side: queries `[batch, queries, heads, dim]`, and keys and values `[batch, keys, kv_heads, dim]`.
+pub(super) fn layout_of(
+    operation: &'static str,
+    [q, k, v]: [&Tensor; 3],
+    mask: Mask,
+) -> Result<AttentionLayout, TensorError> {
+    let wrong = || {
+        let takes =
+            "queries [batch, queries, heads, dim], and keys and values [batch, keys, kv_heads, dim], where \
+                     kv_heads divides heads";
+        let advice = "keys and values must have one shape, and the queries' batch and dim";
+        shapes(operation, takes, &[q.shape(), k.shape(), v.shape()], advice)
+    };
+    let (&[batch, queries, heads, dim], &[k_batch, keys, kv_heads, k_dim]) = (q.shape(), k.shape()) else {
+        return Err(wrong());
+    };
+    let shared = heads.checked_rem(kv_heads).map_or(heads == 0, |rest| rest == 0);
+    if [batch, dim] != [k_batch, k_dim] || k.shape() != v.shape() || !shared {
+        return Err(wrong());
+    }
+    let dense = AttentionLayout::dense(batch, queries, keys, heads, kv_heads, dim);
+    Ok(AttentionLayout { causal: mask == Mask::Causal, ..dense })
+}
+
 impl Tensor {
     /// `softmax(q·kᵀ/√dim)·v` for each query and head; `self` are the queries. A query that sees no key gives zeros.
     ///
@@ -56,22 +85,7 @@ impl Tensor {
     /// # Errors
     /// Shapes that do not fit; on Vulkan devices, heads wider than 256; operands on two devices.
     pub fn attention(&self, keys: &Self, values: &Self, mask: Mask) -> Result<Self, TensorError> {
-        let wrong = || {
-            let takes = "queries [batch, queries, heads, dim], and keys and values [batch, keys, kv_heads, dim], where \
-                         kv_heads divides heads";
-            shapes("attention", takes, &[self.shape(), keys.shape(), values.shape()])
-        };
-        let (&[batch, queries, heads, dim], &[k_batch, count, kv_heads, k_dim]) =
-            (self.shape(), keys.shape())
-        else {
-            return Err(wrong());
-        };
-        let shared = heads.checked_rem(kv_heads).map_or(heads == 0, |rest| rest == 0);
-        if [batch, dim] != [k_batch, k_dim] || keys.shape() != values.shape() || !shared {
-            return Err(wrong());
-        }
-        let dense = AttentionLayout::dense(batch, queries, count, heads, kv_heads, dim);
-        let layout = AttentionLayout { causal: mask == Mask::Causal, ..dense };
+        let layout = layout_of("attention", [self, keys, values], mask)?;
         self.attend(keys, values, &Problem { layout, starts: [0; 3] }, self.shape().to_vec())
     }
 
@@ -82,7 +96,10 @@ impl Tensor {
     /// Heads that do not fit; on Vulkan devices, heads wider than 256.
     pub fn self_attention(&self, kv_heads: usize, mask: Mask) -> Result<Self, TensorError> {
         let takes = "[batch, seq, heads + 2 · kv_heads, dim], where kv_heads divides heads, and kv_heads";
-        let wrong = || shapes("self_attention", takes, &[self.shape(), &[kv_heads]]);
+        let wrong = || {
+            let advice = "reshape what a linear layer gives to all heads side by side";
+            shapes("self_attention", takes, &[self.shape(), &[kv_heads]], advice)
+        };
         let &[batch, seq, all, dim] = self.shape() else { return Err(wrong()) };
         let heads = kv_heads.checked_mul(2).and_then(|kv| all.checked_sub(kv)).ok_or_else(wrong)?;
         if heads.checked_rem(kv_heads).map_or(heads > 0, |rest| rest > 0) {

@@ -10,7 +10,12 @@ impl<T: Number> Tensor<T> {
     /// A table of another rank; an index that is not below `entries`; operands on two devices.
     pub fn embedding(&self, indices: &Indices) -> Result<Tensor, TensorError> {
         let &[entries, width] = self.shape() else {
-            return Err(shapes("embedding", "a table [entries, width]", &[self.shape()]));
+            return Err(shapes(
+                "embedding",
+                "a table [entries, width]",
+                &[self.shape()],
+                "reshape the table",
+            ));
         };
         if let Some(index) = indices.most().map(|most| most as usize).filter(|&most| most >= entries) {
             return Err(TensorError::Index { operation: "embedding", index, len: entries });

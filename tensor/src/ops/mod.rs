@@ -1,5 +1,7 @@
 //! Operations: each checks its shapes, then runs the kernel of the device that its operands are on. Both kernels stand side by side.
 
+mod adaptive;
+mod apply;
 mod attention;
 mod convert;
 mod embedding;
@@ -9,6 +11,7 @@ mod reduce;
 mod rope;
 mod rows;
 
+pub use adaptive::Adaptive;
 pub use attention::Mask;
 pub use rope::Rope;
 
@@ -81,13 +84,24 @@ impl<T: Number> Tensor<T> {
 
     /// The width of the last dimension, where there is one.
     fn width(&self, operation: &'static str) -> Result<usize, TensorError> {
-        self.shape().last().copied().ok_or_else(|| shapes(operation, "[.., width]", &[self.shape()]))
+        self.shape()
+            .last()
+            .copied()
+            .ok_or_else(|| shapes(operation, "[.., width]", &[self.shape()], ONE_NUMBER))
     }
 }
 
-/// That `operation` was given other shapes than it takes.
-pub(crate) fn shapes(operation: &'static str, takes: &'static str, given: &[&[usize]]) -> TensorError {
-    TensorError::Shape { operation, takes, given: given.iter().map(|shape| shape.to_vec()).collect() }
+/// What helps who has a single number, `[]`, where rows are taken.
+pub(crate) const ONE_NUMBER: &str = "reshape a single number to [1]";
+
+/// That `operation` was given other shapes than it takes, and what helps.
+pub(crate) fn shapes(
+    operation: &'static str,
+    takes: &'static str,
+    given: &[&[usize]],
+    advice: &'static str,
+) -> TensorError {
+    TensorError::Shape { operation, takes, given: given.iter().map(|shape| shape.to_vec()).collect(), advice }
 }
 
 /// A tensor of `shape` at `place`, of numbers that one of the kernels writes all of. Operands must be there, too.
@@ -99,7 +113,30 @@ pub(crate) fn run<'a, O: Number>(
     cpu: impl FnOnce(&mut [O]) -> Result<(), ShapeError>,
     vulkan: impl FnOnce(&mut Commands, &Block<O>) -> Result<(), VulkanError>,
 ) -> Result<Tensor<O>, TensorError> {
-    let len = len_of(operation, &shape)?;
+    let [tensor] = run_all(
+        operation,
+        place,
+        operands,
+        [shape],
+        |[out]: [&mut [O]; 1]| cpu(out),
+        |commands, [out]| vulkan(commands, out),
+    )?;
+    Ok(tensor)
+}
+
+/// [`run`] of kernels that write several tensors.
+pub(crate) fn run_all<'a, O: Number, const N: usize>(
+    operation: &'static str,
+    place: &Where,
+    operands: impl IntoIterator<Item = Operand<'a>>,
+    shapes: [Vec<usize>; N],
+    cpu: impl FnOnce([&mut [O]; N]) -> Result<(), ShapeError>,
+    vulkan: impl FnOnce(&mut Commands, [&Block<O>; N]) -> Result<(), VulkanError>,
+) -> Result<[Tensor<O>; N], TensorError> {
+    let mut lens = [0; N];
+    for (len, shape) in lens.iter_mut().zip(&shapes) {
+        *len = len_of(operation, shape)?;
+    }
     let mut batches = Vec::new();
     for operand in operands {
         operand.check(operation, place)?;
@@ -107,23 +144,35 @@ pub(crate) fn run<'a, O: Number>(
             batches.push(batch);
         }
     }
-    match place {
+    let any = lens.iter().any(|&len| len > 0);
+    let mut numbers = match place {
         Where::Cpu => {
-            let mut out = Buffer::try_unspecified(len)?;
-            if len > 0 {
-                cpu(&mut out).map_err(|error| TensorError::Size { operation, error })?;
+            let memory = |error| TensorError::Memory { operation, error };
+            let outs: Result<Vec<_>, _> = lens.iter().map(|&len| Buffer::try_unspecified(len)).collect();
+            let mut outs = outs.map_err(memory)?;
+            if any {
+                let mut each = outs.iter_mut();
+                let slices = std::array::from_fn(|_| &mut each.next().expect("a buffer for each shape")[..]);
+                let size = |error| TensorError::Size { operation, device: Device::Cpu, error };
+                cpu(slices).map_err(size)?;
             }
-            Ok(Tensor::new(out.into(), shape))
+            outs.into_iter().map(Numbers::from).collect::<Vec<_>>()
         }
         Where::Vulkan(stream) => {
             let failed = |error| TensorError::of(operation, stream.place(), error);
-            let mut out = OnDevice::unspecified(stream, len).map_err(failed)?;
-            if len > 0 {
-                let add = |commands: &mut Commands| vulkan(commands, out.block());
-                let batch = stream.record(batches.into_iter(), len * size_of::<O>(), add).map_err(failed)?;
-                out = out.computed_by(batch);
+            let outs: Result<Vec<_>, _> =
+                lens.iter().map(|&len| OnDevice::unspecified(stream, len)).collect();
+            let mut outs = outs.map_err(failed)?;
+            if any {
+                let blocks = std::array::from_fn(|i| outs[i].block());
+                let add = |commands: &mut Commands| vulkan(commands, blocks);
+                let bytes = lens.iter().sum::<usize>() * size_of::<O>();
+                let batch = stream.record(batches.into_iter(), bytes, add).map_err(failed)?;
+                outs = outs.into_iter().map(|out| out.computed_by(batch.clone())).collect();
             }
-            Ok(Tensor::new(Numbers::Device(out), shape))
+            outs.into_iter().map(Numbers::Device).collect()
         }
     }
+    .into_iter();
+    Ok(shapes.map(|shape| Tensor::new(numbers.next().expect("numbers for each shape"), shape)))
 }

@@ -8,14 +8,14 @@ use super::{run, shapes};
 use crate::{Number, Tensor, TensorError};
 
 /// What is multiplied on a device: `op(A)·op(B)` is `[m, k]·[k, n]`.
-pub(super) struct Factors<'a, B> {
-    pub(super) a: &'a Block<f32>,
-    pub(super) b: &'a Block<B>,
-    pub(super) m: usize,
-    pub(super) k: usize,
-    pub(super) n: usize,
-    pub(super) turn_a: bool,
-    pub(super) turn_b: bool,
+struct Factors<'a, B> {
+    a: &'a Block<f32>,
+    b: &'a Block<B>,
+    m: usize,
+    k: usize,
+    n: usize,
+    turn_a: bool,
+    turn_b: bool,
 }
 
 /// A matrix `[rows, cols]` as it is stored.
@@ -28,7 +28,7 @@ fn stored(rows: usize, cols: usize, turn: bool) -> (usize, usize) {
 }
 
 /// Records a product. The one place that knows Vulkan's.
-pub(super) fn gemm<B: Float>(
+fn gemm<B: Float>(
     commands: &mut Commands,
     factors: Factors<'_, B>,
     out: &Block<f32>,
@@ -106,7 +106,9 @@ impl Tensor {
                 (false, true) => "[.., m, k] and [.., n, k]",
                 (true, true) => "[.., k, m] and [.., n, k]",
             };
-            shapes("matmul", takes, &[self.shape(), other.shape()])
+            let advice = "k and what stands for .. must be the same in both (a single [k, n] serves all); matmul_transposed \
+                          takes a factor that is stored the other way round";
+            shapes("matmul", takes, &[self.shape(), other.shape()], advice)
         };
         let ([lead @ .., a_rows, a_cols], [lead_b @ .., b_rows, b_cols]) = (self.shape(), other.shape())
         else {
@@ -174,7 +176,10 @@ impl Tensor {
         let mut given = vec![self.shape(), weight.shape()];
         given.extend(bias.into_iter().chain(residual).map(Self::shape));
         let takes = "[.., inputs], a weight [outputs, inputs], a bias [outputs] and a residual [.., outputs]";
-        let wrong = || shapes("linear", takes, &given);
+        let wrong = || {
+            let advice = "a weight has a row for each output; matmul_transposed takes one that is stored the other way round";
+            shapes("linear", takes, &given, advice)
+        };
         let ([lead @ .., inputs], &[n, k]) = (self.shape(), weight.shape()) else { return Err(wrong()) };
         let shape: Vec<_> = lead.iter().copied().chain([n]).collect();
         let fits = bias.is_none_or(|bias| bias.shape() == [n])

@@ -2,7 +2,7 @@
 
 use upbeat_kernels::reduce;
 
-use super::{run, shapes};
+use super::{run, shapes, ONE_NUMBER};
 use crate::{Tensor, TensorError};
 
 /// A method for all numbers and one for each row.
@@ -32,7 +32,7 @@ macro_rules! reductions {
                 pub fn $rows(&self) -> Result<Self, TensorError> {
                     let operation = stringify!($rows);
                     let (&cols, lead) =
-                        self.shape().split_last().ok_or_else(|| shapes(operation, "[.., cols]", &[self.shape()]))?;
+                        self.shape().split_last().ok_or_else(|| shapes(operation, "[.., cols]", &[self.shape()], ONE_NUMBER))?;
                     let cpu = |out: &mut [f32]| reduce::rows::$all(self.host(), cols, out);
                     let operand = self.operand();
                     run(operation, &operand.place(), [operand], lead.to_vec(), cpu, |commands, out| {

@@ -36,7 +36,7 @@ impl Rope {
         }
         if !dim.is_multiple_of(2) || rotate > heads {
             let takes = "heads of an even width, as [heads, turned heads, width], and no more turned ones than there are";
-            return Err(shapes("rope", takes, &[&[heads, rotate, dim]]));
+            return Err(shapes("rope", takes, &[&[heads, rotate, dim]], "numbers are turned in pairs"));
         }
         let shape = RopeShape { seq: 1, first: 0, heads, rotate, dim, base };
         let on_device = match Where::of(*device)? {
@@ -78,9 +78,9 @@ impl Tensor {
     /// # Errors
     /// Other heads than the ones that `rope` was made for; positions beyond what a device counts; operands on two devices.
     pub fn rope(&self, rope: &Rope, first: usize) -> Result<Self, TensorError> {
-        let &[.., seq, heads, dim] = self.shape() else { return Err(self.not_heads(rope)) };
+        let &[.., seq, heads, dim] = self.shape() else { return Err(self.not_heads("rope", rope, None)) };
         if [heads, dim] != [rope.shape.heads, rope.shape.dim] {
-            return Err(self.not_heads(rope));
+            return Err(self.not_heads("rope", rope, None));
         }
         let shape = RopeShape { seq, first, ..rope.shape };
         let cpu = |out: &mut [f32]| rope::rope_forward(self.host(), shape, out);
@@ -95,9 +95,11 @@ impl Tensor {
     /// # Errors
     /// As [`rope`](Self::rope), and another number of positions than rows.
     pub fn rope_at(&self, rope: &Rope, positions: &Indices) -> Result<Self, TensorError> {
-        let &[rows, heads, dim] = self.shape() else { return Err(self.not_heads(rope)) };
+        let &[rows, heads, dim] = self.shape() else {
+            return Err(self.not_heads("rope_at", rope, Some(positions)));
+        };
         if [rows, heads, dim] != [positions.len(), rope.shape.heads, rope.shape.dim] {
-            return Err(self.not_heads(rope));
+            return Err(self.not_heads("rope_at", rope, Some(positions)));
         }
         let cpu = |out: &mut [f32]| {
             let positions: Vec<_> = positions.host().iter().map(|&position| position as usize).collect();
@@ -109,8 +111,21 @@ impl Tensor {
         })
     }
 
-    fn not_heads(&self, rope: &Rope) -> TensorError {
-        let takes = "[.., seq, heads, dim] with the [heads, dim] that it was made for, and a position a row";
-        shapes("rope", takes, &[self.shape(), &[rope.shape.heads, rope.shape.dim]])
+    fn not_heads(&self, operation: &'static str, rope: &Rope, positions: Option<&Indices>) -> TensorError {
+        let (takes, advice) = match positions {
+            None => (
+                "[.., seq, heads, dim], as wide as its Rope's [heads, dim]",
+                "reshape, or make a Rope of these heads",
+            ),
+            Some(_) => (
+                "[rows, heads, dim], as wide as its Rope's [heads, dim], and [rows] positions",
+                "reshape, make a Rope of these heads, or give a position a row",
+            ),
+        };
+        let (heads, count) =
+            ([rope.shape.heads, rope.shape.dim], positions.map(|positions| [positions.len()]));
+        let mut given: Vec<&[usize]> = vec![self.shape(), &heads];
+        given.extend(count.as_ref().map(<[usize; 1]>::as_slice));
+        shapes(operation, takes, &given, advice)
     }
 }

@@ -5,6 +5,8 @@ use upbeat_kernels::{norm, reduce, softmax, Buffer};
 use super::{run, shapes};
 use crate::{Tensor, TensorError};
 
+const AS_WIDE: &str = "weight and bias have one number a column";
+
 /// Numbers of a task, for what costs little a number.
 const TASK: usize = 1 << 14;
 
@@ -24,6 +26,15 @@ fn log_softmax(x: &[f32], cols: usize, out: &mut [f32]) {
             }
         }
     });
+}
+
+/// That `epsilon` is one, for the kernels panic if it is not: it may come from a file here.
+fn check_epsilon(operation: &'static str, epsilon: f64) -> Result<(), TensorError> {
+    if (epsilon as f32).is_finite() && epsilon >= 0.0 {
+        return Ok(());
+    }
+    let must = "epsilon must be a finite number of at least 0";
+    Err(TensorError::Value { operation, must, found: epsilon })
 }
 
 impl Tensor {
@@ -65,13 +76,19 @@ impl Tensor {
     /// being the biased one. `weight` and `bias` are `[cols]`.
     ///
     /// # Errors
-    /// Shapes that do not fit; operands on two devices.
+    /// Shapes that do not fit; an epsilon that is NaN, infinite or below 0; operands on two devices.
     pub fn layer_norm(&self, weight: &Self, bias: Option<&Self>, epsilon: f64) -> Result<Self, TensorError> {
+        check_epsilon("layer_norm", epsilon)?;
         let cols = self.width("layer_norm")?;
         let mut given = vec![self.shape(), weight.shape()];
         given.extend(bias.map(Self::shape));
         if given[1..].iter().any(|shape| *shape != [cols]) {
-            return Err(shapes("layer_norm", "[.., cols], a weight [cols] and a bias [cols]", &given));
+            return Err(shapes(
+                "layer_norm",
+                "[.., cols], a weight [cols] and a bias [cols]",
+                &given,
+                AS_WIDE,
+            ));
         }
         let mut operands = vec![self.operand(), weight.operand()];
         operands.extend(bias.map(Self::operand));
@@ -89,12 +106,13 @@ impl Tensor {
     /// RMSNorm (Zhang and Sennrich, 2019) of each row, `[.., cols]`: `x / √(mean of squares + epsilon) · weight`; `weight` is `[cols]`.
     ///
     /// # Errors
-    /// Shapes that do not fit; operands on two devices.
+    /// Shapes that do not fit; an epsilon that is NaN, infinite or below 0; operands on two devices.
     pub fn rms_norm(&self, weight: &Self, epsilon: f64) -> Result<Self, TensorError> {
+        check_epsilon("rms_norm", epsilon)?;
         let cols = self.width("rms_norm")?;
         if weight.shape() != [cols] {
             let takes = "[.., cols] and a weight [cols]";
-            return Err(shapes("rms_norm", takes, &[self.shape(), weight.shape()]));
+            return Err(shapes("rms_norm", takes, &[self.shape(), weight.shape()], AS_WIDE));
         }
         let cpu = |out: &mut [f32]| {
             let mut rstd = Buffer::scratch(out.len() / cols);

@@ -1,6 +1,6 @@
 //! What is refused, and what the refusal says.
 
-use upbeat_tensor::{Activation, Device, Indices, ParseDeviceError, Tensor, TensorError};
+use upbeat_tensor::{Activation, Device, Indices, Mask, ParseDeviceError, Tensor, TensorError};
 
 use crate::support::{devices, shared, tensor, told};
 
@@ -11,13 +11,38 @@ fn shapes_are_refused_with_the_shapes() {
         let (x, y, row) = (zeros(&[2, 3]), zeros(&[4, 5]), zeros(&[4]));
         assert_eq!(
             told(x.matmul(&y)),
-            "matmul takes [.., m, k] and [.., k, n], but was given [2, 3] and [4, 5]; reshape what does not fit"
+            "matmul takes [.., m, k] and [.., k, n], but was given [2, 3] and [4, 5]; k and what stands for .. must be the same \
+             in both (a single [k, n] serves all); matmul_transposed takes a factor that is stored the other way round"
         );
         assert_eq!(
             told(x.add(&row)),
-            "add takes two tensors of one shape, or [.., cols] and [cols], but was given [2, 3] and [4]; reshape what does \
-             not fit"
+            "add takes two tensors of one shape, or [.., cols] and then a row [cols], a column [.., 1] or a number [], but was \
+             given [2, 3] and [4]; reshape the second to one of these"
         );
+        assert_eq!(
+            told(x.softmax().and_then(|x| x.item().map(drop))),
+            "item takes one number, but was given [2, 3]; reduce it first, or cut one out by rows"
+        );
+        assert_eq!(
+            told(zeros(&[]).softmax()),
+            "softmax takes [.., width], but was given []; reshape a single number to [1]"
+        );
+        assert_eq!(
+            told(x.reshape(&[7])),
+            "reshape: [7] is a shape of 7 numbers, but there are 6; give it a shape whose product is 6"
+        );
+        assert_eq!(
+            told(Tensor::from_slice(&[1.0], &[2], &device)),
+            "from_slice: [2] is a shape of 2 numbers, but there are 1; give it a shape whose product is 1"
+        );
+        assert_eq!(
+            told(x.rows(1..3)),
+            "rows: 1..3 is no range of rows of [2, 3]; give it one that ends at 2 at most and begins no later"
+        );
+        let backwards = std::ops::Range { start: 2, end: 1 };
+        assert!(matches!(x.rows(backwards), Err(TensorError::Range { operation: "rows", .. })));
+        let said = told(x.attention(&x, &x, Mask::None));
+        assert!(said.ends_with("but was given [2, 3] and [2, 3] and [2, 3]; keys and values must have one shape, and the queries' batch and dim"), "{said}");
         for refused in [
             x.matmul(&row),
             row.matmul(&x),
@@ -27,7 +52,9 @@ fn shapes_are_refused_with_the_shapes() {
             x.linear(&zeros(&[4, 3]), Some(&zeros(&[3])), Activation::Identity, None),
             x.linear(&zeros(&[4, 3]), None, Activation::Identity, Some(&x)),
             x.sub(&y),
-            x.mul(&zeros(&[3])),
+            x.div(&zeros(&[2])),
+            row.add(&zeros(&[2, 4])),
+            zeros(&[]).mul(&row),
             x.swiglu(),
             zeros(&[]).softmax(),
             zeros(&[]).log_softmax(),
@@ -35,11 +62,8 @@ fn shapes_are_refused_with_the_shapes() {
             x.layer_norm(&row, None, 1e-5),
             x.layer_norm(&zeros(&[3]), Some(&row), 1e-5),
             x.rms_norm(&row, 1e-5),
-            x.reshape(&[7]),
-            x.rows(1..3),
             zeros(&[]).rows(0..0),
             row.embedding(&Indices::from_slice(&[0], &device).unwrap()),
-            Tensor::from_slice(&[1.0], &[2], &device),
         ] {
             assert!(matches!(refused, Err(TensorError::Shape { .. })), "{refused:?}");
         }
@@ -47,7 +71,52 @@ fn shapes_are_refused_with_the_shapes() {
         let huge = [usize::MAX, 2];
         assert!(matches!(Tensor::<f32>::zeros(&huge, &device), Err(TensorError::Size { .. })));
         assert!(matches!(x.reshape(&huge), Err(TensorError::Size { .. })));
+        assert_eq!(
+            told(x.reshape(&huge)),
+            "reshape: a tensor is too large: its size in bytes overflows; work on parts of it"
+        );
     }
+}
+
+#[test]
+fn an_epsilon_is_a_number_of_at_least_0() {
+    for device in devices() {
+        let (x, weight) = (tensor(&[3.0, 4.0], &[1, 2], &device), tensor(&[1.0, 1.0], &[2], &device));
+        let must = "epsilon must be a finite number of at least 0";
+        for epsilon in [-1e-9, f64::INFINITY, 1e39] {
+            let value = |operation| Some(TensorError::Value { operation, must, found: epsilon });
+            assert_eq!(x.rms_norm(&weight, epsilon).err(), value("rms_norm"));
+            assert_eq!(x.layer_norm(&weight, None, epsilon).err(), value("layer_norm"));
+        }
+        let said = "rms_norm: epsilon must be a finite number of at least 0, but is NaN";
+        assert_eq!(told(x.rms_norm(&weight, f64::NAN)), said);
+        assert!(matches!(x.layer_norm(&weight, None, f64::NAN), Err(TensorError::Value { .. })));
+        assert!(x.rms_norm(&weight, 0.0).is_ok() && x.layer_norm(&weight, None, 0.0).is_ok());
+    }
+}
+
+#[test]
+fn a_limit_of_a_device_says_where_there_is_none() {
+    let Some(opened) = shared() else { return };
+    let device = opened.device();
+    let x = Tensor::zeros(&[1, 2, 1, 257], &device).unwrap();
+    assert_eq!(
+        told(x.attention(&x, &x, Mask::None)),
+        format!(
+            "attention on {device}: numbers of a head may be 256 at most but are 257; work on parts of it, or on Device::Cpu"
+        )
+    );
+    let there = x.to(&Device::Cpu).unwrap();
+    assert!(there.attention(&there, &there, Mask::None).is_ok(), "and that helps");
+}
+
+/// What `unwrap` and a `main` that returns an error print.
+#[test]
+fn an_error_shows_its_sentence_to_who_unwraps() {
+    let error = tensor(&[1.0], &[1], &Device::Cpu).sub(&tensor(&[1.0, 2.0], &[2], &Device::Cpu)).unwrap_err();
+    assert_eq!(format!("{error:?}"), format!("TensorError({error})"));
+    let boxed: Box<dyn std::error::Error> = "cuda".parse::<Device>().unwrap_err().into();
+    assert_eq!(format!("{boxed:?}"), format!("ParseDeviceError({boxed})"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use upbeat_tensor::{Device, Indices, Mask, Rope, Tensor};
 use crate::support::{check, devices, numbers, tensor, told, Bound};
 
 /// Attention, plainly: `q` is `[batch, queries, heads, dim]`, `k` and `v` are `[batch, keys, kv_heads, dim]`.
-fn attention(q: &[f32], k: &[f32], v: &[f32], shape: [usize; 6], mask: Mask) -> Vec<f64> {
+pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], shape: [usize; 6], mask: Mask) -> Vec<f64> {
     let [batch, queries, keys, heads, kv_heads, dim] = shape;
     let mut out = vec![0.0; q.len()];
     for (b, i, h) in
@@ -27,7 +27,7 @@ fn attention(q: &[f32], k: &[f32], v: &[f32], shape: [usize; 6], mask: Mask) -> 
     out
 }
 
-const BOUND: Bound = Bound { absolute: 2e-6, relative: 2e-5 };
+pub(crate) const BOUND: Bound = Bound { absolute: 2e-6, relative: 2e-5 };
 
 #[test]
 fn attention_of_all_shapes() {
@@ -123,7 +123,8 @@ fn heads_that_do_not_fit_are_refused() {
         assert_eq!(
             told(q.attention(&k, &k, Mask::None)),
             "attention takes queries [batch, queries, heads, dim], and keys and values [batch, keys, kv_heads, dim], where \
-             kv_heads divides heads, but was given [1, 2, 3, 4] and [1, 2, 2, 4] and [1, 2, 2, 4]; reshape what does not fit"
+             kv_heads divides heads, but was given [1, 2, 3, 4] and [1, 2, 2, 4] and [1, 2, 2, 4]; keys and values must have one shape, and the \
+             queries' batch and dim"
         );
         assert!(told(q.attention(&q, &k, Mask::None)).contains("[1, 2, 2, 4]"));
         assert!(told(q.self_attention(2, Mask::Causal)).contains("[1, 2, 3, 4] and [2]"));

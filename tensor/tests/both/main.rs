@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adaptive;
+mod apply;
 mod errors;
 mod heads;
 mod maps;

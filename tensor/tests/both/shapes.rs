@@ -2,7 +2,7 @@
 
 use upbeat_tensor::{Device, Tensor, TensorError};
 
-use crate::support::{devices, numbers, tensor};
+use crate::support::{devices, numbers, tensor, told};
 
 #[test]
 fn numbers_go_there_and_come_back() {
@@ -68,7 +68,11 @@ fn concatenation() {
             (joined.shape(), joined.to_vec().unwrap()),
             (&[4, 3][..], [&all[3..], &all[..3]].concat())
         );
-        assert!(matches!(Tensor::<f32>::concat(&[]), Err(TensorError::Shape { .. })));
+        assert_eq!(
+            told(Tensor::<f32>::concat(&[])),
+            "concat takes tensors [rows, ..] that differ in rows alone, but was given none; give it one at least, of no rows \
+             where there are none"
+        );
         let narrow = x.reshape(&[6, 2]).unwrap();
         assert!(matches!(Tensor::concat(&[&x, &narrow]), Err(TensorError::Shape { .. })));
         let none = Tensor::<f32>::zeros(&[], &device).unwrap();

@@ -19,8 +19,8 @@ fn failing(call: Call, result: vk::Result) -> Option<(Alone, Arc<AtomicBool>)> {
     Some((alone_with(&options().fault(Arc::new(fault)))?, on))
 }
 
-fn told(device: Device, error: VulkanError) -> Option<TensorError> {
-    Some(TensorError::Vulkan { device, error })
+fn told(operation: &'static str, device: Device, error: VulkanError) -> Option<TensorError> {
+    Some(TensorError::Vulkan { operation, device, error })
 }
 
 #[test]
@@ -33,13 +33,13 @@ fn work_that_was_not_handed_over_is_told_to_who_asks_for_it() {
     let (lost, also) = (x.scale(3.0).unwrap(), x.add(&x).unwrap());
     on.store(true, Ordering::Relaxed);
     let error = VulkanError::Call { call: Call::Submit, result: "ERROR_OUT_OF_HOST_MEMORY".to_owned() };
-    assert_eq!(lost.to_vec().err(), told(device, error.clone()));
+    assert_eq!(lost.to_vec().err(), told("read", device, error.clone()));
     on.store(false, Ordering::Relaxed);
     // For ever, for everything of that work, and for what would be computed of it.
-    assert_eq!(lost.to_vec().err(), told(device, error.clone()));
-    assert_eq!(upbeat::block_on(also.read()).err(), told(device, error.clone()));
-    assert_eq!(also.to(&Device::Cpu).err(), told(device, error.clone()));
-    assert_eq!(also.softmax().err(), told(device, error));
+    assert_eq!(lost.to_vec().err(), told("read", device, error.clone()));
+    assert_eq!(upbeat::block_on(also.read()).err(), told("read", device, error.clone()));
+    assert_eq!(also.to(&Device::Cpu).err(), told("read", device, error.clone()));
+    assert_eq!(also.softmax().err(), told("softmax", device, error));
     // The device and everything else go on.
     assert_eq!(before.add(&x).unwrap().to_vec(), Ok(vec![3.0, 6.0]));
     assert_valid(&alone.opened);
@@ -52,11 +52,11 @@ fn a_lost_device_is_told_and_opened_anew() {
     let x = tensor(&[1.0, 2.0], &[2], &device);
     let y = x.scale(2.0).unwrap();
     on.store(true, Ordering::Relaxed);
-    assert_eq!(y.to_vec().err(), told(device, VulkanError::DeviceLost));
+    assert_eq!(y.to_vec().err(), told("read", device, VulkanError::DeviceLost));
     assert!(y.to_vec().unwrap_err().to_string().ends_with("open it anew, or go on on the CPU"));
     on.store(false, Ordering::Relaxed);
     assert_eq!(alone.opened.flush(), Ok(()), "nothing is left to hand over");
-    assert_eq!(alone.opened.finish().err(), told(device, VulkanError::DeviceLost));
+    assert_eq!(alone.opened.finish().err(), told("finish", device, VulkanError::DeviceLost));
     // What is made from now on is on a new one, and the two do not mix.
     let z = tensor(&[5.0, 6.0], &[2], &device);
     assert_eq!(z.scale(2.0).unwrap().to_vec(), Ok(vec![10.0, 12.0]));
@@ -97,6 +97,12 @@ fn a_device_without_memory_says_so_and_goes_on() {
             let full =
                 matches!(&refused, Err(TensorError::Vulkan { error: VulkanError::OutOfMemory { .. }, .. }));
             assert!(full, "{refused:?}");
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains(&format!(" on {device}: the device has no ")), "{said}");
+            assert!(
+                said.ends_with("drop tensors that are not needed, work on parts, or on Device::Cpu"),
+                "{said}"
+            );
         }
         assert_eq!((x.to_vec(), y.to_vec()), (Ok(vec![1.0, 2.0]), Ok(vec![2.0, 4.0])));
         full.store(false, Ordering::Relaxed);

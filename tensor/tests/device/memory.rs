@@ -100,6 +100,7 @@ fn a_limit_is_told_and_what_is_spare_is_used_first() {
     let device = alone.device();
     let error = Tensor::<f32>::zeros(&[3 << 20], &device).err();
     let told = TensorError::Vulkan {
+        operation: "zeros",
         device,
         error: VulkanError::OutOfMemory { asked: 12 * MIB, used: 0, limit: Some(8 * MIB) },
     };

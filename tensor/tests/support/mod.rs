@@ -9,7 +9,7 @@ use upbeat_tensor::{Device, Opened, Tensor, TensorError};
 use upbeat_vulkan::{Choice, Options, Reason};
 
 pub fn required() -> bool {
-    std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1")
+    upbeat_vulkan::is_required()
 }
 
 /// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one.

@@ -12,7 +12,9 @@ const SMALL: usize = 1024;
 /// What the push constants have room for, as in `shaders/steps.comp`: so many different operands and scalars.
 const KNOWN: usize = 8;
 const STEPS: usize = 12;
-/// ReLU's number, after those of `shaders/map.comp`.
+/// Up to which of the operations of `shaders/map.comp` they are in `shaders/steps.comp` too: all but the quotient.
+const MAPS: u32 = 4;
+/// ReLU's number, after those.
 const RELU: u16 = 5;
 
 /// A piece of a command buffer.
@@ -46,7 +48,10 @@ impl Step {
     fn of(dispatch: &Dispatch) -> Option<Self> {
         let word = |at: usize| u32::from_ne_bytes(dispatch.push[at..at + 4].try_into().expect("four bytes"));
         let (op, count, scalar, addresses) = match (dispatch.kernel, &dispatch.operands[..]) {
-            (Kernel::Map, [a, b, out]) => {
+            // Of numbers beside numbers: nothing is spread.
+            (Kernel::Map, [a, b, out])
+                if dispatch.constants.value(1) <= MAPS && dispatch.constants.value(2) == 0 =>
+            {
                 (dispatch.constants.value(1) as u16, word(24), f32::from_bits(word(28)), [a, b, out])
             }
             (Kernel::Activation, [x, out]) if dispatch.constants.value(1) == ACTIVATION_RELU => {

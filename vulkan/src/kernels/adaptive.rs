@@ -5,7 +5,7 @@ use upbeat_kernels::attention::Resolution;
 use upbeat_kernels::ShapeError;
 
 use super::flash::{distances, AttentionLayout};
-use super::{count, product, WORKGROUP};
+use super::{called, count, product, WORKGROUP};
 use crate::commands::{Access, Commands, Operand};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -199,14 +199,16 @@ impl Commands {
             groups(heads * tiles),
             &[k, v.clone(), to.clone()],
             bytemuck::bytes_of(&of_summary),
-        )?;
+        )
+        .map_err(called("summarise_tiles"))?;
         self.dispatch(
             Kernel::TileCentre,
             &constants,
             groups(heads),
             &[v, to],
             bytemuck::bytes_of(&of_centre),
-        )?;
+        )
+        .map_err(called("summarise_tiles"))?;
         Ok(summary)
     }
 
@@ -316,7 +318,8 @@ impl Commands {
                 groups,
                 &operands,
                 bytemuck::bytes_of(&of_router),
-            )?;
+            )
+            .map_err(called("attention_adaptive"))?;
         }
         let of_processor =
             OfProcessor { batch, queries, keys, heads, tiles, scale, q: of_q, k: of_k, v: of_v, out: of_out };
@@ -335,7 +338,8 @@ impl Commands {
             groups,
             &operands,
             bytemuck::bytes_of(&of_processor),
-        )?;
+        )
+        .map_err(called("attention_adaptive"))?;
         let of_certificate = OfCertificate { batch, queries, heads, tiles, scale, q: of_q, out: of_out };
         let operands = [
             q,
@@ -352,7 +356,8 @@ impl Commands {
             groups,
             &operands,
             bytemuck::bytes_of(&of_certificate),
-        )?;
+        )
+        .map_err(called("attention_adaptive"))?;
         self.append(work)?;
         Ok(adapted)
     }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 use upbeat_kernels::{AttentionShape, ShapeError};
 
-use super::{count, WORKGROUP};
+use super::{called, count, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::{Buffer, Float};
@@ -299,5 +299,6 @@ impl Commands {
             &operands,
             bytemuck::bytes_of(&parameters),
         )
+        .map_err(called("attention"))
     }
 }

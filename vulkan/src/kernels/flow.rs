@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::flow::{FlowError, GrayScott, Ricci};
 
-use super::{count, product, WORKGROUP};
+use super::{called, count, product, WORKGROUP};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -67,6 +67,7 @@ impl Commands {
             &[read_u, read_v, next_u.operand(Access::Write), next_v.operand(Access::Write)],
             bytemuck::bytes_of(&parameters),
         )
+        .map_err(called("gray_scott"))
     }
 
     /// One step of conformal Ricci flow, as [`upbeat_kernels::flow::ricci`] has it, from `w` to `next`, both `[rows, cols]` and periodic.
@@ -94,6 +95,7 @@ impl Commands {
             &[w.operand(Access::Read), next.operand(Access::Write)],
             bytemuck::bytes_of(&Conformal { rows, cols, rate: params.rate() as f32 }),
         )
+        .map_err(called("ricci"))
     }
 
     /// A workgroup for each `WORKGROUP` cells of a row; kernels stride over rows beyond what there may be.

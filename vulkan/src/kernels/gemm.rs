@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{Activation, Write};
 
 use super::activation::number;
-use super::{cooperative, WORKGROUP};
+use super::{called, cooperative, WORKGROUP};
 use crate::choice::Kind;
 use crate::commands::{Access, Commands, Operand};
 use crate::cooperative::CooperativeMatrices;
@@ -85,9 +85,9 @@ impl<'a, A: Float, B: Float> Gemm<'a, A, B> {
         let turned = |rows, cols, turn| if turn { (cols, rows) } else { (rows, cols) };
         let (m, k) = turned(self.a.rows(), self.a.cols(), self.transpose_a);
         let (k_b, n) = turned(self.b.rows(), self.b.cols(), self.transpose_b);
-        Commands::check("rows of op(b)", k, k_b)?;
-        Commands::check("rows of c", m, self.c.rows())?;
-        Commands::check("columns of c", n, self.c.cols())?;
+        Commands::check("a product's rows of op(b), which are op(a)'s columns,", k, k_b)?;
+        Commands::check("a product's rows of c", m, self.c.rows())?;
+        Commands::check("a product's columns of c", n, self.c.cols())?;
         if let Some(bias) = self.epilogue.bias {
             Commands::check("the length of the bias", n, bias.len())?;
         }
@@ -240,6 +240,7 @@ impl Commands {
         };
         let operands = [a, gemm.b.operand(Access::Read), c, bias, residual];
         self.dispatch(kernel, &constants, groups, &operands, bytemuck::bytes_of(&parameters))
+            .map_err(called("gemm"))
     }
 }
 

@@ -23,6 +23,7 @@ pub use adaptive::{Adapted, TileSummary};
 pub use attention::Attention;
 pub use flash::AttentionLayout;
 pub use gemm::{Epilogue, Gemm};
+pub use map::Arithmetic;
 pub use program::DeviceProgram;
 pub use rope::Rope;
 
@@ -44,6 +45,14 @@ fn count(what: &'static str, dimension: usize) -> Result<u32, VulkanError> {
 fn product(what: &'static str, dimensions: &[usize]) -> Result<usize, VulkanError> {
     let product = dimensions.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
     product.ok_or(ShapeError::Overflow { what }.into())
+}
+
+/// Has an error name the method that was called, not the shader that was to run: several methods share one.
+fn called(operation: &'static str) -> impl FnOnce(VulkanError) -> VulkanError {
+    move |error| match error {
+        VulkanError::Aliased { .. } => VulkanError::Aliased { kernel: operation },
+        error => error,
+    }
 }
 
 impl Commands {

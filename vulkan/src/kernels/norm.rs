@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::called;
 use super::rows::Rows;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
@@ -34,6 +35,9 @@ impl Commands {
     /// # Errors
     /// A length of `x` that is no multiple of the weight's, or other lengths of `out` and the bias; buffers of another device, or that
     /// overlap otherwise.
+    ///
+    /// # Panics
+    /// When `epsilon` is NaN, beyond f32's numbers, or below 0.
     pub fn layer_norm(
         &mut self,
         x: &Buffer<f32>,
@@ -56,6 +60,9 @@ impl Commands {
     ///
     /// # Errors
     /// As [`layer_norm`](Self::layer_norm).
+    ///
+    /// # Panics
+    /// As [`layer_norm`](Self::layer_norm).
     pub fn rms_norm(
         &mut self,
         x: &Buffer<f32>,
@@ -75,6 +82,12 @@ impl Commands {
         epsilon: f64,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
+        let as_f32 = epsilon as f32;
+        // As in the kernels for CPUs: it is the program's own number, not data.
+        assert!(
+            as_f32.is_finite() && as_f32 >= 0.0,
+            "the epsilon of a norm must be a finite number of at least 0, but is {epsilon}"
+        );
         let rows = Rows::of("the length of x", x.len(), weight.len())?;
         Self::check("the length of the bias", weight.len(), bias.len())?;
         Self::check("the length of out", x.len(), out.len())?;
@@ -85,7 +98,11 @@ impl Commands {
             &rows.constants(op as u32),
             rows.groups(),
             &[x, weight, bias, out.operand(Access::Write)],
-            bytemuck::bytes_of(&Parameters { rows: rows.rows, cols: rows.cols, epsilon: epsilon as f32 }),
+            bytemuck::bytes_of(&Parameters { rows: rows.rows, cols: rows.cols, epsilon: as_f32 }),
         )
+        .map_err(called(match op {
+            Op::Layer | Op::LayerBias => "layer_norm",
+            Op::Rms => "rms_norm",
+        }))
     }
 }

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::rows::Rows;
-use super::{count, product};
+use super::{called, count, product};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -45,7 +45,7 @@ macro_rules! reductions {
                 /// A length of `out` that is not 1; buffers of another device, or that overlap.
                 pub fn $all(&mut self, x: &Buffer<f32>, out: &Buffer<f32>) -> Result<&mut Self, VulkanError> {
                     Self::check("the length of out", 1, out.len())?;
-                    self.reduce(Op::$op, x, x.len(), out)
+                    self.reduce(Op::$op, x, x.len(), out).map_err(called(stringify!($all)))
                 }
 
                 $(#[$rows_doc])*
@@ -61,7 +61,7 @@ macro_rules! reductions {
                     cols: usize,
                     out: &Buffer<f32>,
                 ) -> Result<&mut Self, VulkanError> {
-                    self.reduce(Op::$op, x, cols, out)
+                    self.reduce(Op::$op, x, cols, out).map_err(called(stringify!($rows)))
                 }
             )*
         }

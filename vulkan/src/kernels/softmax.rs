@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::called;
 use super::rows::Rows;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
@@ -69,5 +70,9 @@ impl Commands {
             &[x.operand(Access::ReadInPlace), out.operand(Access::Write)],
             bytemuck::bytes_of(&Parameters { rows: rows.rows, cols: rows.cols }),
         )
+        .map_err(called(match op {
+            Op::Softmax => "softmax",
+            Op::Log => "log_softmax",
+        }))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use upbeat_vulkan::{Choice, Device, Options, Reason};
 
 fn required() -> bool {
-    std::env::var("UPBEAT_REQUIRE_VULKAN").is_ok_and(|word| word == "1")
+    upbeat_vulkan::is_required()
 }
 
 /// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one. They leave the user's pipelines alone.

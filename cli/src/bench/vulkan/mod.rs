@@ -13,12 +13,12 @@ mod rates;
 mod submissions;
 
 use upbeat_kernel_benches::external::External;
-use upbeat_vulkan::{Device, DeviceInfo, Kind, Options};
+use upbeat_vulkan::{Choice, Device, DeviceInfo, Kind, Options};
 
 use self::case::{Case, Sizes};
 use self::measure::{Bench, Limit};
 use super::record::Record;
-use crate::args::VulkanArgs;
+use crate::args::{DeviceArg, VulkanArgs};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -28,7 +28,18 @@ const LONGEST_CALL: f64 = 0.25;
 
 /// Runs the bench.
 pub(super) fn run(args: &VulkanArgs, output: &mut Output) -> Result<(), Failure> {
-    let device = Device::open(&Options::from_env()).map_err(|error| Failure::Input(error.to_string()))?;
+    let options = match &args.device {
+        None | Some(DeviceArg::Best | DeviceArg::Vulkan) => Options::from_env(),
+        Some(DeviceArg::Which(word)) => Options::from_env().device(Choice::parse(word)),
+        Some(DeviceArg::Cpu) => {
+            return Err(Failure::Input(
+                "--device cpu: the CPU's own kernels are measured by `upbeat bench kernels`; vulkan:cpu is a Vulkan driver \
+                 that computes on the CPU"
+                    .to_owned(),
+            ));
+        }
+    };
+    let device = Device::open(&options).map_err(|error| Failure::Input(error.to_string()))?;
     let bytes = args.megabytes.map_or_else(|| default_bytes(device.info()), |megabytes| megabytes << 20);
     let sizes = Sizes { small: args.small, bytes: if args.small { 1 << 16 } else { bytes } };
     let wanted = |name: &str| args.rows.is_empty() || args.rows.iter().any(|words| name.contains(&**words));

@@ -17,7 +17,7 @@ pub enum Unit {
 }
 
 /// An `UPBEAT_BF16` that names no unit, or one that this machine, its operating system or its level lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum UnitError {
     /// Not a known name.
     Unknown(String),
@@ -34,6 +34,13 @@ impl fmt::Display for UnitError {
                 write!(f, "UPBEAT_BF16={unit} is not supported by this machine at its level {level}; unset it, or take f32")
             }
         }
+    }
+}
+
+/// The sentence, for `unwrap` and for a `main` that returns the error.
+impl fmt::Debug for UnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UnitError({self})")
     }
 }
 
