@@ -101,9 +101,11 @@ pub(super) fn run(problem: &Problem<'_, f32>, out: HeadsMut<'_, f32>, lse: &mut 
         let part = block * size..queries.len().min((block + 1) * size);
         let rows = queries.start + part.start..queries.start + part.end;
         let from = problem.head(sequence, head);
+        let seen = from.band.seen_by(part.clone());
+        let runs = if seen.is_empty() { &[][..] } else { std::slice::from_ref(&seen) };
         isa::dispatch(Block {
             from,
-            runs: &[from.band.seen_by(part.clone())],
+            runs: Runs { of: &[runs], share: part.len() },
             queries: part,
             factors: Factors::new(from.scale, from.bias.is_some()),
             out: outs.take(batch, head, rows.clone()),
@@ -113,7 +115,7 @@ pub(super) fn run(problem: &Problem<'_, f32>, out: HeadsMut<'_, f32>, lse: &mut 
 }
 
 /// As many as leave enough tasks for all workers. No bit depends on it: a panel's queries go their own way.
-fn queries_of_a_task(problem: &Problem<'_, f32>) -> usize {
+pub(super) fn queries_of_a_task(problem: &Problem<'_, f32>) -> usize {
     let tasks = |size: usize| {
         let of = |sequence| problem.queries(sequence).1.len().div_ceil(size) * problem.heads;
         (0..problem.sequences).map(of).sum::<usize>()
@@ -134,12 +136,44 @@ fn of_no_width(head: &Head<'_, f32>, lse: &mut [f32]) {
     }
 }
 
-/// One task: the queries of one block against those keys of `runs` that they see.
+/// Which keys the queries of a task are computed with.
+#[derive(Clone, Copy)]
+pub(super) struct Runs<'a> {
+    /// For each `share` queries, from the task's first on: runs of keys in ascending order, apart from each other, none empty.
+    pub(super) of: &'a [&'a [Range<usize>]],
+    /// A multiple of every level's panel, unless it is all queries.
+    pub(super) share: usize,
+}
+
+impl<'a> Runs<'a> {
+    /// In the first block of [`KEYS`] that has a key from `key` on for any of the queries: from the first of them to the last.
+    fn next(&self, key: usize) -> Range<usize> {
+        let firsts = self.of.iter().filter_map(|runs| within(runs, key..usize::MAX).next());
+        let Some(first) = firsts.map(|run| run.start).min() else { return 0..0 };
+        let block = first..(first / KEYS + 1) * KEYS;
+        let ends = self.of.iter().flat_map(|runs| within(runs, block.clone())).map(|run| run.end);
+        first..ends.max().unwrap_or(first)
+    }
+
+    /// Parts of `keys` that the `query`-th query of the task is computed with.
+    fn parts(&self, query: usize, keys: Range<usize>) -> impl Iterator<Item = Range<usize>> + 'a {
+        within(self.of[query / self.share], keys)
+    }
+}
+
+/// The parts of `runs` that lie in `keys`.
+fn within(runs: &[Range<usize>], keys: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+    let first = runs.partition_point(|run| run.end <= keys.start);
+    let parts = runs[first..].iter().map(move |run| run.start.max(keys.start)..run.end.min(keys.end));
+    parts.take_while(|part| !part.is_empty())
+}
+
+/// One task: the queries of one block against those keys of `runs` that they see. A block of keys and values is copied once for all that
+/// are computed with it.
 pub(super) struct Block<'a> {
     pub(super) from: Head<'a, f32>,
     pub(super) queries: Range<usize>,
-    /// In ascending order, apart from each other.
-    pub(super) runs: &'a [Range<usize>],
+    pub(super) runs: Runs<'a>,
     pub(super) factors: Factors,
     /// `[queries, dim]`
     pub(super) out: Tile<'a, f32>,
@@ -193,9 +227,9 @@ impl Kernel for Block<'_> {
         let mut left = &mut scratch[..];
         let [queries, sums, max, total, logits, biases, keys, values] =
             sizes.map(|size| left.split_off_mut(..size).expect("the scratch holds the sum of sizes"));
-        let seen = self.runs.first().map_or(0..0, Range::clone);
+        let mut block = self.runs.next(0);
         for (panel, to) in queries.chunks_exact_mut(size).enumerate() {
-            self.ask(seen.start, &seen, (panel, panels), copies);
+            self.ask(&block, (panel, panels), copies);
             let at = first + panel * width;
             let next = at + width..self.queries.end.min(at + 2 * width);
             self.from.q.from(next.start).ask(0..next.len(), dim);
@@ -210,29 +244,31 @@ impl Kernel for Block<'_> {
         max.fill(f32::NEG_INFINITY);
         total.fill(0.0);
 
-        for seen in self.runs {
-            for block in (seen.start / KEYS * KEYS..seen.end).step_by(KEYS) {
-                let at = block.max(seen.start);
-                let count = seen.end.min(block + KEYS) - at;
-                let block = Keys {
+        while !block.is_empty() {
+            let rows = (block.len(), dim);
+            let keys = self.from.k.from(block.start).copied(simd, rows, keys);
+            let values = self.from.v.from(block.start).copied(simd, rows, values);
+            let next = self.runs.next(block.end.next_multiple_of(KEYS));
+            for panel in 0..panels {
+                self.ask(&next, (panel, panels), copies);
+                let at = first + panel * width;
+                let runs = self.runs.parts(panel * width, block.clone());
+                let mut panel = Panel {
                     first: at,
-                    keys: self.from.k.from(at).copied(simd, (count, dim), keys),
-                    values: self.from.v.from(at).copied(simd, (count, dim), values),
+                    end: self.queries.end.min(at + width),
+                    queries: &queries[panel * size..][..size],
+                    sums: &mut sums[panel * size..][..size],
+                    max: &mut max[panel * width..][..width],
+                    total: &mut total[panel * width..][..width],
                 };
-                for panel in 0..panels {
-                    self.ask(at + count, seen, (panel, panels), copies);
-                    let at = first + panel * width;
-                    let mut panel = Panel {
-                        first: at,
-                        end: self.queries.end.min(at + width),
-                        queries: &queries[panel * size..][..size],
-                        sums: &mut sums[panel * size..][..size],
-                        max: &mut max[panel * width..][..width],
-                        total: &mut total[panel * width..][..width],
-                    };
-                    panel.step(simd, &self.from, self.factors, (block, count), logits, biases);
+                for run in runs {
+                    let skipped = run.start - block.start;
+                    let part =
+                        Keys { first: run.start, keys: keys.from(skipped), values: values.from(skipped) };
+                    panel.step(simd, &self.from, self.factors, (part, run.len()), logits, biases);
                 }
             }
+            block = next;
         }
 
         for panel in 0..panels {
@@ -257,14 +293,14 @@ impl Kernel for Block<'_> {
 }
 
 impl Block<'_> {
-    /// Asks for one of `parts` parts of the block of keys and values from `key` on, where they will be copied: each row lies in a page of
-    /// its own, where no prefetcher follows, and what is computed meanwhile hides the wait.
+    /// Asks for one of `parts` parts of a block of keys and values, where they will be copied: each row lies in a page of its own, where no
+    /// prefetcher follows, and what is computed meanwhile hides the wait.
     #[inline(always)]
-    fn ask(&self, key: usize, seen: &Range<usize>, (part, parts): (usize, usize), copies: [usize; 2]) {
-        let count = seen.end.min((key / KEYS + 1) * KEYS).saturating_sub(key);
+    fn ask(&self, block: &Range<usize>, (part, parts): (usize, usize), copies: [usize; 2]) {
+        let count = block.len();
         for (rows, copied) in [self.from.k, self.from.v].into_iter().zip(copies) {
             if copied > 0 && count > 0 {
-                rows.from(key).ask(part * count / parts..(part + 1) * count / parts, self.from.dim);
+                rows.from(block.start).ask(part * count / parts..(part + 1) * count / parts, self.from.dim);
             }
         }
     }

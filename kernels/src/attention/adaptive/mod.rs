@@ -9,28 +9,23 @@
 //! 3. attend to the means and to the remaining keys, and merge the two by their log-sums;
 //! 4. bound the error of the result, which is far less than the bounds of step 1 add up to.
 //!
-//! Keys without locality leave nothing to save: then this takes a third longer than plain attention. What is added to logits
+//! A task is of several such choices, which share the copies of keys, values and means (`task.rs`). What is added to logits
 //! ([`Bias`](super::Bias)) may vary within a tile and makes every tile exact.
 
 mod bound;
 mod cut;
 mod summary;
+mod task;
 
-use std::ops::Range;
-
-use super::forward::{run as run_exact, Block};
-use super::mask::Mask;
-use super::problem::{check_shape, Attention, Head, Items, Problem};
-use super::softmax::Factors;
+use super::forward::{queries_of_a_task, run as run_exact};
+use super::problem::{check_shape, Attention, Items, Problem};
 use super::view::{Heads, HeadsMut, Rows};
 use crate::error::{check, ShapeError};
 use crate::grid::heads::{HeadTiles, Layout};
-use crate::isa;
-use crate::pool::Buffer;
-use bound::{After, Before, View};
 pub use cut::Resolution;
 pub use summary::Summary;
 use summary::{distance, farther};
+use task::Task;
 
 /// Keys of a tile.
 pub const TILE: usize = 32;
@@ -81,7 +76,8 @@ impl Adapted {
 impl Attention<'_, f32> {
     /// [`forward`](Self::forward) at a [`Resolution`], by means of tiles that `summary` has. Tiles after the summary's are exact. The bits
     /// are the same for any number of workers; with nothing coarse they are those of `forward`. `lse` is that of the means and keys that
-    /// were taken, `ln Ẑ`.
+    /// were taken, `ln Ẑ`. Takes pooled memory as [`forward`](Self::forward), and for each task in flight, of `n` queries (512 at
+    /// most), `8·n·dim` bytes and `4·n + 128` bytes a tile.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); a summary of another batch, number of heads or width, or of more keys than there are; sequences of
@@ -175,15 +171,18 @@ fn run(
     let of_queries = problem.lse_layout();
     let [sums, bounds, qualities] =
         [lse, &mut adapted.bounds, &mut adapted.quality].map(|x| HeadTiles::new(x, of_queries));
-    let items = Items::new(batch, |_| heads * blocks);
-    let of_blocks = Layout { shape: [1, items.len(), 1, tiles], strides: [0, tiles, 0] };
-    let marks = HeadTiles::new(&mut adapted.coarse, of_blocks);
+    let of_choices = Layout { shape: [1, batch * heads * blocks, 1, tiles], strides: [0, tiles, 0] };
+    let marks = HeadTiles::new(&mut adapted.coarse, of_choices);
+    // Plain attention's tasks are whole choices. No bit depends on how many.
+    let size = queries_of_a_task(problem).next_multiple_of(QUERIES);
+    let parts = queries.div_ceil(size);
+    let items = Items::new(batch, |_| heads * parts);
     upbeat::par::for_each(0..items.len(), |item| {
         let (sequence, index) = items.find(item);
-        let (head, block) = (index / blocks, index % blocks);
-        let part = block * QUERIES..queries.min((block + 1) * QUERIES);
+        let (head, part) = (index / parts, index % parts);
+        let part = part * size..queries.min((part + 1) * size);
         let kv_head = head / problem.group();
-        let tile = OfTile {
+        let task = Task {
             from: problem.head(sequence, head),
             queries: part.clone(),
             resolution,
@@ -194,8 +193,10 @@ fn run(
         let mut out = outs.take(sequence, head, part.clone());
         let [lse, bounds, quality] =
             [&sums, &bounds, &qualities].map(|x| x.take(sequence, head, part.clone()).into_slice());
-        let marks = marks.take(0, 0, item..item + 1).into_slice();
-        tile.run(lse, bounds, quality, marks, |row, from| out.row_mut(row).copy_from_slice(from));
+        let first = (sequence * heads + head) * blocks;
+        let choices = first + part.start / QUERIES..first + part.end.div_ceil(QUERIES);
+        let marks = marks.take(0, 0, choices).into_slice();
+        task.run(lse, bounds, quality, marks, |row, from| out.row_mut(row).copy_from_slice(from));
     });
     drop(marks);
     adapted.cost = cost(&adapted, [batch, heads, queries], tiles, problem.kv_heads);
@@ -230,109 +231,4 @@ fn reach(
     let tiles = summary.head(sequence, kv_head);
     let after = summary.tiles() * TILE..keys;
     after.fold(tiles.reach, |reach, j| farther(reach, distance(values.row(j, dim), &tiles.centre)))
-}
-
-/// Some queries of one head.
-struct OfTile<'a> {
-    from: Head<'a, f32>,
-    queries: Range<usize>,
-    resolution: Resolution,
-    tiles: &'a summary::Tiles,
-    /// Summarised tiles.
-    whole: usize,
-    reach: f32,
-}
-
-impl OfTile<'_> {
-    /// Attends, and gives the outputs' rows to `put`.
-    fn run(
-        &self,
-        lse: &mut [f32],
-        bounds: &mut [f32],
-        quality: &mut [f32],
-        marks: &mut [u8],
-        mut put: impl FnMut(usize, &[f32]),
-    ) {
-        let (Head { band, dim, scale, .. }, count) = (self.from, self.queries.len());
-        let inner = band.seen_by_all(self.queries.clone());
-        let end = (inner.end / TILE).min(self.whole);
-        let tiles = inner.start.div_ceil(TILE).min(end)..end;
-        let mut scratch = Buffer::<f32>::scratch(2 * count * dim + (QUERIES + 1) * tiles.len() + count);
-        let (out, rest) = scratch.split_at_mut(count * dim);
-        let (means, rest) = rest.split_at_mut(count * dim);
-        let (logits, rest) = rest.split_at_mut(QUERIES * tiles.len());
-        let (shares, of_means) = rest.split_at_mut(tiles.len());
-        let view = View {
-            q: self.from.q.from(self.queries.start),
-            queries: count,
-            dim,
-            scale: scale as f32,
-            tiles: self.tiles,
-            reach: self.reach,
-        };
-        let mut order = Buffer::<u32>::scratch(tiles.len());
-        isa::dispatch(Before { view, tiles: tiles.clone(), logits, shares });
-        let marks = &mut marks[tiles.clone()];
-        cut::choose(self.resolution, shares, &mut order, marks);
-
-        let (exact, coarse) = runs(band.seen_by(self.queries.clone()), &tiles, marks);
-        self.attend(self.from, &exact, out, lse);
-        if !coarse.is_empty() {
-            let (k, v) = (self.tiles.k_means(dim), self.tiles.v_means(dim));
-            let band = Mask::None.band(band.queries, self.whole);
-            self.attend(Head { k, v, bias: None, band, ..self.from }, &coarse, means, of_means);
-            merge(out, lse, means, of_means, dim);
-            let coarse: Vec<usize> = (0..tiles.len()).filter(|tile| marks[*tile] == 1).collect();
-            let out = Rows { data: &*out, stride: dim };
-            isa::dispatch(After { view, tiles, coarse: &coarse, logits, out, lse, bounds, quality });
-        }
-        out.chunks_exact(dim).enumerate().for_each(|(row, out)| put(row, out));
-    }
-
-    fn attend(&self, from: Head<'_, f32>, runs: &[Range<usize>], out: &mut [f32], lse: &mut [f32]) {
-        let (rows, dim) = (self.queries.len(), from.dim);
-        let outs = HeadTiles::new(out, Layout { shape: [1, rows, 1, dim], strides: [0, dim, 0] });
-        isa::dispatch(Block {
-            from,
-            queries: self.queries.clone(),
-            runs,
-            factors: Factors::new(from.scale, false),
-            out: outs.take(0, 0, 0..rows),
-            lse,
-        });
-    }
-}
-
-/// The keys of `seen` that are taken one by one, and the tiles that are not, in runs.
-fn runs(seen: Range<usize>, tiles: &Range<usize>, marks: &[u8]) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
-    let (mut exact, mut coarse) = (Vec::new(), Vec::<Range<usize>>::new());
-    let mut from = seen.start;
-    for (tile, _) in tiles.clone().zip(marks).filter(|(_, mark)| **mark == 1) {
-        if from < tile * TILE {
-            exact.push(from..tile * TILE);
-        }
-        from = (tile + 1) * TILE;
-        match coarse.last_mut() {
-            Some(run) if run.end == tile => run.end += 1,
-            _ => coarse.push(tile..tile + 1),
-        }
-    }
-    if from < seen.end {
-        exact.push(from..seen.end);
-    }
-    (exact, coarse)
-}
-
-/// Adds outputs over means, each of a whole tile's weight, to those over keys.
-fn merge(out: &mut [f32], lse: &mut [f32], means: &[f32], of_means: &[f32], dim: usize) {
-    for (((out, lse), mean), of_mean) in
-        out.chunks_exact_mut(dim).zip(lse).zip(means.chunks_exact(dim)).zip(of_means)
-    {
-        let of_mean = f64::from(*of_mean) + (TILE as f64).ln();
-        let most = of_mean.max(f64::from(*lse));
-        let sum = most + ((of_mean - most).exp() + (f64::from(*lse) - most).exp()).ln();
-        let (a, b) = ((f64::from(*lse) - sum).exp() as f32, (of_mean - sum).exp() as f32);
-        out.iter_mut().zip(mean).for_each(|(out, mean)| *out = a * *out + b * mean);
-        *lse = sum as f32;
-    }
 }
