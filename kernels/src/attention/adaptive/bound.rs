@@ -19,8 +19,13 @@ use crate::simd::{Kernel, Simd};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
+#[cfg(test)]
+mod tests;
+
 /// What rounding may take from a bound is given back.
 const SLACK: f32 = 1.0 + 4e-5;
+/// What rounding may add to [`least_excess`] is taken away.
+const LEAST: f32 = 1.0 - 1e-3;
 
 /// One query tile against a head's tiles.
 #[derive(Clone, Copy)]
@@ -40,9 +45,11 @@ pub(super) struct Before<'a> {
     pub(super) view: View<'a>,
     /// The tiles that may be taken for their means.
     pub(super) tiles: Range<usize>,
+    /// Larger shares need not be known.
+    pub(super) most: f32,
     /// `[panels, tiles, width]`, a panel as wide as the level's.
     pub(super) logits: &'a mut [f32],
-    /// `[tiles]`: the most over all queries; `∞` where it is not known.
+    /// `[tiles]`: the most over all queries; `∞` where it is not known, or some number above `most`.
     pub(super) shares: &'a mut [f32],
 }
 
@@ -50,8 +57,8 @@ pub(super) struct Before<'a> {
 pub(super) struct After<'a> {
     pub(super) view: View<'a>,
     pub(super) tiles: Range<usize>,
-    /// Those that were taken for their means, counted from the first of `tiles`.
-    pub(super) coarse: &'a [usize],
+    /// Those that were taken for their means, in runs.
+    pub(super) coarse: &'a [Range<usize>],
     /// What [`Before`] left.
     pub(super) logits: &'a [f32],
     /// `[queries, dim]`
@@ -75,6 +82,31 @@ fn exp<S: Simd>(simd: S, x: S::F) -> S::F {
     simd.select(simd.less(x, simd.splat(87.0)), power, simd.splat(f32::INFINITY))
 }
 
+/// The first terms of `(e^Δ − 1 − Δ)/Δ²`: all of it below 1, and never more.
+#[inline(always)]
+fn series<S: Simd>(simd: S, delta: S::F) -> S::F {
+    let mut series = simd.splat(1.0 / 40320.0);
+    for coefficient in [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
+        series = simd.fma(series, delta, simd.splat(coefficient));
+    }
+    series
+}
+
+/// At most `A·farthest + b`, without an exponential or a quotient: `cosh Δ − 1 ≥ (e^Δ − 1 − Δ)/2` and `sinh Δ ≥ (e^Δ − 1)/2`.
+#[inline(always)]
+fn least_excess<S: Simd>(simd: S, norm: S::F, spread: Spread, farthest: S::F) -> S::F {
+    let splat = |x| simd.splat(x);
+    let delta = simd.mul(norm, splat(spread.key_radius));
+    let sigma = simd.mul(norm, splat(spread.key_deviation));
+    let half = simd.mul(delta, splat(0.5));
+    let second = series(simd, delta);
+    let first = simd.fma(delta, second, splat(1.0));
+    let a = simd.mul(simd.min(simd.mul(half, delta), simd.mul(sigma, sigma)), second);
+    let chord = simd.mul(half, splat(spread.value_radius));
+    let b = simd.mul(simd.min(chord, simd.mul(sigma, splat(spread.value_deviation))), first);
+    simd.fma(a, farthest, b)
+}
+
 /// `Δ`, and `A` and `b` times `e^−Δ`, for queries whose norms times the scale are `norm`.
 #[inline(always)]
 fn excess<S: Simd>(simd: S, norm: S::F, spread: Spread) -> [S::F; 3] {
@@ -83,11 +115,8 @@ fn excess<S: Simd>(simd: S, norm: S::F, spread: Spread) -> [S::F; 3] {
     let delta = simd.mul(norm, splat(spread.key_radius));
     let sigma = simd.mul(norm, splat(spread.key_deviation));
     let m = exp2(simd, simd.mul(delta, splat(-LOG2_E)));
-    // (e^Δ - 1 - Δ)/Δ², by its series where the differences cancel.
-    let mut series = splat(1.0 / 40320.0);
-    for coefficient in [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
-        series = simd.fma(series, delta, splat(coefficient));
-    }
+    // By the series where the differences cancel.
+    let series = series(simd, delta);
     let small = simd.less(delta, one);
     // Where the series is taken, nothing divides by 0.
     let divisor = simd.select(small, one, delta);
@@ -129,20 +158,21 @@ impl Kernel for Before<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { view, tiles, logits, shares } = self;
+        let Self { view, tiles, most, logits, shares } = self;
         let (width, dim, count) = (width::<S>(), view.dim, tiles.len());
-        let mut queries = Buffer::<f32>::scratch(dim * width);
+        let mut scratch = Buffer::<f32>::scratch((dim + count) * width);
+        let (queries, powers) = scratch.split_at_mut(dim * width);
         let means = view.tiles.k_means(dim).from(tiles.start);
         let log_tile = simd.splat((TILE as f32).ln());
         shares.fill(0.0);
         for number in 0..panels(view.queries, width) {
-            let norm = panel(simd, &view, number, &mut queries);
+            let norm = panel(simd, &view, number, queries);
             let logits = &mut logits[number * count * width..][..count * width];
             let product = Product {
                 rows: count,
                 depth: dim,
                 left: Left { data: means.data, row: means.stride, step: 1 },
-                right: Right { data: &queries, stride: width },
+                right: Right { data: queries, stride: width },
             };
             product.run(simd, logits, width, |_| 0, Start::Zero);
             let scale = simd.splat(view.scale);
@@ -155,21 +185,40 @@ impl Kernel for Before<'_> {
                 store(simd, logit, row);
             }
             let mut sum = [simd.splat(0.0); 2];
-            for row in logits.chunks_exact(width) {
+            for (row, powers) in logits.chunks_exact(width).zip(powers.chunks_exact_mut(width)) {
                 let logit = load(simd, row);
-                sum = both!(half => {
+                let power = both!(half => {
                     let power = exp(simd, simd.sub(logit[half], max[half]));
                     let is_number = simd.less(logit[half], simd.splat(f32::INFINITY));
-                    simd.add(sum[half], simd.select(is_number, power, simd.splat(0.0)))
+                    simd.select(is_number, power, simd.splat(0.0))
                 });
+                sum = both!(half => simd.add(sum[half], power[half]));
+                store(simd, power, powers);
             }
             // Each share is divided by the sum of all, of which this is a lower bound: a refined tile only adds.
             let factor = both!(half => simd.div(simd.splat(SLACK), sum[half]));
-            for ((row, share), tile) in logits.chunks_exact(width).zip(shares.iter_mut()).zip(tiles.clone()) {
+            let rows = logits.chunks_exact(width).zip(powers.chunks_exact(width));
+            for (((row, powers), share), tile) in rows.zip(shares.iter_mut()).zip(tiles.clone()) {
+                if *share > most {
+                    continue;
+                }
                 let spread = view.tiles.spread(tile, dim);
                 let farthest = simd.splat(spread.offset + view.reach);
+                // Where nothing can be saved, this decides most tiles.
+                if most < f32::INFINITY {
+                    let power = load(simd, powers);
+                    let least = both!(half => {
+                        let excess = least_excess(simd, norm[half], spread, farthest);
+                        simd.mul(simd.mul(power[half], factor[half]), excess)
+                    });
+                    let least = LEAST * simd.max_lane(simd.max(least[0], least[1]));
+                    if least > most {
+                        *share = f32::INFINITY;
+                        continue;
+                    }
+                }
                 let logit = load(simd, row);
-                let most = both!(half => {
+                let error = both!(half => {
                     let [delta, a, b] = excess(simd, norm[half], spread);
                     let weight = exp(simd, simd.add(simd.sub(logit[half], max[half]), delta));
                     let error = simd.mul(simd.mul(weight, factor[half]), simd.fma(a, farthest, b));
@@ -177,7 +226,7 @@ impl Kernel for Before<'_> {
                     // NaN is not less than anything.
                     simd.select(simd.less(error, infinite), error, infinite)
                 });
-                *share = share.max(simd.max_lane(simd.max(most[0], most[1])));
+                *share = share.max(simd.max_lane(simd.max(error[0], error[1])));
             }
         }
     }
@@ -193,7 +242,6 @@ impl Kernel for After<'_> {
         let mut scratch = Buffer::<f32>::scratch((2 * dim + count) * width);
         let (queries, scratch) = scratch.split_at_mut(dim * width);
         let (outputs, products) = scratch.split_at_mut(dim * width);
-        let means = view.tiles.v_means(dim).from(tiles.start);
         // An inner product of so many terms is off by so much of the product of the norms.
         let rounding = simd.splat(1.2e-7 * (dim + 8) as f32);
         for number in 0..panels(view.queries, width) {
@@ -219,17 +267,27 @@ impl Kernel for After<'_> {
             sums[..rows].copy_from_slice(&lse[first..first + rows]);
             let sums = load(simd, &sums);
             let logits = &logits[number * count * width..][..count * width];
-            let product = Product {
-                rows: count,
-                depth: dim,
-                left: Left { data: means.data, row: means.stride, step: 1 },
-                right: Right { data: outputs, stride: width },
-            };
-            product.run(simd, products, width, |_| 0, Start::Zero);
             let (mut error, mut excesses) = ([simd.splat(0.0); 2], [simd.splat(0.0); 2]);
-            for &at in coarse {
-                let spread = view.tiles.spread(tiles.start + at, dim);
-                let (inner, logit) = (load(simd, &products[at * width..]), load(simd, &logits[at * width..]));
+            for run in coarse {
+                let means = view.tiles.v_means(dim).from(run.start);
+                let product = Product {
+                    rows: run.len(),
+                    depth: dim,
+                    left: Left { data: means.data, row: means.stride, step: 1 },
+                    right: Right { data: outputs, stride: width },
+                };
+                product.run(
+                    simd,
+                    &mut products[(run.start - tiles.start) * width..],
+                    width,
+                    |_| 0,
+                    Start::Zero,
+                );
+            }
+            for tile in coarse.iter().flat_map(Range::clone) {
+                let spread = view.tiles.spread(tile, dim);
+                let at = (tile - tiles.start) * width;
+                let (inner, logit) = (load(simd, &products[at..]), load(simd, &logits[at..]));
                 let offset = simd.splat(spread.offset * spread.offset);
                 // As far as was taken for granted before.
                 let farthest = simd.splat(spread.offset + view.reach);

@@ -15,12 +15,40 @@ pub enum Resolution {
     Budget(usize),
 }
 
-/// Marks in `coarse` which tiles are taken for their means, given the largest error that each may cause.
+impl Resolution {
+    /// Whether any of so many tiles may be taken for its mean.
+    pub(super) fn gives_up(self, tiles: usize) -> bool {
+        match self {
+            Self::Exact => false,
+            Self::Tolerance(most) => most > 0.0 && tiles > 0,
+            Self::Budget(exact) => tiles > exact,
+        }
+    }
+
+    /// A tile with a larger share than this is exact, whatever the others have.
+    pub(super) fn most(self) -> f32 {
+        match self {
+            Self::Exact => 0.0,
+            Self::Tolerance(most) => most,
+            Self::Budget(_) => f32::INFINITY,
+        }
+    }
+}
+
+/// Marks in `coarse` which tiles are taken for their means, given the largest error that each may cause. Of a share above
+/// [`Resolution::most`] no more need be known than that it is.
 pub(super) fn choose(resolution: Resolution, shares: &[f32], order: &mut [u32], coarse: &mut [u8]) {
     coarse.fill(0);
-    for (number, at) in order.iter_mut().enumerate() {
-        *at = number as u32;
+    let most = resolution.most();
+    let mut count = 0;
+    for (at, share) in shares.iter().enumerate() {
+        // A budget counts those without a bound too, which are the last.
+        if *share <= most {
+            order[count] = at as u32;
+            count += 1;
+        }
     }
+    let order = &mut order[..count];
     // Equal ones in order of their place: the same choice every time.
     let by_share =
         |a: &u32, b: &u32| -> Ordering { shares[*a as usize].total_cmp(&shares[*b as usize]).then(a.cmp(b)) };

@@ -63,6 +63,9 @@ impl Task<'_> {
         let (logits, shares) = rest.split_at_mut(numbers);
         let mut order = Buffer::<u32>::scratch(tiles);
         for (choice, marks) in choices.iter_mut().zip(marks.chunks_exact_mut(self.whole)) {
+            // The queries of the next one arrive meanwhile.
+            let next = choice.queries.end..self.queries.end.min(choice.queries.end + QUERIES);
+            self.from.q.from(next.start).ask(0..next.len(), dim);
             let marks = &mut marks[choice.tiles.clone()];
             self.choose(choice, &mut logits[choice.logits.clone()], shares, &mut order, marks);
         }
@@ -79,13 +82,10 @@ impl Task<'_> {
             let numbers = rows.start * dim..rows.end * dim;
             let (out, lse) = (&mut out[numbers.clone()], &mut lse[rows.clone()]);
             merge(out, lse, &means[numbers], &of_means[rows.clone()], dim);
-            let first = choice.tiles.start;
-            let coarse: Vec<usize> =
-                choice.coarse.iter().flat_map(|run| run.start - first..run.end - first).collect();
             isa::dispatch(After {
                 view: self.view(choice),
                 tiles: choice.tiles.clone(),
-                coarse: &coarse,
+                coarse: &choice.coarse,
                 logits: &logits[choice.logits.clone()],
                 out: Rows { data: out, stride: dim },
                 lse,
@@ -121,9 +121,12 @@ impl Task<'_> {
         marks: &mut [u8],
     ) {
         let tiles = choice.tiles.clone();
-        let (shares, order) = (&mut shares[..tiles.len()], &mut order[..tiles.len()]);
-        isa::dispatch(Before { view: self.view(choice), tiles: tiles.clone(), logits, shares });
-        choose(self.resolution, shares, order, marks);
+        if self.resolution.gives_up(tiles.len()) {
+            let (shares, order) = (&mut shares[..tiles.len()], &mut order[..tiles.len()]);
+            let (view, most) = (self.view(choice), self.resolution.most());
+            isa::dispatch(Before { view, tiles: tiles.clone(), most, logits, shares });
+            choose(self.resolution, shares, order, marks);
+        }
         let seen = self.from.band.seen_by(choice.queries.clone());
         (choice.exact, choice.coarse) = runs(seen, &tiles, marks);
     }
