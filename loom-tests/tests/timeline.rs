@@ -264,3 +264,96 @@ fn what_is_done_before_its_number_is_noted_is_done() {
         assert!(timeline.close());
     });
 }
+
+/// A task that runs where it is woken, and waits there for another end.
+struct Waits {
+    timeline: Arc<Timeline<Fake>>,
+    told: Arc<Alarm>,
+}
+
+/// Waits as `block_on` of the crate does, on whichever thread.
+fn wait_anywhere(timeline: &Arc<Timeline<Fake>>, value: u64) -> Result<(), &'static str> {
+    if !timeline.is_waiter() {
+        return wait(timeline, value);
+    }
+    loop {
+        if let Poll::Ready(outcome) = timeline.poll(value, Waker::noop()) {
+            return outcome;
+        }
+        timeline.wait_as_waiter();
+    }
+}
+
+impl Wake for Waits {
+    fn wake(self: Arc<Self>) {
+        let outcome = wait_anywhere(&self.timeline, 2);
+        assert!(matches!(outcome, Ok(()) | Err("broken")));
+        self.told.clone().wake();
+    }
+}
+
+fn a_task_waits_where_it_is_woken(broken: bool) {
+    check(2, move || {
+        let (fake, timeline) = timeline(2);
+        let told = Arc::new(Alarm(Mutex::new(false), Condvar::new()));
+        let waits = Waits { timeline: timeline.clone(), told: told.clone() };
+        assert_eq!(timeline.poll(1, &Waker::from(Arc::new(waits))), Poll::Pending);
+        let works = thread::spawn(move || {
+            fake.work(1);
+            fake.change(|device| (device.value, device.broken) = (2, broken));
+        });
+        let mut ended = told.0.lock().unwrap();
+        while !*ended {
+            ended = told.1.wait(ended).unwrap();
+        }
+        drop(ended);
+        works.join().unwrap();
+        assert!(timeline.close());
+    });
+}
+
+#[test]
+fn who_waits_on_the_waiters_thread_is_not_forgotten() {
+    a_task_waits_where_it_is_woken(false);
+}
+
+#[test]
+fn who_waits_on_the_waiters_thread_is_told_of_an_error() {
+    a_task_waits_where_it_is_woken(true);
+}
+
+#[test]
+fn no_more_are_under_way_than_may_be() {
+    check(2, || {
+        let (fake, timeline) = timeline(0);
+        // The queue, whose lock is held while a submission is handed over, and the highest number of those under way.
+        let queue = Arc::new(Mutex::new(0));
+        let submit = {
+            let (fake, timeline, queue) = (fake.clone(), timeline.clone(), queue.clone());
+            move || loop {
+                let before = {
+                    let mut most = queue.lock().unwrap();
+                    let before = timeline.before_next(1);
+                    if before <= timeline.known() {
+                        let next = timeline.next();
+                        let under_way = next - fake.0 .0.lock().unwrap().value;
+                        *most = u64::max(*most, under_way);
+                        timeline.submitted(next);
+                        return;
+                    }
+                    before
+                };
+                assert_eq!(wait(&timeline, before), Ok(()));
+            }
+        };
+        let other = thread::spawn(submit.clone());
+        let device = fake.clone();
+        let works = thread::spawn(move || device.work(1));
+        submit();
+        other.join().unwrap();
+        works.join().unwrap();
+        fake.work(2);
+        assert!(timeline.close());
+        assert_eq!(*queue.lock().unwrap(), 1);
+    });
+}

@@ -153,46 +153,61 @@ impl Stream {
         pending.commands.append(own)?;
         pending.bytes += bytes;
         let batch = pending.batch.clone();
-        if pending.commands.len() >= MOST_WORK || pending.bytes >= MOST_BYTES {
-            self.submit(&mut pending)?;
-        }
+        let is_much = pending.commands.len() >= MOST_WORK || pending.bytes >= MOST_BYTES;
+        let handed_over = !is_much || self.submit(&mut pending)?;
         let too_far = pending.ahead.len().saturating_sub(MOST_AHEAD);
         let due: Vec<_> = pending.ahead.drain(..too_far).collect();
         // A worker runs other tasks while it waits, and they may record.
         drop(pending);
         due.into_iter().try_for_each(|done| self.note(done.wait()))?;
+        if !handed_over {
+            self.flush_while(|pending| Arc::ptr_eq(&pending.batch, &batch))?;
+        }
         Ok(batch)
     }
 
-    /// Hands over what is pending; where that fails, its results are told why.
-    fn submit(&self, pending: &mut Pending) -> Result<(), VulkanError> {
+    /// Hands over what is pending; where that fails, its results are told why. `false` where others have so many submissions under way that the
+    /// device takes none: what is pending stays so, as nobody waits with the lock held.
+    fn submit(&self, pending: &mut Pending) -> Result<bool, VulkanError> {
         if pending.commands.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let commands = std::mem::replace(&mut pending.commands, self.device.commands());
+        let outcome = self.note(pending.commands.try_submit());
+        if matches!(outcome, Ok(None)) {
+            return Ok(false);
+        }
         let batch = std::mem::take(&mut pending.batch);
         pending.bytes = 0;
-        match self.note(commands.submit()) {
+        match outcome {
             // Errors of the device itself come to whoever reads.
-            Ok(done) => pending.ahead.push_back(done),
+            Ok(done) => pending.ahead.extend(done),
             Err(error) => {
                 batch.failed.get_or_init(|| error.clone());
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Hands over what is pending, while `wanted`; waits without the lock where the device takes none.
+    fn flush_while(&self, wanted: impl Fn(&Pending) -> bool) -> Result<(), VulkanError> {
+        loop {
+            let mut pending = self.lock();
+            if !wanted(&pending) || self.submit(&mut pending)? {
+                return Ok(());
+            }
+            drop(pending);
+            self.note(self.device.room().wait())?;
+        }
     }
 
     pub(crate) fn flush(&self) -> Result<(), VulkanError> {
-        self.submit(&mut self.lock())
+        self.flush_while(|_| true)
     }
 
     /// Hands over what is pending if `batch` is.
     pub(crate) fn flush_if(&self, batch: &Arc<Batch>) -> Result<(), VulkanError> {
-        let mut pending = self.lock();
-        if Arc::ptr_eq(&pending.batch, batch) {
-            self.submit(&mut pending)?;
-        }
+        self.flush_while(|pending| Arc::ptr_eq(&pending.batch, batch))?;
         batch.check()
     }
 

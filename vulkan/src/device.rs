@@ -14,7 +14,7 @@ use crate::instance::{DeviceInfo, Instance};
 use crate::memory::{Buffer, Memory, MemoryMetrics, Scalar};
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
-use crate::submit::{Metrics, Queue};
+use crate::submit::{Done, Metrics, Queue};
 
 /// What a device allows and can do, as asked of it: nothing is assumed.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,6 +264,12 @@ impl Device {
     /// An empty list of work to record.
     pub fn commands(&self) -> Commands {
         Commands::new(self)
+    }
+
+    /// What has to end before another submission is taken; it is over where fewer than [`Options::in_flight`] are under way. Others may take the
+    /// room meanwhile.
+    pub fn room(&self) -> Done {
+        self.inner.queue.room()
     }
 
     /// The memory that buffers take.

@@ -28,6 +28,7 @@ pub struct Options {
     pub(crate) choice: Choice,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) staging: usize,
+    pub(crate) in_flight: usize,
     pub(crate) timeout: Duration,
     pub(crate) validate: bool,
     /// What the environment says that cannot be heeded.
@@ -47,6 +48,7 @@ impl Default for Options {
             choice: Choice::Fastest,
             memory_limit: None,
             staging: 16 << 20,
+            in_flight: 64,
             timeout: Duration::from_secs(60),
             validate: false,
             refused: Vec::new(),
@@ -129,6 +131,14 @@ impl Options {
     /// unless told, 64 KiB at least. More numbers than fit travel in several pieces.
     pub fn staging(mut self, bytes: usize) -> Self {
         self.staging = bytes.max(64 << 10);
+        self
+    }
+
+    /// How many submissions may be under way: 64 unless told, 1 at least. Who submits more waits for the oldest; each keeps a command pool and the
+    /// memory that it works on. So many keep a device busy while the next are recorded; a program of many tiny ones gains more from
+    /// [`Batched`](crate::Batched) than from a larger number.
+    pub fn in_flight(mut self, submissions: usize) -> Self {
+        self.in_flight = submissions.max(1);
         self
     }
 

@@ -138,6 +138,40 @@ fn threads_share_a_device_and_its_memory() {
     }
 }
 
+/// The device takes one submission at a time, and others submit as well: who records waits without the lock that those need whom he helps.
+#[test]
+fn workers_record_while_the_device_takes_nothing_more() {
+    let Some(alone) = alone_with(&options().in_flight(1)) else { return };
+    let runtime = upbeat::Runtime::builder().workers(1).build().unwrap();
+    let (device, opened) = (alone.device(), alone.vulkan().clone());
+    let others = opened.upload(&[0.0_f32; 1 << 12]).unwrap();
+    let submits: Vec<_> = (0..20)
+        .map(|_| {
+            let (opened, others) = (opened.clone(), others.clone());
+            runtime.spawn(move || {
+                for _ in 0..20 {
+                    let mut commands = opened.commands();
+                    commands.softmax(&others, 1 << 12, &others).unwrap();
+                    drop(commands.submit().unwrap());
+                }
+            })
+        })
+        .collect();
+    let records: Vec<_> = (0..20_u16)
+        .map(|task| {
+            runtime.spawn(move || {
+                let x = tensor(&[f32::from(task); 100], &[100], &device);
+                // More than are handed over at a time, several times.
+                let y = (0..200).fold(x.clone(), |y, _| y.add(&x).unwrap());
+                assert_eq!(y.to_vec(), Ok(vec![201.0 * f32::from(task); 100]));
+            })
+        })
+        .collect();
+    submits.into_iter().for_each(|task| task.join().unwrap());
+    records.into_iter().for_each(|task| task.join().unwrap());
+    assert_valid(&alone.opened);
+}
+
 /// Again and again the last tensor of the device goes, and with it what is pending, while another thread holds the lock and a third one makes
 /// a tensor: nobody loses what others throw away.
 #[test]

@@ -155,12 +155,36 @@ impl Commands {
         Ok(self)
     }
 
-    /// Hands the work to the device, in one submission. Give-back is at once; [`Done`] is a future of its end.
+    /// Hands the work to the device, in one submission. Gives back at once while fewer than [`Options::in_flight`](crate::Options::in_flight)
+    /// submissions are under way; else it waits for the oldest, and a worker runs other tasks meanwhile: hold no lock that they might take.
+    /// [`Done`] is a future of the work's end.
     ///
     /// # Errors
     /// [`VulkanError::DeviceLost`], and what submitting can fail with; then none of it runs.
     pub fn submit(self) -> Result<Done, VulkanError> {
         self.device.inner.queue.submit(&self.device.inner, std::slice::from_ref(&self.work))
+    }
+
+    /// [`submit`](Self::submit) for futures: where it would wait, the task does.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async(self) -> Result<Done, VulkanError> {
+        self.device.inner.queue.submit_async(&self.device.inner, std::slice::from_ref(&self.work)).await
+    }
+
+    /// [`submit`](Self::submit) for those who must not wait: `None` where it would, and the list is as it was;
+    /// [`Device::room`](crate::Device::room) is what to wait for. Else the list is empty afterwards.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); the list is empty then, too.
+    pub fn try_submit(&mut self) -> Result<Option<Done>, VulkanError> {
+        let outcome =
+            self.device.inner.queue.try_submit(&self.device.inner, std::slice::from_ref(&self.work));
+        if !matches!(outcome, Ok(None)) {
+            self.work.clear();
+        }
+        outcome
     }
 
     pub(crate) fn into_work(self) -> Vec<Work> {

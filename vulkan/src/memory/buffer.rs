@@ -149,7 +149,7 @@ impl<T: Scalar> Buffer<T> {
     /// # Errors
     /// Another length; what a submission can fail with.
     pub fn write(&self, numbers: &[T]) -> Result<(), VulkanError> {
-        upbeat::block_on(self.write_async(numbers))
+        self.device().inner.queue.block_on(self.write_async(numbers))
     }
 
     /// [`write`](Self::write) for futures.
@@ -186,7 +186,7 @@ impl<T: Scalar> Buffer<T> {
             let mut commands = device.commands();
             commands.copy_bytes(source, Operand { range: to, ..self.operand(Access::Write) });
             // What is submitted later waits for it.
-            drop(commands.submit()?);
+            drop(commands.submit_async().await?);
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl<T: Scalar> Buffer<T> {
     /// # Errors
     /// Another length; what the work submitted before failed with.
     pub fn read(&self, out: &mut [T]) -> Result<(), VulkanError> {
-        upbeat::block_on(self.read_async(out))
+        self.device().inner.queue.block_on(self.read_async(out))
     }
 
     /// [`read`](Self::read) for futures.
@@ -230,7 +230,7 @@ impl<T: Scalar> Buffer<T> {
             };
             let mut commands = device.commands();
             commands.copy_bytes(Operand { range: from, ..self.operand(Access::Read) }, target);
-            commands.submit()?.await?;
+            commands.submit_async().await?.await?;
             // SAFETY: the block was taken: nobody else has it, and the device has written it.
             unsafe { to.read(0, piece) };
         }

@@ -11,6 +11,10 @@ use crate::pipeline::Kernel;
 pub struct Metrics {
     /// Times that work was handed to it.
     pub submissions: u64,
+    /// Times that who submitted had to wait, because [`Options::in_flight`](crate::Options::in_flight) were under way.
+    pub waits: u64,
+    /// Command pools that there are now, one for each submission under way and some that wait for the next.
+    pub pools: u64,
     /// Runs of kernels.
     pub dispatches: u64,
     /// Those of them that the device ran as steps of another one.
@@ -38,6 +42,7 @@ pub struct KernelMetrics {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     submissions: u64,
+    waits: u64,
     dispatches: u64,
     merged: u64,
     transfers: u64,
@@ -54,6 +59,10 @@ impl Counts {
         self.barriers += recorded.barriers;
     }
 
+    pub(super) fn waited(&mut self) {
+        self.waits += 1;
+    }
+
     /// Adds the kernels' ticks: the beginning and the end of each.
     pub(super) fn measured(&mut self, kernels: &[Kernel], ticks: &[u64], tick_ns: f32) {
         for (kernel, ticks) in kernels.iter().zip(ticks.chunks_exact(2)) {
@@ -63,7 +72,7 @@ impl Counts {
         }
     }
 
-    pub(super) fn metrics(&self) -> Metrics {
+    pub(super) fn metrics(&self, pools: u64) -> Metrics {
         let kernels = self.kernels.iter().map(|(&name, &(dispatches, ns))| KernelMetrics {
             name,
             dispatches,
@@ -71,6 +80,8 @@ impl Counts {
         });
         Metrics {
             submissions: self.submissions,
+            waits: self.waits,
+            pools,
             dispatches: self.dispatches,
             merged: self.merged,
             transfers: self.transfers,

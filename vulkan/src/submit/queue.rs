@@ -1,6 +1,7 @@
 //! The device's queue: lists of work become submissions, command pools are used again.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use ash::vk;
 use upbeat::Span;
 
 use super::metrics::{Counts, Metrics};
-use super::semaphore::{Done, Semaphore};
+use super::semaphore::{block_on, Done, Semaphore};
 use super::timeline::Timeline;
 use super::trace::Trace;
 use crate::calls::{Call, Calls};
@@ -30,14 +31,38 @@ struct Slot {
     handed_over: Duration,
 }
 
+impl Slot {
+    /// Ends it. No work uses its command buffer.
+    fn destroy(self, raw: &ash::Device) {
+        if let Some((queries, _)) = self.queries {
+            // SAFETY: what wrote it is done.
+            unsafe { raw.destroy_query_pool(queries, None) };
+        }
+        // SAFETY: what was recorded in it is done; its buffer goes with it.
+        unsafe { raw.destroy_command_pool(self.pool, None) };
+    }
+}
+
+/// Slots that are kept though nothing is under way.
+const KEPT: usize = 4;
+
 #[derive(Default)]
 struct State {
     hazards: Hazards,
     free: Vec<Slot>,
     /// Under way, by submission.
     running: VecDeque<(u64, Slot)>,
+    /// The most that were under way since none was.
+    most_running: usize,
     counts: Counts,
     trace: Trace,
+}
+
+/// What came of a try to submit.
+enum Attempt {
+    Submitted(Done),
+    /// So many are under way that this one has to end before.
+    Full(Done),
 }
 
 /// The blocks of `lists` that the host touches as well, each once, in the order of their numbers.
@@ -57,6 +82,8 @@ pub(crate) struct Queue {
     family: u32,
     timeline: Arc<Timeline<Semaphore>>,
     state: Mutex<State>,
+    /// Submissions that may be under way.
+    most: u64,
     /// Nanoseconds of a tick where dispatches are measured, and the bits of their counter.
     tick_ns: Option<f32>,
     tick_bits: u32,
@@ -75,7 +102,8 @@ impl Queue {
         let raw = unsafe { device.get_device_queue(family, 0) };
         let tick_ns = (options.timestamps && limits.tick_ns > 0.0).then_some(limits.tick_ns);
         let tick_bits = limits.tick_bits;
-        Ok(Self { raw, family, timeline, state: Mutex::default(), tick_ns, tick_bits })
+        let (state, most) = (Mutex::default(), options.in_flight as u64);
+        Ok(Self { raw, family, timeline, state, most, tick_ns, tick_bits })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,6 +125,16 @@ impl Queue {
         Done::new(&self.timeline, value)
     }
 
+    /// The end of the submission that has to be over before another one is taken; it is over where there is room.
+    pub(crate) fn room(&self) -> Done {
+        self.done(self.timeline.before_next(self.most))
+    }
+
+    /// [`upbeat::block_on`], on whichever thread.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        block_on(&self.timeline, future)
+    }
+
     /// Waits for everything that was submitted.
     pub(crate) fn finish(&self, _: &Inner) -> Result<(), VulkanError> {
         self.done(self.timeline.next() - 1).wait()
@@ -107,7 +145,7 @@ impl Queue {
         let mut state = self.lock();
         // What this fails with, a lost device, the next submission is told.
         let _ = self.reclaim(device, &mut state, completed);
-        state.counts.metrics()
+        state.counts.metrics((state.free.len() + state.running.len()) as u64)
     }
 
     /// Forgets what a trace has, and keeps what comes. Whether runs are measured at all.
@@ -128,12 +166,53 @@ impl Queue {
         Ok(state.trace.stop(row, f64::from(self.tick_ns.unwrap_or(0.0))))
     }
 
-    /// Submits `lists`, one after the other, as one.
+    /// Submits `lists`, one after the other, as one. Where enough are under way it waits for the oldest, with no lock held; a worker runs other
+    /// tasks meanwhile.
     pub(crate) fn submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
+        loop {
+            match self.attempt(device, lists)? {
+                Attempt::Submitted(done) => return Ok(done),
+                Attempt::Full(before) => self.waited(before.wait())?,
+            }
+        }
+    }
+
+    /// [`submit`](Self::submit) for futures.
+    pub(crate) async fn submit_async(
+        &self,
+        device: &Inner,
+        lists: &[Vec<Work>],
+    ) -> Result<Done, VulkanError> {
+        loop {
+            match self.attempt(device, lists)? {
+                Attempt::Submitted(done) => return Ok(done),
+                Attempt::Full(before) => self.waited(before.await)?,
+            }
+        }
+    }
+
+    /// [`submit`](Self::submit), or `None` where it would wait.
+    pub(crate) fn try_submit(
+        &self,
+        device: &Inner,
+        lists: &[Vec<Work>],
+    ) -> Result<Option<Done>, VulkanError> {
+        Ok(match self.attempt(device, lists)? {
+            Attempt::Submitted(done) => Some(done),
+            Attempt::Full(_) => None,
+        })
+    }
+
+    fn waited(&self, outcome: Result<(), VulkanError>) -> Result<(), VulkanError> {
+        self.lock().counts.waited();
+        outcome
+    }
+
+    fn attempt(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Attempt, VulkanError> {
         if let Some(error) = self.timeline.lost() {
             return Err(error);
         }
-        let outcome = self.try_submit(device, lists);
+        let outcome = self.hand_in(device, lists);
         if let Err(VulkanError::DeviceLost) = outcome {
             // With no lock held: it wakes who waits.
             self.timeline.lose(VulkanError::DeviceLost);
@@ -141,7 +220,7 @@ impl Queue {
         outcome
     }
 
-    fn try_submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
+    fn hand_in(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Attempt, VulkanError> {
         // Where dispatches are measured, each is one.
         let pieces = pieces(lists, device.options.merge_steps && self.tick_ns.is_none());
         // With no lock held: a driver may take seconds to compile one.
@@ -152,6 +231,11 @@ impl Queue {
         let _turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
         let mut state = self.lock();
         self.reclaim(device, &mut state, completed)?;
+        // With the lock that who comes before us has held until its submission was counted.
+        let before = self.timeline.before_next(self.most);
+        if before > self.known() {
+            return Ok(Attempt::Full(self.done(before)));
+        }
         let mut slot = match state.free.pop() {
             Some(slot) => slot,
             None => self.slot(device)?,
@@ -164,8 +248,9 @@ impl Queue {
                 state.counts.submitted(&recorded);
                 slot.measured = recorded.measured;
                 state.running.push_back((value, slot));
+                state.most_running = state.most_running.max(state.running.len());
                 lists.iter().flatten().for_each(|work| work.used_by(value));
-                Ok(self.done(value))
+                Ok(Attempt::Submitted(self.done(value)))
             }
             Err(error) => {
                 state.hazards.forget();
@@ -175,7 +260,8 @@ impl Queue {
         }
     }
 
-    /// Takes back the command buffers of what is done, and their ticks.
+    /// Takes back the command buffers of what is done, and their ticks. Where nothing is under way then, those that the last burst of work
+    /// did not need are destroyed.
     fn reclaim(&self, device: &Inner, state: &mut State, completed: u64) -> Result<(), VulkanError> {
         while state.running.front().is_some_and(|(value, _)| *value <= completed) {
             let Some((_, slot)) = state.running.pop_front() else { break };
@@ -189,6 +275,11 @@ impl Queue {
             });
             state.free.push(slot);
             measured?;
+        }
+        if state.running.is_empty() {
+            let kept = state.most_running.max(KEPT).min(state.free.len());
+            state.free.drain(kept..).for_each(|slot| slot.destroy(&device.raw));
+            state.most_running = 0;
         }
         Ok(())
     }
@@ -326,12 +417,7 @@ impl Queue {
         let mut state = self.lock();
         let state = &mut *state;
         for slot in state.free.drain(..).chain(state.running.drain(..).map(|(_, slot)| slot)) {
-            if let Some((queries, _)) = slot.queries {
-                // SAFETY: the device is at rest.
-                unsafe { raw.destroy_query_pool(queries, None) };
-            }
-            // SAFETY: as above; its buffer goes with it.
-            unsafe { raw.destroy_command_pool(slot.pool, None) };
+            slot.destroy(raw);
         }
         true
     }

@@ -1,9 +1,9 @@
 //! The device's timeline semaphore as a timeline's counter, and the futures of submissions' ends.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ash::vk;
@@ -85,6 +85,22 @@ impl Counter for Semaphore {
     }
 }
 
+/// [`upbeat::block_on`] for futures of a device's work, on the waiter's thread too: a waker that blocks there does the waiter's work, or nobody
+/// would.
+pub(super) fn block_on<F: Future>(timeline: &Timeline<Semaphore>, future: F) -> F::Output {
+    if !timeline.is_waiter() {
+        return upbeat::block_on(future);
+    }
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        timeline.wait_as_waiter();
+    }
+}
+
 /// The end of submitted work: a future for any executor, and [`wait`](Self::wait) for those who block. Dropping it lets the work run on.
 #[derive(Clone)]
 #[must_use = "work may fail on the device: await it, or wait for it"]
@@ -103,7 +119,8 @@ impl Done {
     /// # Errors
     /// [`VulkanError::DeviceLost`], [`VulkanError::Timeout`].
     pub fn wait(self) -> Result<(), VulkanError> {
-        upbeat::block_on(self)
+        let timeline = self.timeline.clone();
+        block_on(&timeline, self)
     }
 
     /// Whether the work has ended, well or not: [`wait`](Self::wait) says at once which.

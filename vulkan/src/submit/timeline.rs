@@ -118,6 +118,11 @@ impl<C: Counter> Timeline<C> {
         self.lock().submitted + 1
     }
 
+    /// What has to be done before another submission is handed over, where `most` may be under way.
+    pub(super) fn before_next(&self, most: u64) -> u64 {
+        self.next().saturating_sub(most)
+    }
+
     /// Submission `value` was handed over. It may be done, and that be known, by now.
     pub(super) fn submitted(&self, value: u64) {
         let mut state = self.lock();
@@ -227,6 +232,24 @@ impl<C: Counter> Timeline<C> {
                 self.known() + 1
             };
             self.wait_for(oldest);
+        }
+    }
+
+    /// Whether the calling thread is the waiter: a waker that it wakes may run anything.
+    pub(super) fn is_waiter(&self) -> bool {
+        let here = thread::current().id();
+        self.lock().waiter.as_ref().is_some_and(|waiter| waiter.thread().id() == here)
+    }
+
+    /// What the waiter does, a moment long: for who waits on its thread, where nobody else would wake him.
+    pub(super) fn wait_as_waiter(&self) {
+        // Not once it is closed, and that does not come before the waiter's thread has ended, unless it came on this thread.
+        let goes_on = {
+            let state = self.lock();
+            !state.closed && state.lost.is_none()
+        };
+        if goes_on {
+            self.wait_for(self.known() + 1);
         }
     }
 
