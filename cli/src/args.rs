@@ -16,18 +16,17 @@ pub(crate) struct Command {
 
 const AFTER_HELP: &str = "\
 Environment:
-  UPBEAT_WORKERS          how many workers
-  UPBEAT_TOPOLOGY         a machine to try, such as \"node:2 core:8 pu:2\"
-  UPBEAT_MODE             when work is shared, for finding races: never-promote, always-promote, seed=NUMBER
-  UPBEAT_POLICY           whether settings of regions are learned: static, bandit, learned
-  UPBEAT_ISA              instruction set: scalar, sse4.1, neon, avx2, avx512, emulated512
-  UPBEAT_BF16             what multiplies matrices in bf16: amx, dots, f32
-  UPBEAT_TUNING           the file of block sizes, or off
-  UPBEAT_VULKAN_DEVICE    a Vulkan device: its place in the list of upbeat info, its kind, part of its name, or any
-  UPBEAT_VULKAN_CACHE     the file of compiled Vulkan kernels, or off
-  UPBEAT_VULKAN_COOPERATIVE
-                          whether products on Vulkan use cooperative matrices: 1 or 0
-  UPBEAT_VULKAN_VALIDATE  whether Vulkan is validated: 1 or 0
+  UPBEAT_WORKERS             how many workers
+  UPBEAT_TOPOLOGY            a machine to try, such as \"node:2 core:8 pu:2\"
+  UPBEAT_MODE                when work is shared, for finding races: never-promote, always-promote, seed=NUMBER
+  UPBEAT_POLICY              whether settings of regions are learned: static, bandit, learned
+  UPBEAT_ISA                 instruction set: scalar, sse4.1, neon, avx2, avx512, emulated512
+  UPBEAT_BF16                what multiplies matrices in bf16: amx, dots, f32
+  UPBEAT_TUNING              the file of block sizes, or off
+  UPBEAT_VULKAN_DEVICE       a Vulkan device: its place in the list of upbeat info, its kind, part of its name, or any
+  UPBEAT_VULKAN_CACHE        the file of compiled Vulkan kernels, or off
+  UPBEAT_VULKAN_COOPERATIVE  whether products on Vulkan use cooperative matrices: 1 or 0
+  UPBEAT_VULKAN_VALIDATE     whether Vulkan is validated: 1 or 0
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 
 #[derive(Debug, Subcommand)]
