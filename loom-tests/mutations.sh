@@ -77,6 +77,13 @@ batch_strays            batch     two_producers_fill_batches
 batch_stamp             batch     two_producers_and_a_seal
 batch_light             batch     two_producers_and_a_seal
 batch_heavy             batch     two_producers_and_a_seal
+batch_add_wakes         batcher   nobody_sleeps_through_an_item
+batch_add_looks         batcher   the_end_of_the_runtime_leaves_no_item_behind
+batch_add_looks         batcher   the_end_of_the_runtime_leaves_no_item_in_an_open_batch
+batch_close_fence       batcher   the_end_of_the_runtime_leaves_no_item_behind
+batch_room_fence        batcher   who_waits_for_room_is_told_of_it
+retire_seals_first      batcher   what_is_left_when_the_last_handle_goes_is_run
+retire_fence            batcher   a_batcher_without_handles_and_items_goes
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_set              cancel    who_sees_the_token_cancelled_sees_what_came_before

@@ -13,6 +13,7 @@ pub use crate::sync::thread::{current, park, set_naps, Naps, Thread};
 pub use crate::task::latch::{Blocking, Latch};
 pub use crate::task::ledger::Ledger;
 
+use crate::batch::{BatchOptions, Batcher};
 use crate::runtime::current::with_current;
 use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::search::{serve, serve_between};
@@ -173,6 +174,19 @@ impl Pool {
     /// When there are not so many.
     pub fn resize(&self, workers: usize) {
         self.registry.resize(workers).expect("a size that the pool can have");
+    }
+
+    /// A batcher whose batches are of `cap` items at most and linger for nobody.
+    ///
+    /// # Panics
+    /// When there is no such cap.
+    pub fn batcher<T: Send + 'static, R: Send + 'static>(
+        &self,
+        cap: usize,
+        executor: impl Fn(&mut Vec<T>, &mut Vec<R>) + Send + Sync + 'static,
+    ) -> Batcher<T, R> {
+        let options = BatchOptions::new(cap).backlog(1).running(1).linger(Duration::ZERO);
+        Batcher::on_registry(&self.registry, &options, executor).expect("options in range")
     }
 
     /// Tells the workers to end when nothing is left.

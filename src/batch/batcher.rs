@@ -209,7 +209,7 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         Self::on_registry(runtime.registry(), options, executor)
     }
 
-    pub(super) fn on_registry(
+    pub(crate) fn on_registry(
         registry: &Arc<Registry>,
         options: &BatchOptions,
         executor: impl Fn(&mut Vec<T>, &mut Vec<R>) + Send + Sync + 'static,

@@ -16,8 +16,8 @@ use super::BatchOptions;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::{
-    barrier_after_rmw, fence, lock, statistic, ticks, wait, AtomicBool, AtomicU64, AtomicUsize, Condvar,
-    Line, Mutex, Ordering,
+    barrier_after_rmw, full_fence, left_out, lock, statistic, ticks, wait, AtomicBool, AtomicU64,
+    AtomicUsize, Condvar, Line, Mutex, Ordering,
 };
 use crate::task::isolate;
 use crate::task::unwind::discard;
@@ -179,7 +179,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         if added.is_first {
             self.producers.0.opened_at.store(ticks(), Ordering::Relaxed);
         }
-        if added.is_first || added.made_ready {
+        if (added.is_first || added.made_ready) && !left_out!("batch_add_wakes") {
             // One look at each batch is enough: who adds more finds somebody who has it in mind. It makes a fence first.
             self.registry.sleep().wake_one();
         } else {
@@ -187,7 +187,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             barrier_after_rmw();
         }
         // Or who ended it sees our ticket, and that we have yet to stamp.
-        self.withdraw_if_closed();
+        if !left_out!("batch_add_looks") {
+            self.withdraw_if_closed();
+        }
     }
 
     #[cold]
@@ -233,7 +235,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         let mut guard = lock(&self.room.0);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // Pairs with the one in `take`: who frees a batch sees us wait, or we see the free batch.
-        fence(Ordering::SeqCst);
+        full_fence!("batch_room_fence");
         while !self.former.has_room() && !self.is_closed() {
             guard = wait(&self.room.1, guard, limit);
             if limit.is_some() {
@@ -265,10 +267,15 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
         // First, for a worker that has just run a batch and knows of the retirement would take a batch that is sealed, but not yet in the queue
         // of ready ones, for none at all: it would leave the roll, and its items were dropped with it.
-        self.flush();
+        if !left_out!("retire_seals_first") {
+            self.flush();
+        }
         self.retired.store(true, Ordering::Release);
+        if left_out!("retire_seals_first") {
+            self.flush();
+        }
         // Pairs with the one in `run`: the worker that runs the last batch sees that nobody adds any more, or we see that it has run.
-        fence(Ordering::SeqCst);
+        full_fence!("retire_fence");
         self.leave_if_empty();
     }
 
@@ -352,7 +359,7 @@ impl<T: Send + 'static, R: Send + 'static> Source for Core<T, R> {
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         // Pairs with the one in `after`.
-        fence(Ordering::SeqCst);
+        full_fence!("batch_close_fence");
         self.withdraw();
     }
 }

@@ -7,7 +7,7 @@ use super::error::BatchError;
 use super::replies::NOBODY;
 use super::source::Source as _;
 use crate::runtime::worker::WorkerThread;
-use crate::sync::{fence, ticks, Ordering};
+use crate::sync::{full_fence, ticks, Ordering};
 use crate::task::isolate::{self, Region};
 use crate::task::unwind::{catch, discard, message};
 
@@ -53,7 +53,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             }
         }
         // Pairs with the one in `wait_for_room`.
-        fence(Ordering::SeqCst);
+        full_fence!("batch_room_fence");
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.tell_who_waits_for_room();
         }

@@ -2,7 +2,7 @@
 //!
 //! A [`Batcher`] takes items from any number of tasks and threads and hands them to its executor in batches; [`Batchers`] keep one for each
 //! key. The protocol is in `README.md` and `former.rs`, when batches leave in `core.rs`,
-//! what running one means in `execution.rs`. Proof: `loom-tests/tests/batch.rs`,
+//! what running one means in `execution.rs`. Proof: `loom-tests/tests/batch.rs` and `batcher.rs`,
 //! `tests/batch.rs`, and the phases of `stress/`. [`pressure`] says how short memory is; caps may follow it
 //! ([`BatchOptions::memory`]).
 
