@@ -84,6 +84,8 @@ batch_close_fence       batcher   the_end_of_the_runtime_leaves_no_item_behind
 batch_room_fence        batcher   who_waits_for_room_is_told_of_it
 retire_seals_first      batcher   what_is_left_when_the_last_handle_goes_is_run
 retire_fence            batcher   a_batcher_without_handles_and_items_goes
+isolated_wait           isolate   a_wait_inside_runs_what_was_created_inside_and_nothing_else
+sleep_second_look       isolate   nobody_sleeps_through_a_task_that_goes_first
 cancel_withdraws        cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_register_looks   cancel    a_task_spawned_while_its_token_is_cancelled_is_dropped
 cancel_set              cancel    who_sees_the_token_cancelled_sees_what_came_before

@@ -10,6 +10,7 @@ pub use crate::par::share::Share;
 pub use crate::runtime::once::Once;
 pub use crate::sleep::{Sleep, Woken};
 pub use crate::sync::thread::{current, park, set_naps, Naps, Thread};
+pub use crate::task::frame::Worker;
 pub use crate::task::latch::{Blocking, Latch};
 pub use crate::task::ledger::Ledger;
 
@@ -19,7 +20,6 @@ use crate::runtime::registry::{Parts, Registry};
 use crate::runtime::search::{serve, serve_between};
 use crate::runtime::seat::Seats;
 use crate::steal::Random;
-use crate::task::frame::Worker;
 use crate::task::unwind::catch;
 use crate::topology::{Cpu, Topology};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::report::Awaited;
 use super::stack;
 use super::worker::{WorkerThread, NAP};
-use crate::sync::{thread, ticks};
+use crate::sync::{left_out, thread, ticks};
 use crate::task::isolate;
 use crate::task::latch::Blocking;
 use crate::task::Task;
@@ -81,7 +81,7 @@ impl WorkerThread {
             return None;
         }
         let is_bounded = self.nested.get() < MOST;
-        if isolate::current().is_some() {
+        if isolate::is_inside() && !left_out!("isolated_wait") {
             return if is_bounded { self.registry.find_isolated_task() } else { None };
         }
         if is_bounded {

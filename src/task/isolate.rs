@@ -6,6 +6,8 @@
 //!
 //! A scope's tasks belong to the region that the scope was opened in, whoever spawns them. A join task does not know its region. So what is stolen from a worker that is inside any region runs in a new one of its own: that
 //! keeps out at least as much. Waits for joins and scopes run descendants only and need none of this.
+//!
+//! Proof: `loom-tests/tests/isolate.rs`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
