@@ -151,7 +151,8 @@ fn vulkan_text() -> Vec<String> {
                 Some(shape) => format!("cooperative matrices of f16, {shape}"),
                 None => "no cooperative matrices of f16".to_owned(),
             };
-            format!("used where asked for: {}, {matrices}", device.info().name)
+            let copies = if device.limits().copy_queue { "a queue for copies" } else { "one queue" };
+            format!("used where asked for: {}, {matrices}, {copies}", device.info().name)
         }
         Err(error) => format!("not used: {error}"),
     });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ash::{khr, vk};
 
@@ -14,7 +14,7 @@ use crate::instance::{DeviceInfo, Instance};
 use crate::memory::{Buffer, Memory, MemoryMetrics, Scalar};
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
-use crate::submit::{Done, Metrics, Queue};
+use crate::submit::{Done, Metrics, Queue, Role, Timelines};
 
 /// What a device allows and can do, as asked of it: nothing is assumed.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,8 @@ pub struct Limits {
     pub tick_ns: f32,
     /// Bits of its clock's counter.
     pub tick_bits: u32,
+    /// Whether large copies between host and device have a queue of their own, beside kernels ([`Options::copy_queue`]).
+    pub copy_queue: bool,
 }
 
 /// A GPU that computes. Clones are handles of the same device; buffers and commands keep it alive.
@@ -71,6 +73,10 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) pipelines: Pipelines,
     pub(crate) queue: Queue,
+    /// Copies between host and device beside what the first one does, where the device has one for it.
+    pub(crate) copies: Option<Queue>,
+    /// Held while work is handed over, where there are two queues.
+    pub(crate) order: Mutex<()>,
     pub(crate) memory: Memory,
     pub(crate) raw: ash::Device,
     /// Outlives the device; dropped by hand, as it must stay where the device was given up.
@@ -125,6 +131,7 @@ impl Device {
         let Some(family) = family else {
             return Err(unavailable(Reason::NoComputeQueue { device: info.name }));
         };
+        let copies = options.copies.family(family, &families);
 
         let (mut v11, mut v12, mut v13) = Default::default();
         features(instance.raw(), physical, &mut v11, &mut v12, &mut v13);
@@ -164,8 +171,10 @@ impl Device {
         let mut extensions = Vec::new();
         extensions.extend(subset.then_some(khr::portability_subset::NAME.as_ptr()));
         extensions.extend(cooperates.then_some(khr::cooperative_matrix::NAME.as_ptr()));
-        let queues =
-            [vk::DeviceQueueCreateInfo::default().queue_family_index(family as u32).queue_priorities(&[1.0])];
+        let one =
+            |family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]);
+        let mut queues = vec![one(family as u32)];
+        queues.extend(copies.filter(|copies| *copies != family as u32).map(one));
         let mut create = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&extensions)
@@ -179,7 +188,8 @@ impl Device {
         let raw = calls
             .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
         let raw = raw.map_err(|result| VulkanUnavailable::of(Call::CreateDevice, result))?;
-        Self::furnish(raw, physical, family as u32, info, limits, options, calls, instance)
+        limits.copy_queue = copies.is_some();
+        Self::furnish(raw, physical, (family as u32, copies), info, limits, options, calls, instance)
     }
 
     /// Adds what a device works with. Whatever is there by then ends in order where something fails.
@@ -187,7 +197,7 @@ impl Device {
     fn furnish(
         raw: ash::Device,
         physical: vk::PhysicalDevice,
-        family: u32,
+        (family, copies): (u32, Option<u32>),
         info: DeviceInfo,
         limits: Limits,
         options: &Options,
@@ -211,8 +221,8 @@ impl Device {
                 return Err(error);
             }
         };
-        let queue = match Queue::new(&raw, family, &calls, options, &limits) {
-            Ok(queue) => queue,
+        let timelines = match Timelines::new(&raw, &calls, options.timeout, copies.is_some()) {
+            Ok(timelines) => timelines,
             Err(error) => {
                 pipelines.close(&raw);
                 memory.close(&raw);
@@ -220,8 +230,12 @@ impl Device {
                 return Err(error);
             }
         };
+        let queue = |family, role| Queue::new(&raw, family, role, &timelines, options, &limits);
+        let copies = copies.map(|family| queue(family, Role::Copies));
+        let (queue, order) = (queue(family, Role::Compute), Mutex::default());
         let (options, instance) = (options.clone(), ManuallyDrop::new(instance));
-        let inner = Inner { calls, info, limits, options, pipelines, queue, memory, raw, instance };
+        let inner =
+            Inner { calls, info, limits, options, pipelines, queue, copies, order, memory, raw, instance };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -279,7 +293,7 @@ impl Device {
 
     /// What it has done.
     pub fn metrics(&self) -> Metrics {
-        self.inner.queue.metrics(&self.inner)
+        self.inner.metrics()
     }
 
     /// Forgets what was traced, and keeps when each kernel runs from now on. Needs [`Options::timestamps`].
@@ -329,7 +343,7 @@ impl fmt::Debug for Device {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.queue.close(&self.raw) {
+        if !self.close_queues() {
             // Work is still under way on a device that was given up: nothing of it may be freed.
             self.memory.abandon();
             return;
@@ -389,5 +403,6 @@ fn limits(
         signed_zeros: p12.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE,
         tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
         tick_bits: family.timestamp_valid_bits,
+        copy_queue: false,
     }
 }

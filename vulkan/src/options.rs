@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::calls::Fault;
 use crate::choice::Choice;
 use crate::error::{Reason, VulkanUnavailable};
+use crate::submit::CopyQueue;
 use crate::switch::switch;
 
 const VALIDATE: &str = "UPBEAT_VULKAN_VALIDATE";
@@ -36,6 +37,7 @@ pub struct Options {
     pub(crate) always_stage: bool,
     pub(crate) timestamps: bool,
     pub(crate) merge_steps: bool,
+    pub(crate) copies: CopyQueue,
     pub(crate) cooperative_matrices: bool,
     pub(crate) pipeline_cache: CacheFile,
     pub(crate) loader: Option<PathBuf>,
@@ -55,6 +57,7 @@ impl Default for Options {
             always_stage: false,
             timestamps: false,
             merge_steps: true,
+            copies: CopyQueue::OfItsOwn,
             cooperative_matrices: true,
             pipeline_cache: CacheFile::Nowhere,
             loader: None,
@@ -166,6 +169,21 @@ impl Options {
     /// [measured](Self::timestamps). No result depends on it.
     pub fn merge_steps(mut self, merge: bool) -> Self {
         self.merge_steps = merge;
+        self
+    }
+
+    /// Whether large copies between host and device, of a mebibyte or more, go to a queue of their own where the device has one that only copies: they run
+    /// beside kernels that do not need them, and a read does not wait for kernels that were submitted after what it reads. They do unless told. No
+    /// result depends on it.
+    pub fn copy_queue(mut self, copies: bool) -> Self {
+        self.copies = if copies { CopyQueue::OfItsOwn } else { CopyQueue::No };
+        self
+    }
+
+    /// Treats the only queue as two: for tests where there is but one.
+    #[doc(hidden)]
+    pub fn pretend_copy_queue(mut self) -> Self {
+        self.copies = CopyQueue::Pretended;
         self
     }
 

@@ -31,7 +31,8 @@ fn work(device: &Device) -> Result<(), VulkanError> {
     commands.submit()?.wait()?;
     let found = y.to_vec()?;
     assert!(found.iter().zip(&a).all(|(found, a)| *found == 2.0 * a + a), "what is not told is right");
-    Ok(())
+    // The next submission asks for the ticks of the one before.
+    device.commands().submit()?.wait()
 }
 
 /// Whether the validation layer is there: its messages must be none.
@@ -45,9 +46,18 @@ fn scene(options: &Options) -> Options {
 
 #[test]
 fn every_call_fails_with_a_typed_error_and_the_device_goes_on() {
+    every_call_fails(|options| options);
+}
+
+#[test]
+fn so_does_every_call_where_copies_have_a_queue_of_their_own() {
+    every_call_fails(Options::pretend_copy_queue);
+}
+
+fn every_call_fails(with: impl Fn(Options) -> Options) {
     let _turn = support::turn();
     let Some(validated) = validated() else { return };
-    let scene = scene(&options().validate(validated));
+    let scene = with(scene(&options().validate(validated)));
     let mut reached = Vec::new();
     for call in Call::ALL {
         for n in [1, 2, 3, 7] {

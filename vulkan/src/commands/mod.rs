@@ -5,7 +5,7 @@ mod record;
 mod steps;
 
 pub(crate) use hazards::Hazards;
-pub(crate) use record::{record, Recorded};
+pub(crate) use record::{record, Recorded, Scope};
 pub(crate) use steps::{pieces, Piece};
 
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::device::Device;
 use crate::error::VulkanError;
 use crate::memory::{Block, RawBlock};
 use crate::pipeline::{Compiled, Constants, Kernel};
-use crate::submit::Done;
+use crate::submit::{Done, Role};
 
 /// What a command does to an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +101,9 @@ impl Work {
         many.iter().chain(two.into_iter().flatten())
     }
 
-    /// The submission `value` uses all that it needs.
-    pub(crate) fn used_by(&self, value: u64) {
-        self.operands().for_each(|operand| operand.block().used_by(value));
+    /// The submission `value` to the queue of `role` uses all that it needs.
+    pub(crate) fn used_by(&self, role: Role, value: u64) {
+        self.operands().for_each(|operand| operand.block().used_by(role, value));
         if let Self::Dispatch(Dispatch { program: Some(program), .. }) = self {
             program.used_by(value);
         }
@@ -185,6 +185,13 @@ impl Commands {
             self.work.clear();
         }
         outcome
+    }
+
+    /// [`submit_async`](Self::submit_async) of copies between host and device: those of large ones, `bytes` in all, go to the queue for copies, where
+    /// there is one.
+    pub(crate) async fn submit_copies(self, bytes: usize) -> Result<Done, VulkanError> {
+        let device = &self.device.inner;
+        device.queue_for_copy(bytes).submit_async(device, std::slice::from_ref(&self.work)).await
     }
 
     pub(crate) fn into_work(self) -> Vec<Work> {

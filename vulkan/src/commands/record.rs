@@ -18,34 +18,67 @@ pub(crate) struct Recorded {
     pub(crate) measured: Vec<Kernel>,
 }
 
-/// Everything that work of ours does to memory.
-const WRITES: vk::AccessFlags2 = vk::AccessFlags2::from_raw(
-    vk::AccessFlags2::SHADER_STORAGE_WRITE.as_raw() | vk::AccessFlags2::TRANSFER_WRITE.as_raw(),
-);
-const ALL: vk::AccessFlags2 = vk::AccessFlags2::from_raw(
-    WRITES.as_raw()
-        | vk::AccessFlags2::SHADER_STORAGE_READ.as_raw()
-        | vk::AccessFlags2::TRANSFER_READ.as_raw(),
-);
-const STAGES: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::from_raw(
-    vk::PipelineStageFlags2::COMPUTE_SHADER.as_raw() | vk::PipelineStageFlags2::ALL_TRANSFER.as_raw(),
-);
+/// What barriers name: where work of ours runs, and what it does to memory.
+pub(crate) struct Scope {
+    pub(crate) stages: vk::PipelineStageFlags2,
+    writes: vk::AccessFlags2,
+    reads: vk::AccessFlags2,
+}
 
-fn barrier(device: &Inner, to: vk::CommandBuffer, stages: vk::PipelineStageFlags2, access: vk::AccessFlags2) {
-    let barriers = [vk::MemoryBarrier2::default()
-        .src_stage_mask(STAGES)
-        .src_access_mask(WRITES)
-        .dst_stage_mask(stages)
-        .dst_access_mask(access)];
-    let dependency = vk::DependencyInfo::default().memory_barriers(&barriers);
-    // SAFETY: the command buffer is being recorded, and synchronization2 is enabled.
-    unsafe { device.raw.cmd_pipeline_barrier2(to, &dependency) };
+impl Scope {
+    /// Of a queue that only copies: it knows no other stages.
+    pub(crate) const COPIES: Self = Self {
+        stages: vk::PipelineStageFlags2::ALL_TRANSFER,
+        writes: vk::AccessFlags2::TRANSFER_WRITE,
+        reads: vk::AccessFlags2::TRANSFER_READ,
+    };
+    /// Of a queue that computes, too.
+    pub(crate) const COMPUTE: Self = Self {
+        stages: vk::PipelineStageFlags2::from_raw(
+            Self::COPIES.stages.as_raw() | vk::PipelineStageFlags2::COMPUTE_SHADER.as_raw(),
+        ),
+        writes: vk::AccessFlags2::from_raw(
+            Self::COPIES.writes.as_raw() | vk::AccessFlags2::SHADER_STORAGE_WRITE.as_raw(),
+        ),
+        reads: vk::AccessFlags2::from_raw(
+            Self::COPIES.reads.as_raw() | vk::AccessFlags2::SHADER_STORAGE_READ.as_raw(),
+        ),
+    };
+
+    /// Before what comes next.
+    fn barrier(&self, device: &Inner, to: vk::CommandBuffer) {
+        self.barrier_before(device, to, self.stages, self.writes | self.reads);
+    }
+
+    /// Before the host reads.
+    fn barrier_before_host(&self, device: &Inner, to: vk::CommandBuffer) {
+        self.barrier_before(device, to, vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ);
+    }
+
+    fn barrier_before(
+        &self,
+        device: &Inner,
+        to: vk::CommandBuffer,
+        stages: vk::PipelineStageFlags2,
+        access: vk::AccessFlags2,
+    ) {
+        let barriers = [vk::MemoryBarrier2::default()
+            .src_stage_mask(self.stages)
+            .src_access_mask(self.writes)
+            .dst_stage_mask(stages)
+            .dst_access_mask(access)];
+        let dependency = vk::DependencyInfo::default().memory_barriers(&barriers);
+        // SAFETY: the command buffer is being recorded, for a queue that knows the stages, and synchronization2 is enabled.
+        unsafe { device.raw.cmd_pipeline_barrier2(to, &dependency) };
+    }
 }
 
 /// Records `pieces` in order into `to`, which is being recorded; `pipelines` are those of the dispatches. With `queries`, each
 /// dispatch writes two of them.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn record(
     device: &Inner,
+    scope: &Scope,
     to: vk::CommandBuffer,
     pieces: &[Piece<'_>],
     pipelines: &[vk::Pipeline],
@@ -64,7 +97,7 @@ pub(crate) fn record(
             piece.operands().map(|operand| (operand.block().id, operand.range.clone(), operand.access)),
         );
         if hazards.next(&ranges) {
-            barrier(device, to, STAGES, ALL);
+            scope.barrier(device, to);
             recorded.barriers += 1;
         }
         host_reads |= piece.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
@@ -124,7 +157,7 @@ pub(crate) fn record(
         }
     }
     if host_reads {
-        barrier(device, to, vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ);
+        scope.barrier_before_host(device, to);
     }
     recorded
 }

@@ -91,6 +91,7 @@ mod tests {
             signed_zeros: true,
             tick_ns: 1.0,
             tick_bits: 64,
+            copy_queue: false,
         }
     }
 

@@ -11,6 +11,7 @@ use super::lock;
 use crate::choice::Kind;
 use crate::device::{Device, Inner};
 use crate::error::VulkanError;
+use crate::submit::{AtomicUses, Role, Uses};
 
 /// Who reads and writes a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,8 @@ pub(crate) struct RawBlock {
     pub(crate) bytes: u64,
     /// Unlike addresses never used again: hazards are told apart by it.
     pub(crate) id: u64,
-    /// The submission that used it last. Raised with `turn` held where the host has access.
-    last_use: AtomicU64,
+    /// The submissions that used it last. Raised with `turn` held where the host has access.
+    last_uses: AtomicUses,
     /// Held by who touches its bytes from the host, and by who submits work on it.
     turn: Mutex<()>,
     /// Where the host may read and write it, if it may.
@@ -69,8 +70,8 @@ impl RawBlock {
             .filter(|_| coherent && (shared || place != Place::Device))
             .map(NonNull::cast);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let (last_use, turn) = (AtomicU64::new(0), Mutex::new(()));
-        Ok(Self { raw, allocation: Some(allocation), address, bytes, id, last_use, turn, host })
+        let (last_uses, turn) = (AtomicUses::default(), Mutex::new(()));
+        Ok(Self { raw, allocation: Some(allocation), address, bytes, id, last_uses, turn, host })
     }
 
     pub(crate) fn has_host_access(&self) -> bool {
@@ -83,11 +84,11 @@ impl RawBlock {
         lock(&self.turn)
     }
 
-    /// Lets `touch` have the bytes, if the device is done with them, which it is with everything up to `completed`. Meanwhile no other thread
+    /// Lets `touch` have the bytes, if the device is done with them, which it is with everything up to `done`. Meanwhile no other thread
     /// gets at them, and no work on them is submitted.
-    pub(crate) fn at_rest<R>(&self, completed: u64, touch: impl FnOnce() -> R) -> Option<R> {
+    pub(crate) fn at_rest<R>(&self, done: &Uses, touch: impl FnOnce() -> R) -> Option<R> {
         let _turn = self.turn();
-        (self.last_use() <= completed).then(touch)
+        self.last_uses().are_over(done).then(touch)
     }
 
     /// Copies `bytes` to `at`. Only where [`has_host_access`](Self::has_host_access).
@@ -116,13 +117,13 @@ impl RawBlock {
         unsafe { std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
     }
 
-    /// The submission `value` uses it.
-    pub(crate) fn used_by(&self, value: u64) {
-        self.last_use.fetch_max(value, Ordering::Relaxed);
+    /// The submission `value` to the queue of `role` uses it.
+    pub(crate) fn used_by(&self, role: Role, value: u64) {
+        self.last_uses.add(role, value);
     }
 
-    pub(crate) fn last_use(&self) -> u64 {
-        self.last_use.load(Ordering::Relaxed)
+    pub(crate) fn last_uses(&self) -> Uses {
+        self.last_uses.get()
     }
 
     /// Gives its parts back, once.
@@ -146,9 +147,9 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let device = &self.device.inner;
-        let (bytes, last_use) = (self.raw.bytes, self.raw.last_use());
+        let (bytes, last_uses) = (self.raw.bytes, self.raw.last_uses());
         if let Some((raw, allocation)) = self.raw.take_apart() {
-            device.memory.retire(device, raw, allocation, bytes, last_use);
+            device.memory.retire(device, raw, allocation, bytes, last_uses);
         }
     }
 }

@@ -149,7 +149,7 @@ impl<T: Scalar> Buffer<T> {
     /// # Errors
     /// Another length; what a submission can fail with.
     pub fn write(&self, numbers: &[T]) -> Result<(), VulkanError> {
-        self.device().inner.queue.block_on(self.write_async(numbers))
+        self.device().inner.block_on(self.write_async(numbers))
     }
 
     /// [`write`](Self::write) for futures.
@@ -161,16 +161,16 @@ impl<T: Scalar> Buffer<T> {
         let (bytes, range) = (bytemuck::cast_slice::<T, u8>(numbers), self.range());
         let (device, block) = (&self.block.device, &self.block.raw);
         if block.has_host_access() {
-            device.inner.queue.done(block.last_use()).await?;
-            let known = device.inner.queue.known();
+            device.inner.done(&block.last_uses()).await?;
+            let known = device.inner.known();
             // SAFETY: it is our turn, and the device has done all that was submitted.
-            let written = block.at_rest(known, || unsafe { block.write(range.start, bytes) });
+            let written = block.at_rest(&known, || unsafe { block.write(range.start, bytes) });
             if written.is_some() {
                 return Ok(());
             }
             // Others submitted work on it meanwhile, and may go on to: as a part of the device's own work our turn comes, too.
         }
-        let staging = device.inner.memory.staging();
+        let (staging, all) = (device.inner.memory.staging(), bytes.len());
         let mut at = range.start;
         for piece in bytes.chunks(staging.block_bytes()) {
             let from = staging.take(device, Place::Upload).await?;
@@ -186,7 +186,7 @@ impl<T: Scalar> Buffer<T> {
             let mut commands = device.commands();
             commands.copy_bytes(source, Operand { range: to, ..self.operand(Access::Write) });
             // What is submitted later waits for it.
-            drop(commands.submit_async().await?);
+            drop(commands.submit_copies(all).await?);
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl<T: Scalar> Buffer<T> {
     /// # Errors
     /// Another length; what the work submitted before failed with.
     pub fn read(&self, out: &mut [T]) -> Result<(), VulkanError> {
-        self.device().inner.queue.block_on(self.read_async(out))
+        self.device().inner.block_on(self.read_async(out))
     }
 
     /// [`read`](Self::read) for futures.
@@ -208,16 +208,16 @@ impl<T: Scalar> Buffer<T> {
         let (out, range) = (bytemuck::cast_slice_mut::<T, u8>(out), self.range());
         let (device, block) = (&self.block.device, &self.block.raw);
         if block.has_host_access() {
-            device.inner.queue.done(block.last_use()).await?;
-            let known = device.inner.queue.known();
+            device.inner.done(&block.last_uses()).await?;
+            let known = device.inner.known();
             // SAFETY: it is our turn, and the device has done all that was submitted.
-            let read = block.at_rest(known, || unsafe { block.read(range.start, out) });
+            let read = block.at_rest(&known, || unsafe { block.read(range.start, out) });
             if read.is_some() {
                 return Ok(());
             }
             // As in `write_async`.
         }
-        let staging = device.inner.memory.staging();
+        let (staging, all) = (device.inner.memory.staging(), out.len());
         let mut at = range.start;
         for piece in out.chunks_mut(staging.block_bytes()) {
             let to = staging.take(device, Place::Readback).await?;
@@ -230,7 +230,7 @@ impl<T: Scalar> Buffer<T> {
             };
             let mut commands = device.commands();
             commands.copy_bytes(Operand { range: from, ..self.operand(Access::Read) }, target);
-            commands.submit_async().await?.await?;
+            commands.submit_copies(all).await?.await?;
             // SAFETY: the block was taken: nobody else has it, and the device has written it.
             unsafe { to.read(0, piece) };
         }

@@ -21,6 +21,7 @@ use crate::device::Inner;
 use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::Instance;
 use crate::options::Options;
+use crate::submit::Uses;
 use staging::Staging;
 
 /// The memory that a device's buffers take.
@@ -43,7 +44,7 @@ struct Retired {
     raw: vk::Buffer,
     allocation: Allocation,
     bytes: u64,
-    last_use: u64,
+    last_uses: Uses,
 }
 
 /// Where buffers come from and go to.
@@ -119,7 +120,7 @@ impl Memory {
         match self.allocate(device, bytes, place) {
             // What was dropped may still be in use; once that has run there may be room.
             Err(VulkanError::OutOfMemory { .. }) if !lock(&self.retired).is_empty() => {
-                device.queue.finish(device)?;
+                device.finish()?;
                 self.collect(device);
                 self.allocate(device, bytes, place)
             }
@@ -164,7 +165,11 @@ impl Memory {
             | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
             | vk::BufferUsageFlags::TRANSFER_SRC
             | vk::BufferUsageFlags::TRANSFER_DST;
-        let create = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+        let families = device.two_families();
+        let mut create = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+        if let Some(families) = &families {
+            create = create.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families);
+        }
         // SAFETY: the device is alive and the structure valid.
         let raw =
             device.calls.make(Call::CreateBuffer, || unsafe { device.raw.create_buffer(&create, None) });
@@ -226,10 +231,10 @@ impl Memory {
         }
     }
 
-    /// Takes what a buffer was made of, to free it when the device has done everything up to `last_use`.
-    fn retire(&self, device: &Inner, raw: vk::Buffer, allocation: Allocation, bytes: u64, last_use: u64) {
-        let retired = Retired { raw, allocation, bytes, last_use };
-        if last_use <= device.queue.completed() {
+    /// Takes what a buffer was made of, to free it when the device has done everything up to `last_uses`.
+    fn retire(&self, device: &Inner, raw: vk::Buffer, allocation: Allocation, bytes: u64, last_uses: Uses) {
+        let retired = Retired { raw, allocation, bytes, last_uses };
+        if last_uses.are_over(&device.completed()) {
             self.release(&device.raw, retired);
         } else {
             lock(&self.retired).push(retired);
@@ -246,9 +251,9 @@ impl Memory {
 
     /// Frees what the device is done with by now.
     pub(crate) fn collect(&self, device: &Inner) {
-        let completed = device.queue.completed();
+        let completed = device.completed();
         let done: Vec<_> =
-            lock(&self.retired).extract_if(.., |retired| retired.last_use <= completed).collect();
+            lock(&self.retired).extract_if(.., |retired| retired.last_uses.are_over(&completed)).collect();
         for retired in done {
             self.release(&device.raw, retired);
         }

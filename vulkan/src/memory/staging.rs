@@ -68,22 +68,23 @@ impl Staging {
         let taken = |block| Taken { device, place, block: Some(block) };
         loop {
             // Before the lock: it wakes who waited, and what that runs may need a block.
-            let completed = device.inner.queue.completed();
+            let done = device.inner.completed();
             let oldest = {
                 let mut free = lock(self.free(place));
-                if let Some(at) = free.iter().position(|block| block.last_use() <= completed) {
+                if let Some(at) = free.iter().position(|block| block.last_uses().are_over(&done)) {
                     return Ok(taken(free.swap_remove(at)));
                 }
                 if free.len() < KEPT {
                     None
                 } else {
-                    free.iter().map(|block| block.last_use()).min()
+                    // Given back first, or nearly.
+                    free.first().map(|block| block.last_uses())
                 }
             };
             let Some(oldest) = oldest else {
                 return Ok(taken(Arc::new(RawBlock::new(&device.inner, self.bytes as u64, place)?)));
             };
-            device.inner.queue.done(oldest).await?;
+            device.inner.done(&oldest).await?;
         }
     }
 
@@ -111,9 +112,9 @@ impl Staging {
 fn discard(memory: &Memory, block: Arc<RawBlock>) {
     // A list of commands that was submitted has let go of it by now; were it not so, its memory would last as long as the device.
     if let Some(mut block) = Arc::into_inner(block) {
-        let (bytes, last_use) = (block.bytes, block.last_use());
+        let (bytes, last_uses) = (block.bytes, block.last_uses());
         if let Some((raw, allocation)) = block.take_apart() {
-            lock(&memory.retired).push(Retired { raw, allocation, bytes, last_use });
+            lock(&memory.retired).push(Retired { raw, allocation, bytes, last_uses });
         }
     }
 }

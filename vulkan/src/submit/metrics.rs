@@ -21,6 +21,10 @@ pub struct Metrics {
     pub merged: u64,
     /// Copies and fills.
     pub transfers: u64,
+    /// Those of them that went to the queue for copies ([`Options::copy_queue`](crate::Options::copy_queue)).
+    pub transfers_beside: u64,
+    /// Submissions to one of the two queues that began when one to the other had ended, as both use a buffer.
+    pub crossings: u64,
     /// Barriers between pieces of work.
     pub barriers: u64,
     /// The kernels that have been measured, by name: empty without [`Options::timestamps`](crate::Options::timestamps).
@@ -43,6 +47,7 @@ pub struct KernelMetrics {
 pub(super) struct Counts {
     submissions: u64,
     waits: u64,
+    crossings: u64,
     dispatches: u64,
     merged: u64,
     transfers: u64,
@@ -50,9 +55,26 @@ pub(super) struct Counts {
     kernels: BTreeMap<&'static str, (u64, f64)>,
 }
 
+impl Metrics {
+    /// Those of both queues; what the other one runs are copies.
+    pub(super) fn beside(self, copies: &Self) -> Self {
+        Self {
+            submissions: self.submissions + copies.submissions,
+            waits: self.waits + copies.waits,
+            pools: self.pools + copies.pools,
+            transfers: self.transfers + copies.transfers,
+            transfers_beside: copies.transfers,
+            crossings: self.crossings + copies.crossings,
+            barriers: self.barriers + copies.barriers,
+            ..self
+        }
+    }
+}
+
 impl Counts {
-    pub(super) fn submitted(&mut self, recorded: &Recorded) {
+    pub(super) fn submitted(&mut self, recorded: &Recorded, crosses: bool) {
         self.submissions += 1;
+        self.crossings += u64::from(crosses);
         self.dispatches += recorded.dispatches;
         self.merged += recorded.merged;
         self.transfers += recorded.transfers;
@@ -85,6 +107,8 @@ impl Counts {
             dispatches: self.dispatches,
             merged: self.merged,
             transfers: self.transfers,
+            transfers_beside: 0,
+            crossings: self.crossings,
             barriers: self.barriers,
             kernels: kernels.collect(),
         }

@@ -3,6 +3,8 @@
 mod batched;
 mod metrics;
 mod queue;
+mod queues;
+mod role;
 mod semaphore;
 mod sync;
 #[cfg(test)]
@@ -13,4 +15,7 @@ mod trace;
 pub use batched::{Batched, Pending};
 pub use metrics::{KernelMetrics, Metrics};
 pub(crate) use queue::Queue;
+pub(crate) use queues::CopyQueue;
+pub(crate) use role::{AtomicUses, Role, Uses};
 pub use semaphore::Done;
+pub(crate) use semaphore::Timelines;

@@ -1,4 +1,4 @@
-//! The device's queue: lists of work become submissions, command pools are used again.
+//! A queue of the device: lists of work become submissions, command pools are used again.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,13 +9,14 @@ use ash::vk;
 use upbeat::Span;
 
 use super::metrics::{Counts, Metrics};
-use super::semaphore::{block_on, Done, Semaphore};
-use super::timeline::Timeline;
+use super::role::Role;
+use super::semaphore::{block_on, Done, Semaphore, Timelines};
+use super::timeline::{Counter as _, Timeline};
 use super::trace::Trace;
-use crate::calls::{Call, Calls};
+use crate::calls::Call;
 use crate::commands::{pieces, record, Hazards, Operand, Owner, Piece, Recorded, Work};
 use crate::device::{Inner, Limits};
-use crate::error::{VulkanError, VulkanUnavailable};
+use crate::error::VulkanError;
 use crate::memory::RawBlock;
 use crate::options::Options;
 use crate::pipeline::Kernel;
@@ -76,11 +77,12 @@ fn reached_by_host(lists: &[Vec<Work>]) -> Vec<&RawBlock> {
     blocks
 }
 
-/// The queue that computes.
+/// A queue of the device. The numbers of its submissions are its own.
 pub(crate) struct Queue {
     raw: vk::Queue,
     family: u32,
-    timeline: Arc<Timeline<Semaphore>>,
+    role: Role,
+    timelines: Arc<Timelines>,
     state: Mutex<State>,
     /// Submissions that may be under way.
     most: u64,
@@ -93,17 +95,29 @@ impl Queue {
     pub(crate) fn new(
         device: &ash::Device,
         family: u32,
-        calls: &Calls,
+        role: Role,
+        timelines: &Arc<Timelines>,
         options: &Options,
         limits: &Limits,
-    ) -> Result<Self, VulkanUnavailable> {
-        let timeline = Timeline::new(Semaphore::new(device, calls)?, options.timeout);
+    ) -> Self {
         // SAFETY: the device was made with one queue of this family.
         let raw = unsafe { device.get_device_queue(family, 0) };
-        let tick_ns = (options.timestamps && limits.tick_ns > 0.0).then_some(limits.tick_ns);
-        let tick_bits = limits.tick_bits;
-        let (state, most) = (Mutex::default(), options.in_flight as u64);
-        Ok(Self { raw, family, timeline, state, most, tick_ns, tick_bits })
+        let measures = options.timestamps && limits.tick_ns > 0.0 && role == Role::Compute;
+        let (tick_ns, tick_bits) = (measures.then_some(limits.tick_ns), limits.tick_bits);
+        let (timelines, state, most) = (timelines.clone(), Mutex::default(), options.in_flight as u64);
+        Self { raw, family, role, timelines, state, most, tick_ns, tick_bits }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn family(&self) -> u32 {
+        self.family
+    }
+
+    fn timeline(&self) -> &Arc<Timeline<Semaphore>> {
+        self.timelines.of(self.role)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -112,32 +126,32 @@ impl Queue {
 
     /// The last submission that is known to be done.
     pub(crate) fn completed(&self) -> u64 {
-        self.timeline.completed()
+        self.timeline().completed()
     }
 
     /// As [`completed`](Self::completed), without asking the device or waking anybody.
     pub(crate) fn known(&self) -> u64 {
-        self.timeline.known()
+        self.timeline().known()
     }
 
     /// The end of submission `value`.
     pub(crate) fn done(&self, value: u64) -> Done {
-        Done::new(&self.timeline, value)
+        Done::new(&self.timelines, self.role, value)
     }
 
     /// The end of the submission that has to be over before another one is taken; it is over where there is room.
     pub(crate) fn room(&self) -> Done {
-        self.done(self.timeline.before_next(self.most))
+        self.done(self.timeline().before_next(self.most))
     }
 
     /// [`upbeat::block_on`], on whichever thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
-        block_on(&self.timeline, future)
+        block_on(&self.timelines, future)
     }
 
     /// Waits for everything that was submitted.
-    pub(crate) fn finish(&self, _: &Inner) -> Result<(), VulkanError> {
-        self.done(self.timeline.next() - 1).wait()
+    pub(crate) fn finish(&self) -> Result<(), VulkanError> {
+        self.done(self.timeline().next() - 1).wait()
     }
 
     pub(crate) fn metrics(&self, device: &Inner) -> Metrics {
@@ -209,13 +223,13 @@ impl Queue {
     }
 
     fn attempt(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Attempt, VulkanError> {
-        if let Some(error) = self.timeline.lost() {
+        if let Some(error) = self.timelines.lost() {
             return Err(error);
         }
         let outcome = self.hand_in(device, lists);
         if let Err(VulkanError::DeviceLost) = outcome {
             // With no lock held: it wakes who waits.
-            self.timeline.lose(VulkanError::DeviceLost);
+            self.timeline().lose(VulkanError::DeviceLost);
         }
         outcome
     }
@@ -229,10 +243,13 @@ impl Queue {
         // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
         let blocks = reached_by_host(lists);
         let _turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
+        // Before the queue's lock, too: numbers of the other queue are read and ours written with it.
+        let _order = device.order();
+        let after = self.after_other(device, lists);
         let mut state = self.lock();
         self.reclaim(device, &mut state, completed)?;
         // With the lock that who comes before us has held until its submission was counted.
-        let before = self.timeline.before_next(self.most);
+        let before = self.timeline().before_next(self.most);
         if before > self.known() {
             return Ok(Attempt::Full(self.done(before)));
         }
@@ -242,14 +259,14 @@ impl Queue {
         };
         let recorded = self.fill(device, &mut slot, &pieces, &pipelines, &mut state.hazards);
         slot.handed_over = upbeat::trace_clock();
-        let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot)?, recorded)));
+        let submitted = recorded.and_then(|recorded| Ok((self.hand_over(device, &slot, after)?, recorded)));
         match submitted {
             Ok((value, recorded)) => {
-                state.counts.submitted(&recorded);
+                state.counts.submitted(&recorded, after.is_some());
                 slot.measured = recorded.measured;
                 state.running.push_back((value, slot));
                 state.most_running = state.most_running.max(state.running.len());
-                lists.iter().flatten().for_each(|work| work.used_by(value));
+                lists.iter().flatten().for_each(|work| work.used_by(self.role, value));
                 Ok(Attempt::Submitted(self.done(value)))
             }
             Err(error) => {
@@ -381,7 +398,7 @@ impl Queue {
             device.raw.begin_command_buffer(slot.buffer, &begin)
         });
         begun.map_err(|result| VulkanError::of(Call::BeginCommandBuffer, result))?;
-        let recorded = record(device, slot.buffer, pieces, pipelines, hazards, queries);
+        let recorded = record(device, self.role.scope(), slot.buffer, pieces, pipelines, hazards, queries);
         // SAFETY: it is being recorded.
         let ended = device
             .calls
@@ -390,35 +407,60 @@ impl Queue {
         Ok(recorded)
     }
 
-    /// Hands a recorded command buffer over. Only with the lock held: submissions have numbers in their order.
-    fn hand_over(&self, device: &Inner, slot: &Slot) -> Result<u64, VulkanError> {
-        let value = self.timeline.next();
+    /// The submission to the other queue that has to end before `lists` may run, with its semaphore.
+    fn after_other(&self, device: &Inner, lists: &[Vec<Work>]) -> Option<(vk::Semaphore, u64)> {
+        let other = device.other_queue(self.role)?;
+        let uses = lists.iter().flatten().flat_map(Work::operands).map(|operand| operand.block().last_uses());
+        let last = uses.map(|uses| uses.of(other.role)).max()?;
+        (last > other.known()).then(|| (other.timeline().counter().raw(), last))
+    }
+
+    /// Hands a recorded command buffer over, to run when what comes before it in the other queue is done. Only with the lock held: submissions have
+    /// numbers in their order.
+    fn hand_over(
+        &self,
+        device: &Inner,
+        slot: &Slot,
+        after: Option<(vk::Semaphore, u64)>,
+    ) -> Result<u64, VulkanError> {
+        let value = self.timeline().next();
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(slot.buffer)];
         let signals = [vk::SemaphoreSubmitInfo::default()
-            .semaphore(self.timeline.counter().raw())
+            .semaphore(self.timeline().counter().raw())
             .value(value)
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
-        let submit =
-            [vk::SubmitInfo2::default().command_buffer_infos(&buffers).signal_semaphore_infos(&signals)];
+        let wait = |(semaphore, value)| {
+            vk::SemaphoreSubmitInfo::default()
+                .semaphore(semaphore)
+                .value(value)
+                .stage_mask(self.role.scope().stages)
+        };
+        let waits: Vec<_> = after.map(wait).into_iter().collect();
+        let submit = [vk::SubmitInfo2::default()
+            .wait_semaphore_infos(&waits)
+            .command_buffer_infos(&buffers)
+            .signal_semaphore_infos(&signals)];
         // SAFETY: the queue's lock is held, the command buffer is recorded, and what it uses is kept until `value` is reached.
         let submitted = device
             .calls
             .make(Call::Submit, || unsafe { device.raw.queue_submit2(self.raw, &submit, vk::Fence::null()) });
         submitted.map_err(|result| VulkanError::of(Call::Submit, result))?;
-        self.timeline.submitted(value);
+        self.timeline().submitted(value);
         Ok(value)
     }
 
-    /// Waits for everything and ends it. Gives back whether the device is at rest.
-    pub(crate) fn close(&self, raw: &ash::Device) -> bool {
-        if !self.timeline.close() {
-            return false;
-        }
+    /// Waits for everything. Gives back whether the device is at rest with it.
+    pub(super) fn close(&self) -> bool {
+        self.timeline().stop()
+    }
+
+    /// Ends what it has, once the device is at rest.
+    pub(super) fn destroy(&self, raw: &ash::Device) {
+        self.timeline().counter().destroy();
         let mut state = self.lock();
         let state = &mut *state;
         for slot in state.free.drain(..).chain(state.running.drain(..).map(|(_, slot)| slot)) {
             slot.destroy(raw);
         }
-        true
     }
 }

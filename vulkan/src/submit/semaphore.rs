@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ash::vk;
 
+use super::role::Role;
 use super::timeline::{Counter, Timeline};
 use crate::calls::{Call, Calls};
 use crate::error::{VulkanError, VulkanUnavailable};
@@ -85,10 +86,55 @@ impl Counter for Semaphore {
     }
 }
 
-/// [`upbeat::block_on`] for futures of a device's work, on the waiter's thread too: a waker that blocks there does the waiter's work, or nobody
-/// would.
-pub(super) fn block_on<F: Future>(timeline: &Timeline<Semaphore>, future: F) -> F::Output {
-    if !timeline.is_waiter() {
+/// The timelines of a device's queues.
+pub(crate) struct Timelines {
+    compute: Arc<Timeline<Semaphore>>,
+    /// Of the queue that copies, where there is one.
+    copies: Option<Arc<Timeline<Semaphore>>>,
+}
+
+impl Timelines {
+    /// Both, or the first alone.
+    pub(crate) fn new(
+        device: &ash::Device,
+        calls: &Calls,
+        timeout: Duration,
+        copies: bool,
+    ) -> Result<Arc<Self>, VulkanUnavailable> {
+        let make = || Ok(Timeline::new(Semaphore::new(device, calls)?, timeout));
+        let compute = make()?;
+        let copies = match copies.then(make).transpose() {
+            Ok(copies) => copies,
+            Err(error) => {
+                // Nothing was submitted: that ends it.
+                compute.close();
+                return Err(error);
+            }
+        };
+        Ok(Arc::new(Self { compute, copies }))
+    }
+
+    pub(super) fn of(&self, role: Role) -> &Arc<Timeline<Semaphore>> {
+        match role {
+            Role::Compute => &self.compute,
+            Role::Copies => self.copies.as_ref().expect("a queue has a timeline"),
+        }
+    }
+
+    /// Whether a queue can do nothing more, and so the device, and why.
+    pub(super) fn lost(&self) -> Option<VulkanError> {
+        self.all().find_map(|timeline| timeline.lost())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Timeline<Semaphore>>> {
+        std::iter::once(&self.compute).chain(&self.copies)
+    }
+}
+
+/// [`upbeat::block_on`] for futures of a device's work, on the waiters' threads too: a waker that blocks there does the work of both waiters, or nobody
+/// would: the other one's thread may be blocked just so.
+pub(super) fn block_on<F: Future>(timelines: &Timelines, future: F) -> F::Output {
+    if !timelines.all().any(|timeline| timeline.is_waiter()) {
         return upbeat::block_on(future);
     }
     let mut future = pin!(future);
@@ -97,7 +143,15 @@ pub(super) fn block_on<F: Future>(timeline: &Timeline<Semaphore>, future: F) -> 
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        timeline.wait_as_waiter();
+        let mut waited = false;
+        for timeline in timelines.all().filter(|timeline| timeline.is_busy()) {
+            timeline.wait_as_waiter();
+            waited = true;
+        }
+        if !waited {
+            // For something that is no work of the device's.
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -105,13 +159,18 @@ pub(super) fn block_on<F: Future>(timeline: &Timeline<Semaphore>, future: F) -> 
 #[derive(Clone)]
 #[must_use = "work may fail on the device: await it, or wait for it"]
 pub struct Done {
-    timeline: Arc<Timeline<Semaphore>>,
+    timelines: Arc<Timelines>,
+    role: Role,
     value: u64,
 }
 
 impl Done {
-    pub(super) fn new(timeline: &Arc<Timeline<Semaphore>>, value: u64) -> Self {
-        Self { timeline: timeline.clone(), value }
+    pub(super) fn new(timelines: &Arc<Timelines>, role: Role, value: u64) -> Self {
+        Self { timelines: timelines.clone(), role, value }
+    }
+
+    fn timeline(&self) -> &Arc<Timeline<Semaphore>> {
+        self.timelines.of(self.role)
     }
 
     /// Blocks until the work is done. A worker of the runtime runs other tasks meanwhile, as in [`upbeat::block_on`].
@@ -119,13 +178,13 @@ impl Done {
     /// # Errors
     /// [`VulkanError::DeviceLost`], [`VulkanError::Timeout`].
     pub fn wait(self) -> Result<(), VulkanError> {
-        let timeline = self.timeline.clone();
-        block_on(&timeline, self)
+        let timelines = self.timelines.clone();
+        block_on(&timelines, self)
     }
 
     /// Whether the work has ended, well or not: [`wait`](Self::wait) says at once which.
     pub fn is_finished(&self) -> bool {
-        self.timeline.completed() >= self.value || self.timeline.lost().is_some()
+        self.timeline().completed() >= self.value || self.timeline().lost().is_some()
     }
 }
 
@@ -133,7 +192,7 @@ impl Future for Done {
     type Output = Result<(), VulkanError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.timeline.poll(self.value, context.waker())
+        self.timeline().poll(self.value, context.waker())
     }
 }
 

@@ -241,6 +241,12 @@ impl<C: Counter> Timeline<C> {
         self.lock().waiter.as_ref().is_some_and(|waiter| waiter.thread().id() == here)
     }
 
+    /// Whether something that was submitted is not known to have ended, well or not.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.lock();
+        state.submitted > self.known() && state.lost.is_none() && !state.closed
+    }
+
     /// What the waiter does, a moment long: for who waits on its thread, where nobody else would wake him.
     pub(super) fn wait_as_waiter(&self) {
         // Not once it is closed, and that does not come before the waiter's thread has ended, unless it came on this thread.
@@ -262,8 +268,18 @@ impl<C: Counter> Timeline<C> {
         }
     }
 
-    /// Waits for what was submitted, stops the waiter and destroys the counter. Gives back whether the device is at rest. Nobody submits any more.
+    /// [`stop`](Self::stop), and destroys the counter where the device is at rest.
     pub(super) fn close(&self) -> bool {
+        let rests = self.stop();
+        if rests {
+            self.counter.destroy();
+        }
+        rests
+    }
+
+    /// Waits for what was submitted and stops the waiter. Nobody touches the counter afterwards but to destroy it. Gives back whether the device is at
+    /// rest. Nobody submits any more.
+    pub(super) fn stop(&self) -> bool {
         let last = self.lock().submitted;
         let mut rests = true;
         loop {
@@ -289,9 +305,6 @@ impl<C: Counter> Timeline<C> {
         // A waker that the waiter wakes may drop the device's last handle: then it stops by itself, without touching the counter again.
         if let Some(waiter) = waiter.filter(|waiter| waiter.thread().id() != thread::current().id()) {
             waiter.join().expect("the waiter does not panic");
-        }
-        if rests {
-            self.counter.destroy();
         }
         rests
     }
