@@ -114,6 +114,11 @@ impl Done {
         Self { timeline: timeline.clone(), value }
     }
 
+    /// The submission's number.
+    pub(crate) fn value(&self) -> u64 {
+        self.value
+    }
+
     /// Blocks until the work is done. A worker of the runtime runs other tasks meanwhile, as in [`upbeat::block_on`].
     ///
     /// # Errors
