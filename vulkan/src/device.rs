@@ -11,7 +11,7 @@ use crate::commands::Commands;
 use crate::cooperative::{self, CooperativeMatrices};
 use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::{DeviceInfo, Instance};
-use crate::memory::{Buffer, Memory, MemoryMetrics, Scalar};
+use crate::memory::{Buffer, Defragmented, Memory, MemoryMetrics, Scalar};
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
 use crate::submit::{Done, Metrics, Queue, Role, Timelines};
@@ -289,6 +289,27 @@ impl Device {
     /// The memory that buffers take.
     pub fn memory(&self) -> MemoryMetrics {
         self.inner.memory.metrics(&self.inner)
+    }
+
+    /// Moves live buffers together, so that less of the device's memory is reserved and what is free of it lies together. Meant for idle times:
+    /// it waits for the copies, which take their turn among the other work. Meanwhile everybody may go on using the buffers: handles, and lists
+    /// that are recorded but not submitted, find them where they are then. The staging ring goes, and is made again when it is needed.
+    ///
+    /// The same is done once for a buffer for which the device has no memory left, before that is refused. One part of each kind of memory
+    /// stays reserved, so that small programs need not take it again and again, and a buffer that has a part for itself stays where it is.
+    ///
+    /// # Errors
+    /// What a submission can fail with. What was not moved by then lies where it did.
+    pub fn defragment(&self) -> Result<Defragmented, VulkanError> {
+        self.inner.queue.block_on(self.defragment_async())
+    }
+
+    /// [`defragment`](Self::defragment) for futures. Dropping it ends it: what was submitted by then is moved, the rest stays.
+    ///
+    /// # Errors
+    /// As [`defragment`](Self::defragment).
+    pub async fn defragment_async(&self) -> Result<Defragmented, VulkanError> {
+        self.inner.memory.defragment(&self.inner, 0).await
     }
 
     /// What it has done.

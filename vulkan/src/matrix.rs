@@ -85,8 +85,7 @@ impl<T: Scalar> Matrix<'_, T> {
 
     /// Whether every row is of whole runs of `count` numbers that lie at multiples of that: those can be read at once.
     pub(crate) fn has_whole(&self, count: usize) -> bool {
-        let address = self.operand(Access::Read).address();
-        address.is_multiple_of((count * size_of::<T>()) as u64)
+        self.operand(Access::Read).is_aligned((count * size_of::<T>()) as u64)
             && self.stride.is_multiple_of(count)
             && self.cols.is_multiple_of(count)
     }

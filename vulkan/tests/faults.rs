@@ -86,6 +86,10 @@ fn every_call_fails(with: impl Fn(Options) -> Options) {
                 let came = count.load(Ordering::Relaxed) >= n;
                 if came {
                     reached.push(call);
+                }
+                // Where memory is short, room is made, and there may be enough then.
+                let helped = is_memory(call, result) && outcome.is_ok();
+                if came && !helped {
                     let error = outcome.err().unwrap_or_else(|| {
                         panic!("{call} no. {n} failed with {result:?} and nobody was told")
                     });
@@ -115,9 +119,14 @@ fn every_call_fails(with: impl Fn(Options) -> Options) {
     }
 }
 
+/// Whether it says that there is no memory left.
+fn is_memory(call: Call, result: vk::Result) -> bool {
+    matches!(call, Call::CreateBuffer | Call::AllocateMemory)
+        && result == vk::Result::ERROR_OUT_OF_HOST_MEMORY
+}
+
 fn check_told(call: Call, result: vk::Result, error: &VulkanError) {
-    let memory = matches!(call, Call::CreateBuffer | Call::AllocateMemory)
-        && result == vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    let memory = is_memory(call, result);
     match error {
         VulkanError::DeviceLost => assert_eq!(result, vk::Result::ERROR_DEVICE_LOST, "{call}"),
         VulkanError::OutOfMemory { .. } => assert!(memory, "{call}"),

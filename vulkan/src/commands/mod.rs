@@ -15,7 +15,7 @@ use upbeat_kernels::ShapeError;
 
 use crate::device::Device;
 use crate::error::VulkanError;
-use crate::memory::{Block, RawBlock};
+use crate::memory::{Block, Placement, RawBlock};
 use crate::pipeline::{Compiled, Constants, Kernel};
 use crate::submit::{Done, Role};
 
@@ -49,6 +49,12 @@ pub(crate) struct Operand {
 }
 
 impl Operand {
+    /// All of a block, which is written.
+    pub(crate) fn whole(block: Arc<Block>) -> Self {
+        let range = 0..block.raw.bytes;
+        Self { owner: Owner::Buffer(block), range, access: Access::Write }
+    }
+
     pub(crate) fn block(&self) -> &RawBlock {
         match &self.owner {
             Owner::Buffer(block) => &block.raw,
@@ -56,8 +62,19 @@ impl Operand {
         }
     }
 
-    pub(crate) fn address(&self) -> u64 {
-        self.block().address + self.range.start
+    /// Where it is at the moment: to be asked with the queue's lock, as blocks move.
+    fn address(&self) -> u64 {
+        self.block().address() + self.range.start
+    }
+
+    /// Which byte it begins at, wherever that lies.
+    fn start(&self) -> (u64, u64) {
+        (self.block().id, self.range.start)
+    }
+
+    /// Whether it begins at a multiple of `bytes`, 16 at most, wherever its block moves.
+    pub(crate) fn is_aligned(&self, bytes: u64) -> bool {
+        self.block().alignment().is_multiple_of(bytes) && self.range.start.is_multiple_of(bytes)
     }
 
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
@@ -81,14 +98,36 @@ pub(crate) struct Dispatch {
     pub(crate) program: Option<Arc<Compiled>>,
     pub(crate) groups: [u32; 3],
     pub(crate) operands: Vec<Operand>,
-    /// The operands' addresses, then the parameters, then zeros.
+    /// Room for the operands' addresses, which are looked up when it is handed over; then the parameters, then zeros.
     pub(crate) push: [u8; PUSH_BYTES],
+}
+
+impl Dispatch {
+    /// The push constants, with the addresses of the moment: with the queue's lock and the blocks' turns.
+    fn push_constants(&self) -> [u8; PUSH_BYTES] {
+        let mut push = self.push;
+        for (operand, to) in self.operands.iter().zip(push.chunks_exact_mut(8)) {
+            to.copy_from_slice(&operand.address().to_ne_bytes());
+        }
+        push
+    }
 }
 
 pub(crate) enum Work {
     Dispatch(Dispatch),
-    Copy { from: Operand, to: Operand },
-    Fill { to: Operand, word: u32 },
+    Copy {
+        from: Operand,
+        to: Operand,
+    },
+    Fill {
+        to: Operand,
+        word: u32,
+    },
+    /// A block as a whole is copied `to` where it lies from then on.
+    Move {
+        block: Operand,
+        to: Placement,
+    },
 }
 
 impl Work {
@@ -96,16 +135,18 @@ impl Work {
         let (many, two) = match self {
             Self::Dispatch(dispatch) => (&dispatch.operands[..], [None, None]),
             Self::Copy { from, to } => (&[][..], [Some(from), Some(to)]),
-            Self::Fill { to, .. } => (&[][..], [Some(to), None]),
+            Self::Fill { to, .. } | Self::Move { block: to, .. } => (&[][..], [Some(to), None]),
         };
         many.iter().chain(two.into_iter().flatten())
     }
 
-    /// The submission `value` to the queue of `role` uses all that it needs.
-    pub(crate) fn used_by(&self, role: Role, value: u64) {
+    /// The submission `value` to the queue of `role` has it, and uses all that it needs. With the queue's lock and the blocks' turns.
+    pub(crate) fn submitted(&self, role: Role, value: u64) {
         self.operands().for_each(|operand| operand.block().used_by(role, value));
-        if let Self::Dispatch(Dispatch { program: Some(program), .. }) = self {
-            program.used_by(value);
+        match self {
+            Self::Dispatch(Dispatch { program: Some(program), .. }) => program.used_by(value),
+            Self::Move { block, to } => block.block().place(to),
+            _ => {}
         }
     }
 }
@@ -273,9 +314,6 @@ impl Commands {
         }
         let mut push = [0; PUSH_BYTES];
         let addresses = 8 * operands.len();
-        for (operand, to) in operands.iter().zip(push.chunks_exact_mut(8)) {
-            to.copy_from_slice(&operand.address().to_ne_bytes());
-        }
         push[addresses..addresses + parameters.len()].copy_from_slice(parameters);
         let (program, operands) = (program.cloned(), operands.to_vec());
         let dispatch = Dispatch { kernel, constants, program, groups, operands, push };

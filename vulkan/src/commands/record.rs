@@ -101,17 +101,16 @@ pub(crate) fn record(
             recorded.barriers += 1;
         }
         host_reads |= piece.operands().any(|o| o.access == Access::Write && o.block().has_host_access());
-        let chain_push;
+        // The addresses of now, with the queue's lock: blocks may have moved since a dispatch was added.
         let (kernel, push, [x, y, z]) = match piece {
             Piece::Steps(chain) => {
-                chain_push = chain.push_constants();
                 recorded.merged += chain.len() as u64 - 1;
                 recorded.dispatches += chain.len() as u64;
-                (chain.kernel().0, &chain_push, [1, 1, 1])
+                (chain.kernel().0, chain.push_constants(), [1, 1, 1])
             }
             Piece::Work(Work::Dispatch(dispatch)) => {
                 recorded.dispatches += 1;
-                (dispatch.kernel, &dispatch.push, dispatch.groups)
+                (dispatch.kernel, dispatch.push_constants(), dispatch.groups)
             }
             Piece::Work(Work::Copy { from, to: target }) => {
                 let region = [vk::BufferCopy {
@@ -120,14 +119,21 @@ pub(crate) fn record(
                     size: from.range.end - from.range.start,
                 }];
                 // SAFETY: the command buffer is being recorded, both ranges are within their buffers and as long.
-                unsafe { device.raw.cmd_copy_buffer(to, from.block().raw, target.block().raw, &region) };
+                unsafe { device.raw.cmd_copy_buffer(to, from.block().raw(), target.block().raw(), &region) };
                 recorded.transfers += 1;
                 continue;
             }
             Piece::Work(Work::Fill { to: target, word }) => {
                 let (at, bytes) = (target.range.start, target.range.end - target.range.start);
                 // SAFETY: the command buffer is being recorded, the range is in the buffer and of whole words.
-                unsafe { device.raw.cmd_fill_buffer(to, target.block().raw, at, bytes, *word) };
+                unsafe { device.raw.cmd_fill_buffer(to, target.block().raw(), at, bytes, *word) };
+                recorded.transfers += 1;
+                continue;
+            }
+            Piece::Work(Work::Move { block, to: target }) => {
+                let region = [vk::BufferCopy { src_offset: 0, dst_offset: 0, size: block.block().bytes }];
+                // SAFETY: the command buffer is being recorded; both buffers have that many bytes, and none in common.
+                unsafe { device.raw.cmd_copy_buffer(to, block.block().raw(), target.raw, &region) };
                 recorded.transfers += 1;
                 continue;
             }
@@ -140,7 +146,7 @@ pub(crate) fn record(
         }
         // All of them, though few kernels read all: validation takes what the layout has for what is read.
         // SAFETY: the layout has 128 bytes for the compute stage.
-        unsafe { device.raw.cmd_push_constants(to, layout, vk::ShaderStageFlags::COMPUTE, 0, push) };
+        unsafe { device.raw.cmd_push_constants(to, layout, vk::ShaderStageFlags::COMPUTE, 0, &push) };
         let tick = |number: usize, stage| {
             if let Some(queries) = queries {
                 // SAFETY: the pool has two queries for each dispatch and was reset.

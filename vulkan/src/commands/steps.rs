@@ -35,19 +35,29 @@ impl Piece<'_> {
     }
 }
 
+/// Where an operand begins, whose address is looked up when it is recorded: until then its block may move.
+#[derive(Clone, Copy)]
+struct Start<'a>(&'a Operand);
+
+impl PartialEq for Start<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.start() == other.0.start()
+    }
+}
+
 /// What a small dispatch computes.
-struct Step {
+struct Step<'a> {
     op: u16,
     count: u32,
     scalar: f32,
-    addresses: [u64; 3],
+    starts: [Start<'a>; 3],
 }
 
-impl Step {
+impl<'a> Step<'a> {
     /// `None` where the dispatch is large, or something else.
-    fn of(dispatch: &Dispatch) -> Option<Self> {
+    fn of(dispatch: &'a Dispatch) -> Option<Self> {
         let word = |at: usize| u32::from_ne_bytes(dispatch.push[at..at + 4].try_into().expect("four bytes"));
-        let (op, count, scalar, addresses) = match (dispatch.kernel, &dispatch.operands[..]) {
+        let (op, count, scalar, operands) = match (dispatch.kernel, &dispatch.operands[..]) {
             // Of numbers beside numbers: nothing is spread.
             (Kernel::Map, [a, b, out])
                 if dispatch.constants.value(1) <= MAPS && dispatch.constants.value(2) == 0 =>
@@ -59,29 +69,26 @@ impl Step {
             }
             _ => return None,
         };
-        (count as usize <= SMALL).then(|| Self {
-            op,
-            count,
-            scalar,
-            addresses: addresses.map(Operand::address),
-        })
+        (count as usize <= SMALL).then(|| Self { op, count, scalar, starts: operands.map(Start) })
     }
 }
 
 /// A few different things, each with its place.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Known<T> {
-    things: [T; KNOWN],
+    things: [Option<T>; KNOWN],
     len: usize,
 }
 
-impl<T: PartialEq> Known<T> {
+impl<T: Copy + PartialEq> Known<T> {
+    const NONE: Self = Self { things: [None; KNOWN], len: 0 };
+
     /// The place of `x`, which is added where it is not there and there is room.
     fn place(&mut self, x: T) -> Option<u16> {
         let known = &self.things[..self.len];
-        let found = known.iter().position(|known| *known == x).unwrap_or(self.len);
+        let found = known.iter().position(|known| *known == Some(x)).unwrap_or(self.len);
         if found == self.len {
-            *self.things.get_mut(found)? = x;
+            *self.things.get_mut(found)? = Some(x);
             self.len += 1;
         }
         Some(found as u16)
@@ -92,7 +99,7 @@ impl<T: PartialEq> Known<T> {
 pub(crate) struct Chain<'a> {
     steps: Vec<&'a Dispatch>,
     count: u32,
-    addresses: Known<u64>,
+    starts: Known<Start<'a>>,
     /// Bits: `-0` is another scalar than 0, and a NaN is one.
     scalars: Known<u32>,
     words: [u16; STEPS],
@@ -101,8 +108,8 @@ pub(crate) struct Chain<'a> {
 impl<'a> Chain<'a> {
     fn new(dispatch: &'a Dispatch) -> Option<Self> {
         let step = Step::of(dispatch)?;
-        let (addresses, scalars, words) = (Known::default(), Known::default(), [0; STEPS]);
-        let mut chain = Self { steps: Vec::new(), count: step.count, addresses, scalars, words };
+        let (starts, scalars, words) = (Known::NONE, Known::NONE, [0; STEPS]);
+        let mut chain = Self { steps: Vec::new(), count: step.count, starts, scalars, words };
         chain.push(dispatch, &step).then_some(chain)
     }
 
@@ -121,18 +128,18 @@ impl<'a> Chain<'a> {
         })
     }
 
-    fn push(&mut self, dispatch: &'a Dispatch, step: &Step) -> bool {
-        let (mut addresses, mut scalars) = (self.addresses, self.scalars);
+    fn push(&mut self, dispatch: &'a Dispatch, step: &Step<'a>) -> bool {
+        let (mut starts, mut scalars) = (self.starts, self.scalars);
         let mut word = || {
             let scalar = scalars.place(step.scalar.to_bits())?;
-            let [a, b, out] = step.addresses.map(|address| addresses.place(address));
+            let [a, b, out] = step.starts.map(|start| starts.place(start));
             Some(step.op | a? << 4 | b? << 7 | out? << 10 | scalar << 13)
         };
         match (self.words.get_mut(self.steps.len()), word()) {
             (Some(to), Some(word)) => *to = word,
             _ => return false,
         }
-        (self.addresses, self.scalars) = (addresses, scalars);
+        (self.starts, self.scalars) = (starts, scalars);
         self.steps.push(dispatch);
         true
     }
@@ -147,16 +154,16 @@ impl<'a> Chain<'a> {
         (Kernel::Steps, Constants::new(&[self.count.next_power_of_two().clamp(32, WORKGROUP)]))
     }
 
-    /// The push constants of `shaders/steps.comp`.
+    /// The push constants of `shaders/steps.comp`, with the addresses of the moment: with the queue's lock and the blocks' turns.
     pub(crate) fn push_constants(&self) -> [u8; PUSH_BYTES] {
         let mut push = [0; PUSH_BYTES];
         let (addresses, rest) = push.split_at_mut(8 * KNOWN);
         let (scalars, rest) = rest.split_at_mut(4 * KNOWN);
         let (counts, words) = rest.split_at_mut(8);
-        for (to, address) in addresses.chunks_exact_mut(8).zip(&self.addresses.things) {
-            to.copy_from_slice(&address.to_ne_bytes());
+        for (to, start) in addresses.chunks_exact_mut(8).zip(self.starts.things.iter().flatten()) {
+            to.copy_from_slice(&start.0.address().to_ne_bytes());
         }
-        for (to, scalar) in scalars.chunks_exact_mut(4).zip(&self.scalars.things) {
+        for (to, scalar) in scalars.chunks_exact_mut(4).zip(self.scalars.things.iter().flatten()) {
             to.copy_from_slice(&scalar.to_ne_bytes());
         }
         counts[..4].copy_from_slice(&self.count.to_ne_bytes());

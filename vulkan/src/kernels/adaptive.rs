@@ -148,7 +148,7 @@ fn all_distances(layout: &AttentionLayout) -> [[u32; 3]; 4] {
 fn is_aligned(dim: usize, operands: &[&Operand], distances: &[[u32; 3]]) -> bool {
     dim.is_multiple_of(4)
         && distances.as_flattened().iter().all(|distance| distance % 4 == 0)
-        && operands.iter().all(|operand| operand.address().is_multiple_of(16))
+        && operands.iter().all(|operand| operand.is_aligned(16))
 }
 
 impl Commands {

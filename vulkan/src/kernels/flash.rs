@@ -281,7 +281,7 @@ impl Commands {
         let bytes = [size_of::<Q>(), size_of::<C>(), size_of::<C>(), size_of::<f32>()];
         let aligned = dim % 4 == 0
             && strides.as_flattened().iter().all(|distance| distance % 4 == 0)
-            && operands.iter().zip(bytes).all(|(operand, bytes)| operand.address() % (4 * bytes as u64) == 0);
+            && operands.iter().zip(bytes).all(|(operand, bytes)| operand.is_aligned(4 * bytes as u64));
         let fours = dim.div_ceil(4) as u32;
         let (kernel, constant, of_each) = if queries <= FEW {
             (rows, layout.lanes(), 1)

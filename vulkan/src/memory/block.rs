@@ -1,14 +1,14 @@
-//! One buffer of the device with its memory: what handles share.
+//! One buffer of the device with its memory: what handles share. Where it lies may change; `README.md` says when.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use ash::vk;
-use gpu_allocator::vulkan::Allocation;
+use ash::vk::{self, Handle};
 
-use super::lock;
-use crate::choice::Kind;
+use super::heaps::Mapped;
+use super::plan::Piece;
+use super::{lock, Retired};
 use crate::device::{Device, Inner};
 use crate::error::VulkanError;
 use crate::submit::{AtomicUses, Role, Uses};
@@ -24,12 +24,31 @@ pub(crate) enum Place {
     Readback,
 }
 
-/// A buffer and its memory, without the device that they belong to: staging blocks are owned by that device.
-pub(crate) struct RawBlock {
+/// Where a block lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement {
     pub(crate) raw: vk::Buffer,
-    allocation: Option<Allocation>,
     /// Where the device finds it.
     pub(crate) address: vk::DeviceAddress,
+    /// Where the host may read and write it, if it may.
+    pub(super) host: Option<Mapped>,
+    pub(super) piece: Piece,
+}
+
+/// A buffer and its memory, without the device that they belong to: staging blocks are owned by that device.
+///
+/// Where it lies (`raw`, `address`, `host`) is written by who holds the queue's lock and, where the host has access, the block's turn; whoever holds one of
+/// them may read it.
+pub(crate) struct RawBlock {
+    /// The bits of a `vk::Buffer`.
+    raw: AtomicU64,
+    address: AtomicU64,
+    /// Null where the host has no access.
+    host: AtomicPtr<u8>,
+    /// `None` once it was taken apart.
+    piece: Mutex<Option<Piece>>,
+    /// What addresses are always multiples of, 16 at most.
+    alignment: u64,
     /// A multiple of 16.
     pub(crate) bytes: u64,
     /// Unlike addresses never used again: hazards are told apart by it.
@@ -38,44 +57,71 @@ pub(crate) struct RawBlock {
     last_uses: AtomicUses,
     /// Held by who touches its bytes from the host, and by who submits work on it.
     turn: Mutex<()>,
-    /// Where the host may read and write it, if it may.
-    host: Option<NonNull<u8>>,
 }
 
-// SAFETY: `host` points to memory that lives as long as the block and is touched only by `write` and `read`, whose callers exclude others
-// (`at_rest`).
-unsafe impl Send for RawBlock {}
-// SAFETY: as above.
-unsafe impl Sync for RawBlock {}
-
 static IDS: AtomicU64 = AtomicU64::new(0);
+
+/// Vectors of four numbers are what kernels read at once.
+const ALIGNED: u64 = 16;
 
 impl RawBlock {
     pub(crate) fn new(device: &Inner, bytes: u64, place: Place) -> Result<Self, VulkanError> {
         let bytes = bytes.max(16).next_multiple_of(16);
-        let (raw, allocation) = device.memory.take(device, bytes, place)?;
-        // SAFETY: the buffer is alive, has memory and was made to be addressed.
-        let address = unsafe {
-            device.raw.get_buffer_device_address(&vk::BufferDeviceAddressInfo::default().buffer(raw))
-        };
-        // Reading a discrete card's memory from the host, or memory that the host does not cache, is slower than copying it; what is not
-        // coherent needs flushes.
-        let properties = allocation.memory_properties();
-        let shared = device.info.kind != Kind::Discrete
-            && properties.contains(vk::MemoryPropertyFlags::HOST_CACHED)
-            && !device.options.always_stage;
-        let coherent = properties.contains(vk::MemoryPropertyFlags::HOST_COHERENT);
-        let host = allocation
-            .mapped_ptr()
-            .filter(|_| coherent && (shared || place != Place::Device))
-            .map(NonNull::cast);
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let (last_uses, turn) = (AtomicUses::default(), Mutex::new(()));
-        Ok(Self { raw, allocation: Some(allocation), address, bytes, id, last_uses, turn, host })
+        let at = device.memory.take(device, bytes, place)?;
+        Ok(Self {
+            raw: AtomicU64::new(at.raw.as_raw()),
+            address: AtomicU64::new(at.address),
+            host: AtomicPtr::new(pointer(&at)),
+            piece: Mutex::new(Some(at.piece)),
+            alignment: alignment(&at),
+            bytes,
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            last_uses: AtomicUses::default(),
+            turn: Mutex::new(()),
+        })
+    }
+
+    /// Of the moment, as are [`address`](Self::address) and [`piece`](Self::piece): to be used with the queue's lock.
+    pub(crate) fn raw(&self) -> vk::Buffer {
+        vk::Buffer::from_raw(self.raw.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.address.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn piece(&self) -> Option<Piece> {
+        *lock(&self.piece)
+    }
+
+    /// What its address is a multiple of, wherever it lies; 16 at most.
+    pub(crate) fn alignment(&self) -> u64 {
+        self.alignment
+    }
+
+    /// Whether it may lie there.
+    pub(super) fn may_move(&self, to: &Placement) -> bool {
+        alignment(to) >= self.alignment && to.host.is_some() == self.has_host_access()
+    }
+
+    /// It lies there from now on: what is submitted next finds there what is in it. By who holds the queue's lock and the block's turn.
+    pub(crate) fn place(&self, to: &Placement) {
+        self.raw.store(to.raw.as_raw(), Ordering::Relaxed);
+        self.address.store(to.address, Ordering::Relaxed);
+        self.host.store(pointer(to), Ordering::Relaxed);
+        *lock(&self.piece) = Some(to.piece);
     }
 
     pub(crate) fn has_host_access(&self) -> bool {
-        self.host.is_some()
+        !self.host.load(Ordering::Relaxed).is_null()
+    }
+
+    /// The host's address of the byte at `at`, of `len` that are there.
+    fn host(&self, at: u64, len: usize) -> NonNull<u8> {
+        assert!(at + len as u64 <= self.bytes, "within the block");
+        let host = NonNull::new(self.host.load(Ordering::Relaxed)).expect("a block that the host may touch");
+        // SAFETY: the place is inside the block's mapped memory.
+        unsafe { host.add(at as usize) }
     }
 
     /// Until the guard goes, nobody touches its bytes from the host, and who holds it may submit work on it. To be had by who holds none, or
@@ -94,12 +140,9 @@ impl RawBlock {
     /// Copies `bytes` to `at`. Only where [`has_host_access`](Self::has_host_access).
     ///
     /// # Safety
-    /// Neither the device nor another thread uses those bytes meanwhile.
+    /// Neither the device nor another thread uses those bytes meanwhile, and the block does not move.
     pub(crate) unsafe fn write(&self, at: u64, bytes: &[u8]) {
-        assert!(at + bytes.len() as u64 <= self.bytes, "within the block");
-        let host = self.host.expect("a block that the host may write");
-        // SAFETY: the place is inside the block's mapped memory.
-        let to = unsafe { host.as_ptr().add(at as usize) };
+        let to = self.host(at, bytes.len()).as_ptr();
         // SAFETY: both are valid for that many bytes, and nobody else uses the block's, as the caller promises.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
@@ -107,12 +150,9 @@ impl RawBlock {
     /// Copies the bytes at `at` to `out`. Only where [`has_host_access`](Self::has_host_access).
     ///
     /// # Safety
-    /// Neither the device nor another thread writes those bytes meanwhile.
+    /// Neither the device nor another thread writes those bytes meanwhile, and the block does not move.
     pub(crate) unsafe fn read(&self, at: u64, out: &mut [u8]) {
-        assert!(at + out.len() as u64 <= self.bytes, "within the block");
-        let host = self.host.expect("a block that the host may read");
-        // SAFETY: the place is inside the block's mapped memory.
-        let from = unsafe { host.as_ptr().add(at as usize) };
+        let from = self.host(at, out.len()).as_ptr();
         // SAFETY: both are valid for that many bytes, and nobody writes the block's, as the caller promises.
         unsafe { std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
     }
@@ -126,10 +166,20 @@ impl RawBlock {
         self.last_uses.get()
     }
 
-    /// Gives its parts back, once.
-    pub(crate) fn take_apart(&mut self) -> Option<(vk::Buffer, Allocation)> {
-        self.allocation.take().map(|allocation| (self.raw, allocation))
+    /// Gives its parts back, once, to be freed after its last use.
+    pub(super) fn take_apart(&mut self) -> Option<Retired> {
+        let piece = lock(&self.piece).take()?;
+        Some(Retired { raw: self.raw(), piece, bytes: Some(self.bytes), last_uses: self.last_uses() })
     }
+}
+
+fn pointer(at: &Placement) -> *mut u8 {
+    at.host.map_or(std::ptr::null_mut(), |Mapped(host)| host.as_ptr())
+}
+
+fn alignment(at: &Placement) -> u64 {
+    // An address that is not 0 has a lowest bit.
+    (at.address | ALIGNED) & (at.address | ALIGNED).wrapping_neg()
 }
 
 /// A block that keeps its device alive.
@@ -146,10 +196,9 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let device = &self.device.inner;
-        let (bytes, last_uses) = (self.raw.bytes, self.raw.last_uses());
-        if let Some((raw, allocation)) = self.raw.take_apart() {
-            device.memory.retire(device, raw, allocation, bytes, last_uses);
+        if let Some(retired) = self.raw.take_apart() {
+            let device = &self.device.inner;
+            device.memory.retire(device, retired);
         }
     }
 }

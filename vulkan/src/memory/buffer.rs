@@ -74,22 +74,27 @@ impl<T: Scalar> Buffer<T> {
                 most: most as u64,
             });
         }
-        let block = Block::new(device, len as u64 * size_of::<T>() as u64, Place::Device)?;
-        Ok(Self { block: Arc::new(block), start: 0, len, of: PhantomData })
+        let block = Arc::new(Block::new(device, len as u64 * size_of::<T>() as u64, Place::Device)?);
+        device.inner.memory.register(&block);
+        Ok(Self { block, start: 0, len, of: PhantomData })
     }
 
     pub(crate) fn zeroed(device: &Device, len: usize) -> Result<Self, VulkanError> {
         let buffer = Self::unspecified(device, len)?;
         let block = &buffer.block.raw;
-        if block.has_host_access() {
+        let zero = || {
             for at in (0..block.bytes).step_by(ZEROS.len()) {
                 let bytes = (block.bytes - at).min(ZEROS.len() as u64);
-                // SAFETY: the block was just made, nobody else has it.
+                // SAFETY: it is our turn, and the device has done all that was submitted.
                 unsafe { block.write(at, &ZEROS[..bytes as usize]) };
             }
-        } else {
+        };
+        // Nobody else has it, but it may be on the move.
+        let is_done = block.has_host_access() && block.at_rest(&device.inner.known(), zero).is_some();
+        if !is_done {
             let mut commands = device.commands();
-            commands.fill_bytes(buffer.whole_words(Access::Write), 0);
+            // Fills come in words of 4 bytes: the block's last ones are written, too.
+            commands.fill_bytes(Operand::whole(buffer.block.clone()), 0);
             // What is submitted later waits for it.
             drop(commands.submit()?);
         }
@@ -129,11 +134,6 @@ impl<T: Scalar> Buffer<T> {
     /// What a command does to it.
     pub(crate) fn operand(&self, access: Access) -> Operand {
         Operand { owner: Owner::Buffer(self.block.clone()), range: self.range(), access }
-    }
-
-    /// The same, the block's last bytes included: fills come in words of 4 bytes.
-    fn whole_words(&self, access: Access) -> Operand {
-        Operand { owner: Owner::Buffer(self.block.clone()), range: 0..self.block.raw.bytes, access }
     }
 
     fn check_len(&self, what: &'static str, len: usize) -> Result<(), VulkanError> {

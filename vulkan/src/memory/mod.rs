@@ -1,27 +1,33 @@
-//! A device's memory: suballocated blocks, freed when the device is done with them, and the way between host and device.
+//! A device's memory: suballocated blocks, freed when the device is done with them, and the way between host and device. How blocks move is in
+//! `README.md`.
 
 mod block;
 mod buffer;
+mod heaps;
+mod moving;
+mod plan;
 mod staging;
 
-pub(crate) use block::{Block, Place, RawBlock};
+pub(crate) use block::{Block, Place, Placement, RawBlock};
 pub use buffer::{Buffer, Float, Scalar};
+pub use moving::Defragmented;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ash::vk;
-use gpu_allocator::vulkan::{
-    Allocation, AllocationCreateDesc, AllocationScheme, Allocator, AllocatorCreateDesc,
-};
-use gpu_allocator::{AllocationError, AllocationSizes, MemoryLocation};
+use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
+use gpu_allocator::{AllocationError, AllocationSizes};
 
 use crate::calls::{Call, Calls};
+use crate::choice::Kind;
 use crate::device::Inner;
 use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::Instance;
 use crate::options::Options;
 use crate::submit::Uses;
+use heaps::{Heaps, Refused, Taken};
+use plan::Piece;
 use staging::Staging;
 
 /// The memory that a device's buffers take.
@@ -35,22 +41,27 @@ pub struct MemoryMetrics {
     pub buffers: u64,
     /// The most bytes that were ever in use.
     pub peak: u64,
+    /// Bytes of what is reserved that no buffer lies in.
+    pub free: u64,
+    /// The most of them that lie together: a buffer of more bytes needs more of the device.
+    pub largest_free: u64,
     /// The part of what is reserved and not used that lies between buffers of blocks in use: 0 is none.
+    /// [`Device::defragment`](crate::Device::defragment) makes it less.
     pub fragmentation: f64,
 }
 
 /// What a buffer was made of, kept until the device is done with it.
 struct Retired {
     raw: vk::Buffer,
-    allocation: Allocation,
-    bytes: u64,
+    piece: Piece,
+    /// Bytes of the block that ended with it; `None` where that has moved on.
+    bytes: Option<u64>,
     last_uses: Uses,
 }
 
 /// Where buffers come from and go to.
 pub(crate) struct Memory {
-    /// `None` once it is closed.
-    allocator: Mutex<Option<Allocator>>,
+    heaps: Mutex<Heaps>,
     retired: Mutex<Vec<Retired>>,
     used: AtomicU64,
     peak: AtomicU64,
@@ -90,7 +101,7 @@ impl Memory {
             .make(Call::CreateAllocator, || Ok(()))
             .map_err(|result| VulkanUnavailable::of(Call::CreateAllocator, result))?;
         Ok(Self {
-            allocator: Mutex::new(Some(Allocator::new(&create).map_err(refused)?)),
+            heaps: Mutex::new(Heaps::new(Allocator::new(&create).map_err(refused)?)),
             retired: Mutex::default(),
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
@@ -100,13 +111,8 @@ impl Memory {
         })
     }
 
-    /// A buffer of `bytes`, its memory and the address that the host may write it at. What is in it is unspecified.
-    fn take(
-        &self,
-        device: &Inner,
-        bytes: u64,
-        place: Place,
-    ) -> Result<(vk::Buffer, Allocation), VulkanError> {
+    /// A buffer of `bytes` with its memory. What is in it is unspecified.
+    fn take(&self, device: &Inner, bytes: u64, place: Place) -> Result<Placement, VulkanError> {
         self.collect(device);
         let within = |what, size, most| {
             if size > most {
@@ -117,27 +123,32 @@ impl Memory {
         };
         within("a buffer's size in bytes (maxBufferSize)", bytes, device.limits.buffer_bytes)?;
         within("an allocation (maxMemoryAllocationSize)", bytes, device.limits.allocation_bytes)?;
-        match self.allocate(device, bytes, place) {
-            // What was dropped may still be in use; once that has run there may be room.
-            Err(VulkanError::OutOfMemory { .. }) if !lock(&self.retired).is_empty() => {
-                device.finish()?;
+        let mut outcome = self.allocate(device, bytes, place);
+        // What was dropped may still be in use; once that has run there may be room.
+        if matches!(outcome, Err(VulkanError::OutOfMemory { .. })) && !lock(&self.retired).is_empty() {
+            device.finish()?;
+            self.collect(device);
+            outcome = self.allocate(device, bytes, place);
+        }
+        match outcome {
+            // Buffers that lie closer together take as much of the limit; blocks that nothing travels through do not have to.
+            Err(VulkanError::OutOfMemory { limit: Some(_), .. }) if self.staging.trim(self, device, 1) => {
                 self.collect(device);
+                self.allocate(device, bytes, place)
+            }
+            Err(VulkanError::OutOfMemory { limit: None, .. }) => {
+                // What is there can be read then, though there is no memory for another block to travel through.
+                device.block_on(self.defragment(device, 1))?;
                 self.allocate(device, bytes, place)
             }
             outcome => outcome,
         }
     }
 
-    fn allocate(
-        &self,
-        device: &Inner,
-        bytes: u64,
-        place: Place,
-    ) -> Result<(vk::Buffer, Allocation), VulkanError> {
+    fn allocate(&self, device: &Inner, bytes: u64, place: Place) -> Result<Placement, VulkanError> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let full = |_| VulkanError::OutOfMemory { asked: bytes, used, limit: self.limit };
         let outcome = if self.limit.is_some_and(|limit| used.saturating_add(bytes) > limit) {
-            Err(full(()))
+            Err(VulkanError::OutOfMemory { asked: bytes, used, limit: self.limit })
         } else {
             self.allocate_within(device, bytes, place, used)
         };
@@ -159,82 +170,41 @@ impl Memory {
         bytes: u64,
         place: Place,
         used: u64,
-    ) -> Result<(vk::Buffer, Allocation), VulkanError> {
+    ) -> Result<Placement, VulkanError> {
         let full = || VulkanError::OutOfMemory { asked: bytes, used, limit: None };
-        let usage = vk::BufferUsageFlags::STORAGE_BUFFER
-            | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
-            | vk::BufferUsageFlags::TRANSFER_SRC
-            | vk::BufferUsageFlags::TRANSFER_DST;
-        let families = device.two_families();
-        let mut create = vk::BufferCreateInfo::default().size(bytes).usage(usage);
-        if let Some(families) = &families {
-            create = create.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families);
-        }
-        // SAFETY: the device is alive and the structure valid.
-        let raw =
-            device.calls.make(Call::CreateBuffer, || unsafe { device.raw.create_buffer(&create, None) });
-        let raw = raw.map_err(|result| match result {
-            vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY => full(),
-            other => VulkanError::of(Call::CreateBuffer, other),
+        let (raw, needs) = make_buffer(device, bytes).map_err(|result| {
+            if is_full(result) {
+                full()
+            } else {
+                VulkanError::of(Call::CreateBuffer, result)
+            }
         })?;
-        let destroy = |error| {
+        let made = device.calls.make(Call::AllocateMemory, || Ok(())).map_err(Refused::of);
+        let taken = made.and_then(|()| lock(&self.heaps).take(needs, place));
+        let outcome = match taken {
+            Ok(taken) => {
+                bind(device, raw, &taken, place).inspect_err(|_| lock(&self.heaps).give(taken.piece))
+            }
+            Err(Refused::Full) => Err(full()),
+            Err(Refused::Failed(error)) => Err(error),
+        };
+        if outcome.is_err() {
             // SAFETY: the buffer was just made, nothing uses it, and it is destroyed once, where it is not handed over.
             unsafe { device.raw.destroy_buffer(raw, None) };
-            Err(error)
-        };
-        // SAFETY: the buffer is alive.
-        let requirements = unsafe { device.raw.get_buffer_memory_requirements(raw) };
-        let description = AllocationCreateDesc {
-            name: "upbeat",
-            requirements,
-            location: match place {
-                Place::Device => MemoryLocation::GpuOnly,
-                Place::Upload => MemoryLocation::CpuToGpu,
-                Place::Readback => MemoryLocation::GpuToCpu,
-            },
-            linear: true,
-            allocation_scheme: AllocationScheme::GpuAllocatorManaged,
-        };
-        let mut allocation = None;
-        let made = device.calls.make(Call::AllocateMemory, || {
-            let mut allocator = lock(&self.allocator);
-            let allocator = allocator.as_mut().expect("open while its device is");
-            allocation = Some(allocator.allocate(&description));
-            Ok(())
-        });
-        let allocation = match (made, allocation) {
-            (Ok(()), Some(Ok(allocation))) => allocation,
-            (Ok(()), Some(Err(AllocationError::OutOfMemory)))
-            | (Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY), _) => {
-                return destroy(full())
-            }
-            (Ok(()), Some(Err(error))) => {
-                return destroy(VulkanError::Call { call: Call::AllocateMemory, result: error.to_string() })
-            }
-            (Err(result), _) => return destroy(VulkanError::of(Call::AllocateMemory, result)),
-            (Ok(()), None) => unreachable!("a call that was made has an outcome"),
-        };
-        // SAFETY: the memory is not freed before the buffer; it fits, as it was asked for with the buffer's requirements.
-        let bound = device.calls.make(Call::BindMemory, || unsafe {
-            device.raw.bind_buffer_memory(raw, allocation.memory(), allocation.offset())
-        });
-        if let Err(result) = bound {
-            self.free(allocation);
-            return destroy(VulkanError::of(Call::BindMemory, result));
         }
-        Ok((raw, allocation))
+        outcome
     }
 
-    fn free(&self, allocation: Allocation) {
-        if let Some(allocator) = lock(&self.allocator).as_mut() {
-            allocator.free(allocation).expect("the allocation is this allocator's");
+    /// What is in `block` may be moved.
+    pub(crate) fn register(&self, block: &Arc<Block>) {
+        if let Some(piece) = block.raw.piece() {
+            lock(&self.heaps).belongs_to(piece, Arc::downgrade(block));
         }
     }
 
-    /// Takes what a buffer was made of, to free it when the device has done everything up to `last_uses`.
-    fn retire(&self, device: &Inner, raw: vk::Buffer, allocation: Allocation, bytes: u64, last_uses: Uses) {
-        let retired = Retired { raw, allocation, bytes, last_uses };
-        if last_uses.are_over(&device.completed()) {
+    /// Takes what a buffer was made of, to free it when the device has done everything up to its last uses.
+    fn retire(&self, device: &Inner, retired: Retired) {
+        if retired.last_uses.are_over(&device.completed()) {
             self.release(&device.raw, retired);
         } else {
             lock(&self.retired).push(retired);
@@ -242,11 +212,13 @@ impl Memory {
     }
 
     fn release(&self, raw: &ash::Device, retired: Retired) {
-        // SAFETY: the device has done all that used the buffer, and its handle is gone.
+        // SAFETY: the device has done all that used the buffer, and no block has it any more.
         unsafe { raw.destroy_buffer(retired.raw, None) };
-        self.used.fetch_sub(retired.bytes, Ordering::Relaxed);
-        self.buffers.fetch_sub(1, Ordering::Relaxed);
-        self.free(retired.allocation);
+        if let Some(bytes) = retired.bytes {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.buffers.fetch_sub(1, Ordering::Relaxed);
+        }
+        lock(&self.heaps).give(retired.piece);
     }
 
     /// Frees what the device is done with by now.
@@ -261,23 +233,15 @@ impl Memory {
 
     pub(crate) fn metrics(&self, device: &Inner) -> MemoryMetrics {
         self.collect(device);
-        let report = lock(&self.allocator).as_ref().map(Allocator::generate_report);
-        let Some(report) = report else { return MemoryMetrics::default() };
-        let in_use = report.blocks.iter().filter(|block| !block.allocations.is_empty());
-        let (mut room, mut between) = (0, 0);
-        for block in in_use {
-            let held = &report.allocations[block.allocations.clone()];
-            let end = held.iter().map(|a| a.offset + a.size).max().unwrap_or(0);
-            let bytes: u64 = held.iter().map(|a| a.size).sum();
-            room += block.size.saturating_sub(bytes);
-            between += end.saturating_sub(bytes);
-        }
+        let all = lock(&self.heaps).usage();
         MemoryMetrics {
             used: self.used.load(Ordering::Relaxed),
-            reserved: report.total_capacity_bytes,
+            reserved: all.reserved,
             buffers: self.buffers.load(Ordering::Relaxed),
             peak: self.peak.load(Ordering::Relaxed),
-            fragmentation: if room == 0 { 0.0 } else { between as f64 / room as f64 },
+            free: all.free,
+            largest_free: all.largest_free,
+            fragmentation: if all.room == 0 { 0.0 } else { all.between as f64 / all.room as f64 },
         }
     }
 
@@ -287,15 +251,57 @@ impl Memory {
 
     /// Frees everything. The device must have done all its work.
     pub(crate) fn close(&self, raw: &ash::Device) {
-        self.staging.close(self, raw);
+        self.staging.close(self);
         for retired in std::mem::take(&mut *lock(&self.retired)) {
             self.release(raw, retired);
         }
-        *lock(&self.allocator) = None;
+        lock(&self.heaps).close();
     }
 
     /// Forgets everything: the device may still write to it.
     pub(crate) fn abandon(&self) {
-        std::mem::forget(lock(&self.allocator).take());
+        lock(&self.heaps).abandon();
     }
+}
+
+/// Whether it says that there is no memory left.
+fn is_full(result: vk::Result) -> bool {
+    matches!(result, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY)
+}
+
+/// A buffer without memory, and what memory it needs.
+fn make_buffer(device: &Inner, bytes: u64) -> Result<(vk::Buffer, vk::MemoryRequirements), vk::Result> {
+    let usage = vk::BufferUsageFlags::STORAGE_BUFFER
+        | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
+        | vk::BufferUsageFlags::TRANSFER_SRC
+        | vk::BufferUsageFlags::TRANSFER_DST;
+    let families = device.two_families();
+    let mut create = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+    if let Some(families) = &families {
+        create = create.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families);
+    }
+    // SAFETY: the device is alive and the structure valid.
+    let raw = device.calls.make(Call::CreateBuffer, || unsafe { device.raw.create_buffer(&create, None) })?;
+    // SAFETY: the buffer is alive.
+    Ok((raw, unsafe { device.raw.get_buffer_memory_requirements(raw) }))
+}
+
+/// Puts a buffer into memory that was taken for it.
+fn bind(device: &Inner, raw: vk::Buffer, taken: &Taken, place: Place) -> Result<Placement, VulkanError> {
+    // SAFETY: the memory is not freed before the buffer; it fits, as it was taken for the buffer's requirements.
+    let bound = device.calls.make(Call::BindMemory, || unsafe {
+        device.raw.bind_buffer_memory(raw, taken.memory, taken.piece.at)
+    });
+    bound.map_err(|result| VulkanError::of(Call::BindMemory, result))?;
+    // SAFETY: the buffer is alive, has memory and was made to be addressed.
+    let address =
+        unsafe { device.raw.get_buffer_device_address(&vk::BufferDeviceAddressInfo::default().buffer(raw)) };
+    // Reading a discrete card's memory from the host, or memory that the host does not cache, is slower than copying it; what is not
+    // coherent needs flushes.
+    let shared = device.info.kind != Kind::Discrete
+        && taken.properties.contains(vk::MemoryPropertyFlags::HOST_CACHED)
+        && !device.options.always_stage;
+    let coherent = taken.properties.contains(vk::MemoryPropertyFlags::HOST_COHERENT);
+    let host = taken.mapped.filter(|_| coherent && (shared || place != Place::Device));
+    Ok(Placement { raw, address, host, piece: taken.piece })
 }

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use super::block::{Place, RawBlock};
-use super::{lock, Memory, Retired};
-use crate::device::Device;
+use super::{lock, Memory};
+use crate::device::{Device, Inner};
 use crate::error::VulkanError;
 
 /// Blocks of a direction that are kept: one is filled while others travel.
@@ -99,7 +99,23 @@ impl Staging {
         }
     }
 
-    pub(super) fn close(&self, memory: &Memory, _: &ash::Device) {
+    /// Lets go of blocks that nothing travels through, but for so many of each direction. Whether there were any.
+    pub(super) fn trim(&self, memory: &Memory, device: &Inner, but: usize) -> bool {
+        let done = device.completed();
+        let mut idle = Vec::new();
+        for free in [&self.up, &self.down] {
+            let mut free = lock(free);
+            // Those that are the first to be done stay.
+            free.sort_by_key(|block| block.last_uses());
+            let from = free.len().min(but);
+            idle.extend(free.extract_if(from.., |block| block.last_uses().are_over(&done)));
+        }
+        let any = !idle.is_empty();
+        idle.into_iter().for_each(|block| discard(memory, block));
+        any
+    }
+
+    pub(super) fn close(&self, memory: &Memory) {
         for free in [&self.up, &self.down] {
             for block in std::mem::take(&mut *lock(free)) {
                 discard(memory, block);
@@ -112,9 +128,8 @@ impl Staging {
 fn discard(memory: &Memory, block: Arc<RawBlock>) {
     // A list of commands that was submitted has let go of it by now; were it not so, its memory would last as long as the device.
     if let Some(mut block) = Arc::into_inner(block) {
-        let (bytes, last_uses) = (block.bytes, block.last_uses());
-        if let Some((raw, allocation)) = block.take_apart() {
-            lock(&memory.retired).push(Retired { raw, allocation, bytes, last_uses });
+        if let Some(retired) = block.take_apart() {
+            lock(&memory.retired).push(retired);
         }
     }
 }

@@ -266,7 +266,7 @@ impl Queue {
                 slot.measured = recorded.measured;
                 state.running.push_back((value, slot));
                 state.most_running = state.most_running.max(state.running.len());
-                lists.iter().flatten().for_each(|work| work.used_by(self.role, value));
+                lists.iter().flatten().for_each(|work| work.submitted(self.role, value));
                 Ok(Attempt::Submitted(self.done(value)))
             }
             Err(error) => {

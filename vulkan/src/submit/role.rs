@@ -24,7 +24,7 @@ impl Role {
 }
 
 /// The last submission to each queue that uses something, or that is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Uses {
     pub(super) compute: u64,
     pub(super) copies: u64,
@@ -36,6 +36,11 @@ impl Uses {
             Role::Compute => self.compute,
             Role::Copies => self.copies,
         }
+    }
+
+    /// The later ones of both.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self { compute: self.compute.max(other.compute), copies: self.copies.max(other.copies) }
     }
 
     /// Whether all that uses it is among what is `done`.

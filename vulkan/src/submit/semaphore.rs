@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ash::vk;
 
-use super::role::Role;
+use super::role::{Role, Uses};
 use super::timeline::{Counter, Timeline};
 use crate::calls::{Call, Calls};
 use crate::error::{VulkanError, VulkanUnavailable};
@@ -171,6 +171,16 @@ impl Done {
 
     fn timeline(&self) -> &Arc<Timeline<Semaphore>> {
         self.timelines.of(self.role)
+    }
+
+    /// The last uses of what it used, and nothing else has.
+    pub(crate) fn uses(&self) -> Uses {
+        let mut uses = Uses::default();
+        match self.role {
+            Role::Compute => uses.compute = self.value,
+            Role::Copies => uses.copies = self.value,
+        }
+        uses
     }
 
     /// Blocks until the work is done. A worker of the runtime runs other tasks meanwhile, as in [`upbeat::block_on`].
