@@ -3,6 +3,11 @@
 
 mod support;
 
+use std::future::Future;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Wake, Waker};
+
 use support::{numbers, open, options};
 use upbeat_vulkan::{Buffer, Device, Options};
 
@@ -178,4 +183,63 @@ fn a_device_may_go_with_work_in_both_queues() {
         drop(commands.submit().unwrap());
         x.write(&numbers(5000, 2)).unwrap();
     }
+}
+
+/// A task that is run where it is woken, once.
+struct Runs(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Runs {
+    fn waker(task: impl FnOnce() + Send + 'static) -> Waker {
+        Waker::from(Arc::new(Self(Mutex::new(Some(Box::new(task))))))
+    }
+}
+
+impl Wake for Runs {
+    fn wake(self: Arc<Self>) {
+        if let Some(task) = self.0.lock().unwrap().take() {
+            task();
+        }
+    }
+}
+
+/// What the waiter of each queue wakes waits for the other queue, at once.
+#[test]
+fn tasks_woken_by_either_queue_may_wait_for_the_other() {
+    let Some(device) = open(beside()) else { return };
+    let [x, y, z] = [1, 2, 3].map(|seed| device.upload(&numbers(1000, seed)).unwrap());
+    let both = Arc::new(Barrier::new(2));
+    let (tell, told) = channel();
+    let copies = {
+        let (z, both, tell) = (z.clone(), both.clone(), tell.clone());
+        Runs::waker(move || {
+            both.wait();
+            z.write(&[4.0; 1000]).unwrap();
+            tell.send(z.to_vec().unwrap() == [4.0; 1000]).unwrap();
+        })
+    };
+    let computes = {
+        let y = y.clone();
+        Runs::waker(move || {
+            both.wait();
+            let mut commands = y.device().commands();
+            commands.scale(&y, 0.0, &y).unwrap();
+            commands.submit().unwrap().wait().unwrap();
+            tell.send(true).unwrap();
+        })
+    };
+    fill_late(&device, &x, &x);
+    let mut done = Box::pin(device.commands().submit().unwrap());
+    let mut numbers = [0.0; 1000];
+    let mut read = Box::pin(x.read_async(&mut numbers));
+    // Who is done by now wakes nobody: then some thread does.
+    let wake = |waker: Waker| drop(std::thread::spawn(move || waker.wake()));
+    if done.as_mut().poll(&mut Context::from_waker(&copies)).is_ready() {
+        wake(copies);
+    }
+    if read.as_mut().poll(&mut Context::from_waker(&computes)).is_ready() {
+        wake(computes);
+    }
+    assert!(told.recv().unwrap() && told.recv().unwrap());
+    drop(read);
+    assert_eq!(y.to_vec().unwrap(), [0.0; 1000]);
 }
