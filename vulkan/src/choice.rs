@@ -40,19 +40,28 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A device as a choice sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    /// Whether it has all that kernels need.
+    pub(crate) usable: bool,
+}
+
 /// Which device to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The fastest kind; never one that computes on the CPU.
+    /// The fastest kind that has all that kernels need; never one that computes on the CPU.
     #[default]
     Fastest,
-    /// The first of a kind.
+    /// The first of a kind, one that has all that kernels need before one that has not.
     Kind(Kind),
     /// The one at a place in [`devices`](crate::devices), from 0.
     Index(usize),
-    /// The first whose name contains this, letters' case aside.
+    /// The first whose name contains this, letters' case aside; one that has all that kernels need before one that has not.
     Name(String),
-    /// The fastest kind, or a CPU where there is no other: for tests.
+    /// The fastest kind that has all that kernels need, or a CPU where there is no other: for tests.
     Any,
 }
 
@@ -80,31 +89,39 @@ impl Choice {
         }
     }
 
-    /// The place of the device to take among `devices`, given as kinds and names.
-    pub(crate) fn pick(&self, devices: &[(Kind, String)]) -> Result<usize, VulkanUnavailable> {
+    /// The place of the device to take among `devices`. One that cannot be used is taken only where no other fits, so that what it lacks is
+    /// told.
+    pub(crate) fn pick(&self, devices: &[Candidate]) -> Result<usize, VulkanUnavailable> {
         let unavailable = |reason| Err(VulkanUnavailable { reason });
         if devices.is_empty() {
             return unavailable(Reason::NoDevice);
         }
+        let first = |fits: &dyn Fn(&Candidate) -> bool| {
+            let usable = devices.iter().position(|device| device.usable && fits(device));
+            usable.or_else(|| devices.iter().position(fits))
+        };
+        // The first of the fastest: the loader's own order decides among equals.
+        let fastest = |may_be_a_cpu: bool| {
+            let fits = |&i: &usize| may_be_a_cpu || devices[i].kind != Kind::Cpu;
+            (0..devices.len()).filter(fits).min_by_key(|&i| (!devices[i].usable, devices[i].kind))
+        };
         let found = match self {
-            // The first of the fastest: the loader's own order decides among equals.
-            Self::Fastest | Self::Any => (0..devices.len()).min_by_key(|&i| devices[i].0),
-            Self::Kind(kind) => devices.iter().position(|device| device.0 == *kind),
+            Self::Fastest => match fastest(false) {
+                None => return unavailable(Reason::SoftwareOnly { device: devices[0].name.clone() }),
+                found => found,
+            },
+            Self::Any => fastest(true),
+            Self::Kind(kind) => first(&|device| device.kind == *kind),
             Self::Index(index) => (*index < devices.len()).then_some(*index),
             Self::Name(name) => {
                 let name = name.to_lowercase();
-                devices.iter().position(|device| device.1.to_lowercase().contains(&name))
+                first(&|device| device.name.to_lowercase().contains(&name))
             }
         };
+        let told = || devices.iter().map(|Candidate { kind, name, .. }| format!("{name} ({kind})")).collect();
         match found {
-            Some(index) if *self == Self::Fastest && devices[index].0 == Kind::Cpu => {
-                unavailable(Reason::SoftwareOnly { device: devices[index].1.clone() })
-            }
             Some(index) => Ok(index),
-            None => unavailable(Reason::NoMatch {
-                wanted: self.wanted(),
-                found: devices.iter().map(|(kind, name)| format!("{name} ({kind})")).collect(),
-            }),
+            None => unavailable(Reason::NoMatch { wanted: self.wanted(), found: told() }),
         }
     }
 }
@@ -113,14 +130,14 @@ impl Choice {
 mod tests {
     use super::*;
 
-    fn devices() -> Vec<(Kind, String)> {
+    fn devices() -> Vec<Candidate> {
         [
             (Kind::Cpu, "llvmpipe"),
             (Kind::Integrated, "UHD 770"),
             (Kind::Discrete, "Arc A770"),
             (Kind::Discrete, "RTX"),
         ]
-        .map(|(kind, name)| (kind, name.to_owned()))
+        .map(|(kind, name)| Candidate { kind, name: name.to_owned(), usable: true })
         .into()
     }
 
@@ -153,6 +170,32 @@ mod tests {
         );
         assert_eq!(Choice::Any.pick(cpu), Ok(0));
         assert_eq!(Choice::Kind(Kind::Cpu).pick(cpu), Ok(0));
+    }
+
+    /// An old card beside a new one, or a driver that is only half there, takes nobody's GPU away.
+    #[test]
+    fn a_device_that_lacks_something_is_taken_only_where_no_other_fits() {
+        let lacking = |places: &[usize]| {
+            let mut devices = devices();
+            places.iter().for_each(|&place| devices[place].usable = false);
+            devices
+        };
+        for choice in [Choice::Fastest, Choice::Any] {
+            assert_eq!(choice.pick(&lacking(&[2])), Ok(3), "the other of its kind");
+            assert_eq!(choice.pick(&lacking(&[2, 3])), Ok(1), "the next kind");
+        }
+        assert_eq!(Choice::Any.pick(&lacking(&[1, 2, 3])), Ok(0));
+        assert_eq!(
+            Choice::Fastest.pick(&lacking(&[1, 2, 3])),
+            Ok(2),
+            "what a GPU lacks is told, no CPU taken"
+        );
+        assert_eq!(Choice::Any.pick(&lacking(&[0, 1, 2, 3])), Ok(2));
+        assert_eq!(Choice::Kind(Kind::Discrete).pick(&lacking(&[2])), Ok(3));
+        assert_eq!(Choice::Kind(Kind::Discrete).pick(&lacking(&[2, 3])), Ok(2), "a kind is a kind");
+        assert_eq!(Choice::Name("a".to_owned()).pick(&lacking(&[0])), Ok(2));
+        assert_eq!(Choice::Name("arc".to_owned()).pick(&lacking(&[2])), Ok(2), "that one was asked for");
+        assert_eq!(Choice::Index(2).pick(&lacking(&[2])), Ok(2));
     }
 
     #[test]

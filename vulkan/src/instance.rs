@@ -7,6 +7,7 @@ use ash::{ext, khr, vk, Entry};
 
 use crate::calls::{Call, Calls};
 use crate::choice::Kind;
+use crate::device::choose;
 use crate::error::{Reason, VulkanUnavailable};
 use crate::options::Options;
 
@@ -253,8 +254,6 @@ impl Options {
     /// [`VulkanUnavailable`] as there.
     pub fn place(&self) -> Result<usize, VulkanUnavailable> {
         let calls = Calls::default();
-        let found = Instance::new(self, &calls)?.devices(&calls)?;
-        let kinds: Vec<_> = found.into_iter().map(|(_, info)| (info.kind, info.name)).collect();
-        self.choice.pick(&kinds)
+        choose(&Instance::new(self, &calls)?, self, &calls).map(|chosen| chosen.place)
     }
 }
