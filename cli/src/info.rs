@@ -122,7 +122,14 @@ fn vulkan_json() -> Value {
     match Device::open(&Options::from_env()) {
         Ok(device) => {
             let matrices = device.limits().cooperative.map(|shape| [shape.m, shape.n, shape.k]);
-            json!({"devices": devices, "chosen": device.info().name, "cooperative_matrices": matrices})
+            let budget = device.memory_budget();
+            json!({
+                "devices": devices,
+                "chosen": device.info().name,
+                "cooperative_matrices": matrices,
+                "budget_bytes": budget.map(|of| of.bytes),
+                "used_bytes": budget.map(|of| of.used),
+            })
         }
         Err(error) => json!({"devices": devices, "chosen": null, "reason": error.to_string()}),
     }
@@ -151,8 +158,12 @@ fn vulkan_text() -> Vec<String> {
                 Some(shape) => format!("cooperative matrices of f16, {shape}"),
                 None => "no cooperative matrices of f16".to_owned(),
             };
+            let budget = match device.memory_budget() {
+                Some(of) => format!(", {} of its budget of {} used", size(of.used), size(of.bytes)),
+                None => String::new(),
+            };
             let copies = if device.limits().copy_queue { "a queue for copies" } else { "one queue" };
-            format!("used where asked for: {}, {matrices}, {copies}", device.info().name)
+            format!("used where asked for: {}, {matrices}, {copies}{budget}", device.info().name)
         }
         Err(error) => format!("not used: {error}"),
     });

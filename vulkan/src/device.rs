@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 
-use ash::{khr, vk};
+use ash::{ext, khr, vk};
 
 use crate::calls::{Call, Calls};
 use crate::choice::Candidate;
@@ -12,7 +12,7 @@ use crate::commands::Commands;
 use crate::cooperative::{self, CooperativeMatrices};
 use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::{DeviceInfo, Instance};
-use crate::memory::{Buffer, Defragmented, Memory, MemoryMetrics, Scalar};
+use crate::memory::{tells_budget, Buffer, Defragmented, Memory, MemoryBudget, MemoryMetrics, Scalar};
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
 use crate::submit::{Done, Metrics, Queue, Role, Timelines};
@@ -205,9 +205,11 @@ impl Device {
             .compute_full_subgroups(cooperates);
         let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
         // A driver that is not wholly Vulkan wants to be told that this is known.
+        let tells = tells_budget(&known);
         let subset = known.iter().any(|e| e.extension_name_as_c_str() == Ok(khr::portability_subset::NAME));
         let mut extensions = Vec::new();
         extensions.extend(subset.then_some(khr::portability_subset::NAME.as_ptr()));
+        extensions.extend(tells.then_some(ext::memory_budget::NAME.as_ptr()));
         extensions.extend(cooperates.then_some(khr::cooperative_matrix::NAME.as_ptr()));
         let one =
             |family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]);
@@ -227,7 +229,7 @@ impl Device {
             .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
         let raw = raw.map_err(|result| VulkanUnavailable::of(Call::CreateDevice, result))?;
         limits.copy_queue = copies.is_some();
-        Self::furnish(raw, physical, (family as u32, copies), info, limits, options, calls, instance)
+        Self::furnish(raw, physical, (family as u32, copies), info, limits, options, calls, tells, instance)
     }
 
     /// Adds what a device works with. Whatever is there by then ends in order where something fails.
@@ -240,11 +242,12 @@ impl Device {
         limits: Limits,
         options: &Options,
         calls: Calls,
+        tells: bool,
         instance: Instance,
     ) -> Result<Self, VulkanUnavailable> {
         // SAFETY: the device is destroyed once: here where something fails, by `Inner` otherwise.
         let destroy = |raw: &ash::Device| unsafe { raw.destroy_device(None) };
-        let memory = match Memory::new(&instance, &raw, physical, &calls, options) {
+        let memory = match Memory::new(&instance, &raw, physical, &calls, tells, options) {
             Ok(memory) => memory,
             Err(error) => {
                 destroy(&raw);
@@ -327,6 +330,12 @@ impl Device {
     /// The memory that buffers take.
     pub fn memory(&self) -> MemoryMetrics {
         self.inner.memory.metrics(&self.inner)
+    }
+
+    /// What the driver says of the heap that buffers lie in, where it says something (`VK_EXT_memory_budget`). New memory of buffers keeps to it,
+    /// unless [`Options::over_budget`] allows more.
+    pub fn memory_budget(&self) -> Option<MemoryBudget> {
+        self.inner.memory.budget()
     }
 
     /// Moves live buffers together, so that less of the device's memory is reserved and what is free of it lies together. Meant for idle times:

@@ -9,6 +9,7 @@ use upbeat_kernels::flow::FlowError;
 use upbeat_kernels::ShapeError;
 
 use crate::calls::Call;
+use crate::memory::MemoryBudget;
 
 /// There is no GPU to work with. The CPU's kernels are still there.
 #[derive(Clone, PartialEq, Eq)]
@@ -156,6 +157,8 @@ pub enum VulkanError {
         used: u64,
         /// The limit, where one was set.
         limit: Option<u64>,
+        /// The driver's budget, where that is exceeded ([`Options::over_budget`](crate::Options::over_budget)).
+        budget: Option<MemoryBudget>,
     },
     /// Larger than the device allows.
     TooLarge {
@@ -213,10 +216,13 @@ impl fmt::Display for VulkanError {
             Self::Aliased { kernel } => {
                 write!(f, "{kernel}: what is written overlaps what else is read or written; give it a buffer of its own")
             }
-            Self::OutOfMemory { asked, used, limit: Some(limit) } => {
+            Self::OutOfMemory { asked, used, limit: Some(limit), .. } => {
                 write!(f, "{asked} bytes more than the {used} in use exceed the limit of {limit} bytes of the device's memory; drop buffers or raise Options::memory_limit")
             }
-            Self::OutOfMemory { asked, used, limit: None } => {
+            Self::OutOfMemory { asked, budget: Some(MemoryBudget { bytes, used }), .. } => {
+                write!(f, "{asked} bytes more than the {used} in use exceed the driver's budget of {bytes} bytes for this program; drop buffers, end other programs on the device, or allow it by Options::over_budget")
+            }
+            Self::OutOfMemory { asked, used, .. } => {
                 write!(f, "the device has no {asked} bytes left; {used} are in use here, and other programs have their share; drop buffers or work in smaller parts")
             }
             Self::TooLarge { what, size, most } => {
@@ -274,6 +280,7 @@ mod tests {
         let call = Call::CreateBuffer;
         let result = "ERROR_UNKNOWN".to_owned();
         let device = "GPU".to_owned();
+        let budget = MemoryBudget { bytes: 3, used: 3 };
         let reasons = [
             Reason::NoLoader { message: "not found".to_owned() },
             Reason::Version { what: device.clone(), found: "1.1.0".to_owned() },
@@ -288,8 +295,9 @@ mod tests {
         let errors = [
             VulkanError::OtherDevice,
             VulkanError::Aliased { kernel: "map" },
-            VulkanError::OutOfMemory { asked: 1, used: 2, limit: Some(2) },
-            VulkanError::OutOfMemory { asked: 1, used: 2, limit: None },
+            VulkanError::OutOfMemory { asked: 1, used: 2, limit: Some(2), budget: None },
+            VulkanError::OutOfMemory { asked: 1, used: 2, limit: None, budget: None },
+            VulkanError::OutOfMemory { asked: 1, used: 2, limit: None, budget: Some(budget) },
             VulkanError::TooLarge { what: "a buffer", size: 2, most: 1 },
             VulkanError::Feature { feature: "storageBuffer16BitAccess" },
             VulkanError::DeviceLost,

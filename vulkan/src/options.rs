@@ -28,6 +28,8 @@ pub(crate) enum CacheFile {
 pub struct Options {
     pub(crate) choice: Choice,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) over_budget: bool,
+    pub(crate) budget_of_test: Option<u64>,
     pub(crate) staging: usize,
     pub(crate) in_flight: usize,
     pub(crate) timeout: Duration,
@@ -49,6 +51,8 @@ impl Default for Options {
         Self {
             choice: Choice::Fastest,
             memory_limit: None,
+            over_budget: false,
+            budget_of_test: None,
             staging: 16 << 20,
             in_flight: 64,
             timeout: Duration::from_secs(60),
@@ -127,6 +131,22 @@ impl Options {
     /// ([`staging`](Self::staging)). Default: what the device has.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Whether buffers may take more than the driver's budget ([`Device::memory_budget`](crate::Device::memory_budget)): no unless told. A buffer
+    /// that would exceed it is [refused](crate::VulkanError::OutOfMemory), because beyond it drivers move memory to where the device reads it many
+    /// times slower, for every program on the device. Who would rather be slow than refused says so here. Where a driver tells no budget, the
+    /// device takes what it has.
+    pub fn over_budget(mut self, yes: bool) -> Self {
+        self.over_budget = yes;
+        self
+    }
+
+    /// What the driver is taken to say, of which as much is used as is reserved: for tests.
+    #[doc(hidden)]
+    pub fn budget_of_test(mut self, bytes: u64) -> Self {
+        self.budget_of_test = Some(bytes);
         self
     }
 

@@ -84,7 +84,10 @@ fn limits_are_told_in_bytes() {
     let Some(device) = open(options().memory_limit(4096)) else { return };
     let held = device.upload(&[0.0_f32; 512]).unwrap();
     let refused = device.buffer::<f32>(1000).unwrap_err();
-    assert_eq!(refused, VulkanError::OutOfMemory { asked: 4000, used: 2048, limit: Some(4096) });
+    assert_eq!(
+        refused,
+        VulkanError::OutOfMemory { asked: 4000, used: 2048, limit: Some(4096), budget: None }
+    );
     assert_eq!(
         refused.to_string(),
         "4000 bytes more than the 2048 in use exceed the limit of 4096 bytes of the device's memory; \

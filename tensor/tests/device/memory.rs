@@ -102,7 +102,7 @@ fn a_limit_is_told_and_what_is_spare_is_used_first() {
     let told = TensorError::Vulkan {
         operation: "zeros",
         device,
-        error: VulkanError::OutOfMemory { asked: 12 * MIB, used: 0, limit: Some(8 * MIB) },
+        error: VulkanError::OutOfMemory { asked: 12 * MIB, used: 0, limit: Some(8 * MIB), budget: None },
     };
     assert_eq!(error, Some(told));
     // 3 MiB each: with one spare and one in recorded work there is no room for another size before both are given back.

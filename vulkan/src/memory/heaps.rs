@@ -8,6 +8,7 @@ use ash::vk::{self, Handle};
 use gpu_allocator::vulkan::{Allocation, AllocationCreateDesc, AllocationScheme, Allocator};
 use gpu_allocator::{AllocationError, AllocatorReport, MemoryLocation};
 
+use super::budget::{Budget, MemoryBudget};
 use super::plan::{plan, Layout, Lender, Lent, Piece};
 use super::{is_full, Block, Place};
 use crate::calls::{Call, Calls};
@@ -34,14 +35,15 @@ pub(super) struct Taken {
 /// Why there are no bytes.
 #[derive(Debug)]
 pub(super) enum Refused {
-    Full,
+    /// The budget, where the device was not even asked.
+    Full(Option<MemoryBudget>),
     Failed(VulkanError),
 }
 
 impl Refused {
     pub(super) fn of(result: vk::Result) -> Self {
         if is_full(result) {
-            Self::Full
+            Self::Full(None)
         } else {
             Self::Failed(VulkanError::of(Call::AllocateMemory, result))
         }
@@ -94,8 +96,32 @@ struct Loan {
 /// Memory that was taken from the device in one call.
 struct Reserve {
     size: u64,
+    /// Bytes of it that are lent.
+    used: u64,
+    properties: vk::MemoryPropertyFlags,
     /// By offset.
     lent: BTreeMap<u64, Loan>,
+}
+
+impl Reserve {
+    /// Whether so many bytes at a multiple of `align` are free and lie together.
+    fn fits(&self, size: u64, align: u64) -> bool {
+        if size > self.size - self.used {
+            return false;
+        }
+        // From the end, where the most is free as a rule.
+        let mut end = self.size;
+        let mut starts = self.lent.iter().rev().map(|(&at, loan)| (at, at + loan.allocation.size()));
+        loop {
+            let before = starts.next();
+            let from = before.map_or(0, |(_, end)| end).next_multiple_of(align);
+            if from + size <= end {
+                return true;
+            }
+            let Some((at, _)) = before else { return false };
+            end = at;
+        }
+    }
 }
 
 /// A move that was planned: what it is to get is lent, and nobody is asked to move what it moves until
@@ -112,15 +138,55 @@ pub(super) struct Heaps {
     allocator: Option<Allocator>,
     /// By the bits of their handles.
     reserves: BTreeMap<u64, Reserve>,
+    /// Of the heap that buffers lie in, where it is told.
+    budget: Option<Budget>,
+    keeps_to_budget: bool,
 }
 
+/// The most that the allocator takes from the device at once for several buffers.
+pub(super) const LARGEST: u64 = 256 << 20;
+
 impl Heaps {
-    pub(super) fn new(allocator: Allocator) -> Self {
-        Self { allocator: Some(allocator), reserves: BTreeMap::new() }
+    pub(super) fn new(allocator: Allocator, budget: Option<Budget>, keeps_to_budget: bool) -> Self {
+        Self { allocator: Some(allocator), reserves: BTreeMap::new(), budget, keeps_to_budget }
     }
 
-    /// Bytes for a buffer, nobody's until [`belongs_to`](Self::belongs_to) says whose they are.
-    pub(super) fn take(&mut self, needs: vk::MemoryRequirements, place: Place) -> Result<Taken, Refused> {
+    pub(super) fn budget(&self) -> Option<MemoryBudget> {
+        self.budget.as_ref().map(|budget| budget.ask(self.reserved()))
+    }
+
+    /// How a buffer is to get its bytes: among others, or for itself where there is not room in the budget for what is taken for several.
+    fn scheme(&self, needs: &vk::MemoryRequirements, raw: vk::Buffer) -> Result<AllocationScheme, Refused> {
+        let Some(budget) = self.budget.as_ref().filter(|_| self.keeps_to_budget) else {
+            return Ok(AllocationScheme::GpuAllocatorManaged);
+        };
+        let fits = |of: &Reserve| of.properties == budget.properties && of.fits(needs.size, needs.alignment);
+        if self.reserves.values().rev().any(fits) {
+            return Ok(AllocationScheme::GpuAllocatorManaged);
+        }
+        let now = budget.ask(self.reserved());
+        if needs.size > now.left() {
+            Err(Refused::Full(Some(now)))
+        } else if LARGEST > now.left() {
+            Ok(AllocationScheme::DedicatedBuffer(raw))
+        } else {
+            Ok(AllocationScheme::GpuAllocatorManaged)
+        }
+    }
+
+    /// Bytes, nobody's until [`belongs_to`](Self::belongs_to) says whose they are. For the buffer `raw` the heap's budget counts, as new memory may
+    /// stay.
+    pub(super) fn take(
+        &mut self,
+        needs: vk::MemoryRequirements,
+        place: Place,
+        raw: Option<vk::Buffer>,
+    ) -> Result<Taken, Refused> {
+        let allocation_scheme = match (raw, place) {
+            (Some(raw), Place::Device) => self.scheme(&needs, raw)?,
+            // What numbers travel through is little, and there is none where buffers are reached directly.
+            _ => AllocationScheme::GpuAllocatorManaged,
+        };
         let allocator = self.allocator.as_mut().expect("open while its device is");
         let before = allocator.capacity();
         let description = AllocationCreateDesc {
@@ -132,10 +198,10 @@ impl Heaps {
                 Place::Readback => MemoryLocation::GpuToCpu,
             },
             linear: true,
-            allocation_scheme: AllocationScheme::GpuAllocatorManaged,
+            allocation_scheme,
         };
         let allocation = allocator.allocate(&description).map_err(|error| match error {
-            AllocationError::OutOfMemory => Refused::Full,
+            AllocationError::OutOfMemory => Refused::Full(None),
             error => {
                 Refused::Failed(VulkanError::Call { call: Call::AllocateMemory, result: error.to_string() })
             }
@@ -150,7 +216,10 @@ impl Heaps {
             properties: allocation.memory_properties(),
         };
         let reserve = self.reserves.entry(taken.piece.memory);
-        let reserve = reserve.or_insert_with(|| Reserve { size: new, lent: BTreeMap::new() });
+        let properties = taken.properties;
+        let reserve =
+            reserve.or_insert_with(|| Reserve { size: new, used: 0, properties, lent: BTreeMap::new() });
+        reserve.used += allocation.size();
         reserve.lent.insert(taken.piece.at, Loan { allocation, needs, owner: None });
         Ok(taken)
     }
@@ -160,6 +229,7 @@ impl Heaps {
         let Some(allocator) = &mut self.allocator else { return };
         let reserve = self.reserves.get_mut(&piece.memory).expect("it was lent");
         let loan = reserve.lent.remove(&piece.at).expect("it was lent");
+        reserve.used -= loan.allocation.size();
         let before = allocator.capacity();
         allocator.free(loan.allocation).expect("the allocation is this allocator's");
         if allocator.capacity() < before {
@@ -236,12 +306,12 @@ impl Lender for Asking<'_> {
     fn ask(&mut self, size: u64, align: u64) -> Option<Piece> {
         let needs = vk::MemoryRequirements { size, alignment: align, memory_type_bits: self.bits };
         let made = self.calls.make(Call::AllocateMemory, || Ok(()));
-        match made.map_err(Refused::of).and_then(|()| self.heaps.take(needs, Place::Device)) {
+        match made.map_err(Refused::of).and_then(|()| self.heaps.take(needs, Place::Device, None)) {
             Ok(taken) => {
                 self.taken.insert((taken.piece.memory, taken.piece.at), taken);
                 Some(taken.piece)
             }
-            Err(Refused::Full) => None,
+            Err(Refused::Full(_)) => None,
             Err(Refused::Failed(error)) => {
                 self.outcome = Err(error);
                 None

@@ -2,6 +2,7 @@
 //! `README.md`.
 
 mod block;
+mod budget;
 mod buffer;
 mod heaps;
 mod moving;
@@ -9,6 +10,8 @@ mod plan;
 mod staging;
 
 pub(crate) use block::{Block, Place, Placement, RawBlock};
+pub(crate) use budget::tells_budget;
+pub use budget::MemoryBudget;
 pub use buffer::{Buffer, Float, Scalar};
 pub use moving::Defragmented;
 
@@ -26,7 +29,8 @@ use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::Instance;
 use crate::options::Options;
 use crate::submit::Uses;
-use heaps::{Heaps, Refused, Taken};
+use budget::Budget;
+use heaps::{Heaps, Refused, Taken, LARGEST};
 use plan::Piece;
 use staging::Staging;
 
@@ -80,11 +84,12 @@ impl Memory {
         device: &ash::Device,
         physical_device: vk::PhysicalDevice,
         calls: &Calls,
+        tells_budget: bool,
         options: &Options,
     ) -> Result<Self, VulkanUnavailable> {
         // Small programs should not take a quarter of a gibibyte; large ones should not allocate often.
         let sizes = AllocationSizes::new(32 << 20, 8 << 20)
-            .with_max_device_memblock_size(256 << 20)
+            .with_max_device_memblock_size(LARGEST)
             .with_max_host_memblock_size(64 << 20);
         let create = AllocatorCreateDesc {
             instance: instance.raw().clone(),
@@ -100,8 +105,12 @@ impl Memory {
         calls
             .make(Call::CreateAllocator, || Ok(()))
             .map_err(|result| VulkanUnavailable::of(Call::CreateAllocator, result))?;
+        let allocator = Allocator::new(&create).map_err(refused)?;
+        let physical = (instance.raw(), physical_device);
+        let told = tells_budget || options.budget_of_test.is_some();
+        let budget = if told { Budget::of(device, physical, options.budget_of_test) } else { None };
         Ok(Self {
-            heaps: Mutex::new(Heaps::new(Allocator::new(&create).map_err(refused)?)),
+            heaps: Mutex::new(Heaps::new(allocator, budget, !options.over_budget)),
             retired: Mutex::default(),
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
@@ -148,7 +157,7 @@ impl Memory {
     fn allocate(&self, device: &Inner, bytes: u64, place: Place) -> Result<Placement, VulkanError> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         let outcome = if self.limit.is_some_and(|limit| used.saturating_add(bytes) > limit) {
-            Err(VulkanError::OutOfMemory { asked: bytes, used, limit: self.limit })
+            Err(VulkanError::OutOfMemory { asked: bytes, used, limit: self.limit, budget: None })
         } else {
             self.allocate_within(device, bytes, place, used)
         };
@@ -171,21 +180,21 @@ impl Memory {
         place: Place,
         used: u64,
     ) -> Result<Placement, VulkanError> {
-        let full = || VulkanError::OutOfMemory { asked: bytes, used, limit: None };
+        let full = |budget| VulkanError::OutOfMemory { asked: bytes, used, limit: None, budget };
         let (raw, needs) = make_buffer(device, bytes).map_err(|result| {
             if is_full(result) {
-                full()
+                full(None)
             } else {
                 VulkanError::of(Call::CreateBuffer, result)
             }
         })?;
         let made = device.calls.make(Call::AllocateMemory, || Ok(())).map_err(Refused::of);
-        let taken = made.and_then(|()| lock(&self.heaps).take(needs, place));
+        let taken = made.and_then(|()| lock(&self.heaps).take(needs, place, Some(raw)));
         let outcome = match taken {
             Ok(taken) => {
                 bind(device, raw, &taken, place).inspect_err(|_| lock(&self.heaps).give(taken.piece))
             }
-            Err(Refused::Full) => Err(full()),
+            Err(Refused::Full(budget)) => Err(full(budget)),
             Err(Refused::Failed(error)) => Err(error),
         };
         if outcome.is_err() {
@@ -245,6 +254,10 @@ impl Memory {
         }
     }
 
+    pub(crate) fn budget(&self) -> Option<MemoryBudget> {
+        lock(&self.heaps).budget()
+    }
+
     pub(crate) fn staging(&self) -> &Staging {
         &self.staging
     }
@@ -269,14 +282,18 @@ fn is_full(result: vk::Result) -> bool {
     matches!(result, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY)
 }
 
-/// A buffer without memory, and what memory it needs.
-fn make_buffer(device: &Inner, bytes: u64) -> Result<(vk::Buffer, vk::MemoryRequirements), vk::Result> {
+fn describe(bytes: u64) -> vk::BufferCreateInfo<'static> {
     let usage = vk::BufferUsageFlags::STORAGE_BUFFER
         | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
         | vk::BufferUsageFlags::TRANSFER_SRC
         | vk::BufferUsageFlags::TRANSFER_DST;
+    vk::BufferCreateInfo::default().size(bytes).usage(usage)
+}
+
+/// A buffer without memory, and what memory it needs.
+fn make_buffer(device: &Inner, bytes: u64) -> Result<(vk::Buffer, vk::MemoryRequirements), vk::Result> {
     let families = device.two_families();
-    let mut create = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+    let mut create = describe(bytes);
     if let Some(families) = &families {
         create = create.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families);
     }

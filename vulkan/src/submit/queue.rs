@@ -239,7 +239,7 @@ impl Queue {
         let pieces = pieces(lists, device.options.merge_steps && self.tick_ns.is_none());
         // With no lock held: a driver may take seconds to compile one.
         let pipelines = device.pipelines.of(device, &pieces)?;
-        let completed = self.completed();
+        self.completed();
         // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
         let blocks = reached_by_host(lists);
         let _turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();
@@ -247,10 +247,12 @@ impl Queue {
         let _order = device.order();
         let after = self.after_other(device, lists);
         let mut state = self.lock();
-        self.reclaim(device, &mut state, completed)?;
+        // Once: what ends between the two would be room for one more, and its command pool not yet taken back.
+        let known = self.known();
+        self.reclaim(device, &mut state, known)?;
         // With the lock that who comes before us has held until its submission was counted.
         let before = self.timeline().before_next(self.most);
-        if before > self.known() {
+        if before > known {
             return Ok(Attempt::Full(self.done(before)));
         }
         let mut slot = match state.free.pop() {
