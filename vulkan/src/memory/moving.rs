@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::block::Lies;
 use super::heaps::Taken;
 use super::plan::Piece;
 use super::{bind, is_full, lock, make_buffer, Block, Memory, Place, Placement, Retired};
@@ -152,7 +153,7 @@ impl Memory {
             all.moved += 1;
             all.bytes += moving.block.raw.bytes;
             lock(&self.heaps).belongs_to(moving.taken.piece, Arc::downgrade(&moving.block));
-            let retired = Retired { raw, piece: moving.from, bytes: None, last_use: done.value() };
+            let retired = Retired { raw, lies: Lies::Lent(moving.from), bytes: None, last_use: done.value() };
             lock(&self.retired).push(retired);
         }
         drop(work);
