@@ -24,6 +24,7 @@ pub enum Call {
     CreateSemaphore,
     CreateBuffer,
     AllocateMemory,
+    HostPointerProperties,
     BindMemory,
     CreateShaderModule,
     CreatePipelineLayout,
@@ -43,7 +44,7 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::CreateInstance,
         Self::EnumerateLayers,
         Self::EnumerateExtensions,
@@ -55,6 +56,7 @@ impl Call {
         Self::CreateSemaphore,
         Self::CreateBuffer,
         Self::AllocateMemory,
+        Self::HostPointerProperties,
         Self::BindMemory,
         Self::CreateShaderModule,
         Self::CreatePipelineLayout,
@@ -89,6 +91,7 @@ impl fmt::Display for Call {
             Self::CreateSemaphore => "vkCreateSemaphore",
             Self::CreateBuffer => "vkCreateBuffer",
             Self::AllocateMemory => "vkAllocateMemory",
+            Self::HostPointerProperties => "vkGetMemoryHostPointerPropertiesEXT",
             Self::BindMemory => "vkBindBufferMemory",
             Self::CreateShaderModule => "vkCreateShaderModule",
             Self::CreatePipelineLayout => "vkCreatePipelineLayout",

@@ -12,7 +12,10 @@ use crate::commands::Commands;
 use crate::cooperative::{self, CooperativeMatrices};
 use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::{DeviceInfo, Instance};
-use crate::memory::{tells_budget, Buffer, Defragmented, Memory, MemoryBudget, MemoryMetrics, Scalar};
+use crate::memory::{
+    import_alignment, tells_budget, Buffer, Defragmented, HostMemory, Memory, MemoryBudget, MemoryMetrics,
+    Scalar, Told,
+};
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
 use crate::submit::{Done, Metrics, Queue, Role, Timelines};
@@ -39,6 +42,9 @@ pub struct Limits {
     /// Which matrices of 16-bit floats a subgroup multiplies at once; `None` where the device cannot, or was opened
     /// [without](Options::cooperative_matrices).
     pub cooperative: Option<CooperativeMatrices>,
+    /// What addresses of the host's memory have to be multiples of for the device to use it where it lies ([`Device::import`]); `None` where it
+    /// cannot.
+    pub import_alignment: Option<u64>,
     /// Whether kernels keep the signs of zeros.
     pub signed_zeros: bool,
     /// Nanoseconds of one tick of its clock; 0 where its queue has none.
@@ -205,11 +211,13 @@ impl Device {
             .compute_full_subgroups(cooperates);
         let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
         // A driver that is not wholly Vulkan wants to be told that this is known.
-        let tells = tells_budget(&known);
+        limits.import_alignment = import_alignment(instance.raw(), physical, &known);
+        let told = Told { budget: tells_budget(&known), imports: limits.import_alignment.is_some() };
         let subset = known.iter().any(|e| e.extension_name_as_c_str() == Ok(khr::portability_subset::NAME));
         let mut extensions = Vec::new();
         extensions.extend(subset.then_some(khr::portability_subset::NAME.as_ptr()));
-        extensions.extend(tells.then_some(ext::memory_budget::NAME.as_ptr()));
+        extensions.extend(told.budget.then_some(ext::memory_budget::NAME.as_ptr()));
+        extensions.extend(told.imports.then_some(ext::external_memory_host::NAME.as_ptr()));
         extensions.extend(cooperates.then_some(khr::cooperative_matrix::NAME.as_ptr()));
         let one =
             |family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]);
@@ -229,7 +237,7 @@ impl Device {
             .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
         let raw = raw.map_err(|result| VulkanUnavailable::of(Call::CreateDevice, result))?;
         limits.copy_queue = copies.is_some();
-        Self::furnish(raw, physical, (family as u32, copies), info, limits, options, calls, tells, instance)
+        Self::furnish(raw, physical, (family as u32, copies), info, limits, options, calls, told, instance)
     }
 
     /// Adds what a device works with. Whatever is there by then ends in order where something fails.
@@ -242,12 +250,12 @@ impl Device {
         limits: Limits,
         options: &Options,
         calls: Calls,
-        tells: bool,
+        told: Told,
         instance: Instance,
     ) -> Result<Self, VulkanUnavailable> {
         // SAFETY: the device is destroyed once: here where something fails, by `Inner` otherwise.
         let destroy = |raw: &ash::Device| unsafe { raw.destroy_device(None) };
-        let memory = match Memory::new(&instance, &raw, physical, &calls, tells, options) {
+        let memory = match Memory::new(&instance, &raw, physical, &calls, told, options) {
             Ok(memory) => memory,
             Err(error) => {
                 destroy(&raw);
@@ -314,6 +322,20 @@ impl Device {
         let buffer = Buffer::unspecified(self, numbers.len())?;
         buffer.write(numbers)?;
         Ok(buffer)
+    }
+
+    /// A buffer of the host's numbers without a copy: the device reads and writes them where they lie
+    /// ([`Limits::import_alignment`] says whether it can). They are the buffer's from now on, and freed with its last handle, once the device is done with
+    /// them.
+    ///
+    /// The host reads and writes them directly on any device. A device with memory of its own gets at them through its bus each time: that
+    /// pays for what it reads once. [`upload`](Self::upload) copies what it reads again and again. They do not count as the device's memory
+    /// ([`Options::memory_limit`]), and do not move.
+    ///
+    /// # Errors
+    /// [`VulkanError::NoImport`] where the device cannot; [`VulkanError::TooLarge`]; what making the buffer fails with. The numbers are gone then.
+    pub fn import<T: Scalar>(&self, numbers: HostMemory<T>) -> Result<Buffer<T>, VulkanError> {
+        Buffer::imported(self, numbers)
     }
 
     /// An empty list of work to record.
@@ -468,6 +490,7 @@ fn limits(
         f16_arithmetic: v12.shader_float16 == vk::TRUE,
         f16_storage: v11.storage_buffer16_bit_access == vk::TRUE,
         cooperative: None,
+        import_alignment: None,
         signed_zeros: p12.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE,
         tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
         tick_bits: family.timestamp_valid_bits,

@@ -174,6 +174,8 @@ pub enum VulkanError {
         /// The feature, as Vulkan calls it.
         feature: &'static str,
     },
+    /// The device cannot use the host's memory where it lies.
+    NoImport,
     /// The device was lost: what it held is gone. Open it anew.
     DeviceLost,
     /// Nothing ended for too long though work was under way; the device is given up as lost.
@@ -230,6 +232,9 @@ impl fmt::Display for VulkanError {
             }
             Self::Feature { feature } => {
                 write!(f, "this device lacks {feature}, which 16-bit floats need; keep the numbers in f32")
+            }
+            Self::NoImport => {
+                write!(f, "this device cannot use the host's memory where it lies (VK_EXT_external_memory_host); upload the numbers")
             }
             Self::DeviceLost => {
                 write!(f, "the device was lost, and what it held; open it anew, or go on on the CPU")
@@ -300,6 +305,7 @@ mod tests {
             VulkanError::OutOfMemory { asked: 1, used: 2, limit: None, budget: Some(budget) },
             VulkanError::TooLarge { what: "a buffer", size: 2, most: 1 },
             VulkanError::Feature { feature: "storageBuffer16BitAccess" },
+            VulkanError::NoImport,
             VulkanError::DeviceLost,
             VulkanError::Timeout { after: Duration::from_secs(1) },
             VulkanError::Call { call, result },

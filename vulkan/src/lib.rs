@@ -40,7 +40,7 @@ pub use kernels::{
     Adapted, Arithmetic, Attention, AttentionLayout, DeviceProgram, Epilogue, Gemm, Rope, TileSummary,
 };
 pub use matrix::Matrix;
-pub use memory::{Buffer, Defragmented, Float, MemoryBudget, MemoryMetrics, Scalar};
+pub use memory::{Buffer, Defragmented, Float, HostMemory, MemoryBudget, MemoryMetrics, Scalar};
 pub use options::Options;
 pub use pipeline::PipelineCache;
 pub use submit::{Batched, Done, KernelMetrics, Metrics, Pending};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use support::{numbers, options};
-use upbeat_vulkan::{Call, Device, Fault, Options, Reason, VulkanError};
+use upbeat_vulkan::{Call, Device, Fault, HostMemory, Options, Reason, VulkanError};
 
 /// Lets the `n`-th of `call`, counted from 1, give back `result`. The count tells whether it came to that.
 fn failing(call: Call, n: usize, result: vk::Result) -> (Arc<Fault>, Arc<AtomicUsize>) {
@@ -29,6 +29,13 @@ fn work(device: &Device) -> Result<(), VulkanError> {
     commands.scale(&x, 2.0, &y)?;
     commands.add(&y, &x, &y)?;
     commands.submit()?.wait()?;
+    if device.limits().import_alignment.is_some() {
+        let imported = device.import(HostMemory::from(&a[..]))?;
+        let mut commands = device.commands();
+        commands.scale(&imported, 1.0, &imported)?;
+        commands.submit()?.wait()?;
+        assert!(imported.to_vec()? == a, "what is not told is right");
+    }
     let found = y.to_vec()?;
     assert!(found.iter().zip(&a).all(|(found, a)| *found == 2.0 * a + a), "what is not told is right");
     // The next submission asks for the ticks of the one before.
@@ -109,10 +116,12 @@ fn every_call_fails(with: impl Fn(Options) -> Options) {
         }
     }
     let needs_layers = [Call::EnumerateLayers, Call::CreateMessenger];
+    let imports = Device::open(&options()).unwrap().limits().import_alignment.is_some();
     let cooperates = Device::open(&options()).unwrap().limits().cooperative.is_some();
     for call in Call::ALL {
         let is_made = match call {
             Call::CooperativeMatrices => cooperates,
+            Call::HostPointerProperties => imports,
             call => validated || !needs_layers.contains(&call),
         };
         assert!(reached.contains(&call) || !is_made, "{call} was never made");

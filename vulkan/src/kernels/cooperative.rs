@@ -88,6 +88,7 @@ mod tests {
             f16_arithmetic: true,
             f16_storage: true,
             cooperative: Some(CooperativeMatrices { m, n, k }),
+            import_alignment: None,
             signed_zeros: true,
             tick_ns: 1.0,
             tick_bits: 64,

@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard};
 use ash::vk::{self, Handle};
 
 use super::heaps::Mapped;
+use super::import::{HostMemory, Imported};
 use super::plan::Piece;
-use super::{lock, Retired};
+use super::{lock, Retired, Scalar};
 use crate::device::{Device, Inner};
 use crate::error::VulkanError;
 use crate::submit::{AtomicUses, Role, Uses};
@@ -35,6 +36,14 @@ pub(crate) struct Placement {
     pub(super) piece: Piece,
 }
 
+/// What a block's bytes are.
+pub(super) enum Lies {
+    /// Lent by the heaps.
+    Lent(Piece),
+    /// The host's.
+    Imported(Imported),
+}
+
 /// A buffer and its memory, without the device that they belong to: staging blocks are owned by that device.
 ///
 /// Where it lies (`raw`, `address`, `host`) is written by who holds the queue's lock and, where the host has access, the block's turn; whoever holds one of
@@ -46,7 +55,7 @@ pub(crate) struct RawBlock {
     /// Null where the host has no access.
     host: AtomicPtr<u8>,
     /// `None` once it was taken apart.
-    piece: Mutex<Option<Piece>>,
+    lies: Mutex<Option<Lies>>,
     /// What addresses are always multiples of, 16 at most.
     alignment: u64,
     /// A multiple of 16.
@@ -68,17 +77,28 @@ impl RawBlock {
     pub(crate) fn new(device: &Inner, bytes: u64, place: Place) -> Result<Self, VulkanError> {
         let bytes = bytes.max(16).next_multiple_of(16);
         let at = device.memory.take(device, bytes, place)?;
-        Ok(Self {
-            raw: AtomicU64::new(at.raw.as_raw()),
-            address: AtomicU64::new(at.address),
-            host: AtomicPtr::new(pointer(&at)),
-            piece: Mutex::new(Some(at.piece)),
-            alignment: alignment(&at),
+        Ok(Self::of((at.raw, at.address, at.host), Lies::Lent(at.piece), bytes))
+    }
+
+    /// Of `bytes` of the host's memory.
+    fn import<T: Scalar>(device: &Inner, bytes: u64, host: HostMemory<T>) -> Result<Self, VulkanError> {
+        let bytes = bytes.max(16).next_multiple_of(16);
+        let (raw, imported, address, host) = device.memory.import(device, bytes, host)?;
+        Ok(Self::of((raw, address, Some(host)), Lies::Imported(imported), bytes))
+    }
+
+    fn of((raw, address, host): (vk::Buffer, u64, Option<Mapped>), lies: Lies, bytes: u64) -> Self {
+        Self {
+            raw: AtomicU64::new(raw.as_raw()),
+            address: AtomicU64::new(address),
+            host: AtomicPtr::new(pointer(host)),
+            lies: Mutex::new(Some(lies)),
+            alignment: alignment(address),
             bytes,
             id: IDS.fetch_add(1, Ordering::Relaxed),
             last_uses: AtomicUses::default(),
             turn: Mutex::new(()),
-        })
+        }
     }
 
     /// Of the moment, as are [`address`](Self::address) and [`piece`](Self::piece): to be used with the queue's lock.
@@ -90,8 +110,12 @@ impl RawBlock {
         self.address.load(Ordering::Relaxed)
     }
 
+    /// `None` where it is nobody's but the host's.
     pub(super) fn piece(&self) -> Option<Piece> {
-        *lock(&self.piece)
+        match *lock(&self.lies) {
+            Some(Lies::Lent(piece)) => Some(piece),
+            _ => None,
+        }
     }
 
     /// What its address is a multiple of, wherever it lies; 16 at most.
@@ -101,15 +125,15 @@ impl RawBlock {
 
     /// Whether it may lie there.
     pub(super) fn may_move(&self, to: &Placement) -> bool {
-        alignment(to) >= self.alignment && to.host.is_some() == self.has_host_access()
+        alignment(to.address) >= self.alignment && to.host.is_some() == self.has_host_access()
     }
 
     /// It lies there from now on: what is submitted next finds there what is in it. By who holds the queue's lock and the block's turn.
     pub(crate) fn place(&self, to: &Placement) {
         self.raw.store(to.raw.as_raw(), Ordering::Relaxed);
         self.address.store(to.address, Ordering::Relaxed);
-        self.host.store(pointer(to), Ordering::Relaxed);
-        *lock(&self.piece) = Some(to.piece);
+        self.host.store(pointer(to.host), Ordering::Relaxed);
+        *lock(&self.lies) = Some(Lies::Lent(to.piece));
     }
 
     pub(crate) fn has_host_access(&self) -> bool {
@@ -168,18 +192,18 @@ impl RawBlock {
 
     /// Gives its parts back, once, to be freed after its last use.
     pub(super) fn take_apart(&mut self) -> Option<Retired> {
-        let piece = lock(&self.piece).take()?;
-        Some(Retired { raw: self.raw(), piece, bytes: Some(self.bytes), last_uses: self.last_uses() })
+        let lies = lock(&self.lies).take()?;
+        Some(Retired { raw: self.raw(), lies, bytes: Some(self.bytes), last_uses: self.last_uses() })
     }
 }
 
-fn pointer(at: &Placement) -> *mut u8 {
-    at.host.map_or(std::ptr::null_mut(), |Mapped(host)| host.as_ptr())
+fn pointer(host: Option<Mapped>) -> *mut u8 {
+    host.map_or(std::ptr::null_mut(), |Mapped(host)| host.as_ptr())
 }
 
-fn alignment(at: &Placement) -> u64 {
+fn alignment(address: u64) -> u64 {
     // An address that is not 0 has a lowest bit.
-    (at.address | ALIGNED) & (at.address | ALIGNED).wrapping_neg()
+    (address | ALIGNED) & (address | ALIGNED).wrapping_neg()
 }
 
 /// A block that keeps its device alive.
@@ -191,6 +215,14 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn new(device: &Device, bytes: u64, place: Place) -> Result<Self, VulkanError> {
         Ok(Self { raw: RawBlock::new(&device.inner, bytes, place)?, device: device.clone() })
+    }
+
+    pub(super) fn import<T: Scalar>(
+        device: &Device,
+        bytes: u64,
+        host: HostMemory<T>,
+    ) -> Result<Self, VulkanError> {
+        Ok(Self { raw: RawBlock::import(&device.inner, bytes, host)?, device: device.clone() })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use half::f16;
 use upbeat_kernels::ShapeError;
 
-use super::{Block, Place};
+use super::{Block, HostMemory, Place};
 use crate::commands::{Access, Operand, Owner};
 use crate::device::Device;
 use crate::error::VulkanError;
@@ -61,7 +61,8 @@ impl<T> Clone for Buffer<T> {
 }
 
 impl<T: Scalar> Buffer<T> {
-    pub(crate) fn unspecified(device: &Device, len: usize) -> Result<Self, VulkanError> {
+    /// The bytes of `len` numbers that the device can store and count.
+    fn check(device: &Device, len: usize) -> Result<u64, VulkanError> {
         if T::HALF && !device.limits().f16_storage {
             return Err(VulkanError::Feature { feature: "storageBuffer16BitAccess" });
         }
@@ -74,7 +75,17 @@ impl<T: Scalar> Buffer<T> {
                 most: most as u64,
             });
         }
-        let block = Arc::new(Block::new(device, len as u64 * size_of::<T>() as u64, Place::Device)?);
+        Ok(len as u64 * size_of::<T>() as u64)
+    }
+
+    pub(crate) fn imported(device: &Device, host: HostMemory<T>) -> Result<Self, VulkanError> {
+        let len = host.len();
+        let block = Block::import(device, Self::check(device, len)?, host)?;
+        Ok(Self { block: Arc::new(block), start: 0, len, of: PhantomData })
+    }
+
+    pub(crate) fn unspecified(device: &Device, len: usize) -> Result<Self, VulkanError> {
+        let block = Arc::new(Block::new(device, Self::check(device, len)?, Place::Device)?);
         device.inner.memory.register(&block);
         Ok(Self { block, start: 0, len, of: PhantomData })
     }

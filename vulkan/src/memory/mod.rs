@@ -5,6 +5,7 @@ mod block;
 mod budget;
 mod buffer;
 mod heaps;
+mod import;
 mod moving;
 mod plan;
 mod staging;
@@ -13,6 +14,8 @@ pub(crate) use block::{Block, Place, Placement, RawBlock};
 pub(crate) use budget::tells_budget;
 pub use budget::MemoryBudget;
 pub use buffer::{Buffer, Float, Scalar};
+pub use import::HostMemory;
+pub(crate) use import::{import_alignment, Importer};
 pub use moving::Defragmented;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,9 +32,10 @@ use crate::error::{Reason, VulkanError, VulkanUnavailable};
 use crate::instance::Instance;
 use crate::options::Options;
 use crate::submit::Uses;
+use block::Lies;
 use budget::Budget;
-use heaps::{Heaps, Refused, Taken, LARGEST};
-use plan::Piece;
+use heaps::{Heaps, Mapped, Refused, Taken, LARGEST};
+use import::Imported;
 use staging::Staging;
 
 /// The memory that a device's buffers take.
@@ -45,6 +49,8 @@ pub struct MemoryMetrics {
     pub buffers: u64,
     /// The most bytes that were ever in use.
     pub peak: u64,
+    /// Bytes of buffers in the host's memory ([`Device::import`](crate::Device::import)), which are not in the others.
+    pub imported: u64,
     /// Bytes of what is reserved that no buffer lies in.
     pub free: u64,
     /// The most of them that lie together: a buffer of more bytes needs more of the device.
@@ -57,10 +63,19 @@ pub struct MemoryMetrics {
 /// What a buffer was made of, kept until the device is done with it.
 struct Retired {
     raw: vk::Buffer,
-    piece: Piece,
+    lies: Lies,
     /// Bytes of the block that ended with it; `None` where that has moved on.
     bytes: Option<u64>,
     last_uses: Uses,
+}
+
+/// What a device has beside what every one has.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    /// Whether it says what its heaps' budgets are.
+    pub(crate) budget: bool,
+    /// Whether it takes host memory as its own.
+    pub(crate) imports: bool,
 }
 
 /// Where buffers come from and go to.
@@ -70,8 +85,11 @@ pub(crate) struct Memory {
     used: AtomicU64,
     peak: AtomicU64,
     buffers: AtomicU64,
+    imported: AtomicU64,
     limit: Option<u64>,
     staging: Staging,
+    /// `None` where the device takes no host memory.
+    importer: Option<Importer>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,7 +102,7 @@ impl Memory {
         device: &ash::Device,
         physical_device: vk::PhysicalDevice,
         calls: &Calls,
-        tells_budget: bool,
+        Told { budget: tells_budget, imports }: Told,
         options: &Options,
     ) -> Result<Self, VulkanUnavailable> {
         // Small programs should not take a quarter of a gibibyte; large ones should not allocate often.
@@ -115,23 +133,18 @@ impl Memory {
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             buffers: AtomicU64::new(0),
+            imported: AtomicU64::new(0),
             limit: options.memory_limit,
             staging: Staging::new(options.staging),
+            importer: imports.then(|| Importer::new(instance.raw(), physical_device, device)),
         })
     }
 
     /// A buffer of `bytes` with its memory. What is in it is unspecified.
     fn take(&self, device: &Inner, bytes: u64, place: Place) -> Result<Placement, VulkanError> {
         self.collect(device);
-        let within = |what, size, most| {
-            if size > most {
-                Err(VulkanError::TooLarge { what, size, most })
-            } else {
-                Ok(())
-            }
-        };
-        within("a buffer's size in bytes (maxBufferSize)", bytes, device.limits.buffer_bytes)?;
-        within("an allocation (maxMemoryAllocationSize)", bytes, device.limits.allocation_bytes)?;
+        check_size(BUFFER, bytes, device.limits.buffer_bytes)?;
+        check_size("an allocation (maxMemoryAllocationSize)", bytes, device.limits.allocation_bytes)?;
         let mut outcome = self.allocate(device, bytes, place);
         // What was dropped may still be in use; once that has run there may be room.
         if matches!(outcome, Err(VulkanError::OutOfMemory { .. })) && !lock(&self.retired).is_empty() {
@@ -224,10 +237,33 @@ impl Memory {
         // SAFETY: the device has done all that used the buffer, and no block has it any more.
         unsafe { raw.destroy_buffer(retired.raw, None) };
         if let Some(bytes) = retired.bytes {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            let counted = match retired.lies {
+                Lies::Lent(_) => &self.used,
+                Lies::Imported(_) => &self.imported,
+            };
+            counted.fetch_sub(bytes, Ordering::Relaxed);
             self.buffers.fetch_sub(1, Ordering::Relaxed);
         }
-        lock(&self.heaps).give(retired.piece);
+        match retired.lies {
+            Lies::Lent(piece) => lock(&self.heaps).give(piece),
+            Lies::Imported(imported) => imported.free(raw),
+        }
+    }
+
+    /// A buffer of `bytes` of the host's memory, with its address and where the host finds it.
+    fn import<T: Scalar>(
+        &self,
+        device: &Inner,
+        bytes: u64,
+        host: HostMemory<T>,
+    ) -> Result<(vk::Buffer, Imported, u64, Mapped), VulkanError> {
+        self.collect(device);
+        check_size(BUFFER, bytes, device.limits.buffer_bytes)?;
+        let importer = self.importer.as_ref().ok_or(VulkanError::NoImport)?;
+        let made = importer.import(device, bytes, host)?;
+        self.imported.fetch_add(bytes, Ordering::Relaxed);
+        self.buffers.fetch_add(1, Ordering::Relaxed);
+        Ok(made)
     }
 
     /// Frees what the device is done with by now.
@@ -248,6 +284,7 @@ impl Memory {
             reserved: all.reserved,
             buffers: self.buffers.load(Ordering::Relaxed),
             peak: self.peak.load(Ordering::Relaxed),
+            imported: self.imported.load(Ordering::Relaxed),
             free: all.free,
             largest_free: all.largest_free,
             fragmentation: if all.room == 0 { 0.0 } else { all.between as f64 / all.room as f64 },
@@ -282,6 +319,16 @@ fn is_full(result: vk::Result) -> bool {
     matches!(result, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY)
 }
 
+const BUFFER: &str = "a buffer's size in bytes (maxBufferSize)";
+
+fn check_size(what: &'static str, size: u64, most: u64) -> Result<(), VulkanError> {
+    if size > most {
+        Err(VulkanError::TooLarge { what, size, most })
+    } else {
+        Ok(())
+    }
+}
+
 fn describe(bytes: u64) -> vk::BufferCreateInfo<'static> {
     let usage = vk::BufferUsageFlags::STORAGE_BUFFER
         | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
@@ -290,13 +337,19 @@ fn describe(bytes: u64) -> vk::BufferCreateInfo<'static> {
     vk::BufferCreateInfo::default().size(bytes).usage(usage)
 }
 
+/// The same for queues of two families, where there are.
+fn describe_for(families: Option<&[u32; 2]>, bytes: u64) -> vk::BufferCreateInfo<'_> {
+    let create = describe(bytes);
+    match families {
+        Some(families) => create.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families),
+        None => create,
+    }
+}
+
 /// A buffer without memory, and what memory it needs.
 fn make_buffer(device: &Inner, bytes: u64) -> Result<(vk::Buffer, vk::MemoryRequirements), vk::Result> {
     let families = device.two_families();
-    let mut create = describe(bytes);
-    if let Some(families) = &families {
-        create = create.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families);
-    }
+    let create = describe_for(families.as_ref(), bytes);
     // SAFETY: the device is alive and the structure valid.
     let raw = device.calls.make(Call::CreateBuffer, || unsafe { device.raw.create_buffer(&create, None) })?;
     // SAFETY: the buffer is alive.
@@ -310,9 +363,7 @@ fn bind(device: &Inner, raw: vk::Buffer, taken: &Taken, place: Place) -> Result<
         device.raw.bind_buffer_memory(raw, taken.memory, taken.piece.at)
     });
     bound.map_err(|result| VulkanError::of(Call::BindMemory, result))?;
-    // SAFETY: the buffer is alive, has memory and was made to be addressed.
-    let address =
-        unsafe { device.raw.get_buffer_device_address(&vk::BufferDeviceAddressInfo::default().buffer(raw)) };
+    let address = address_of(device, raw);
     // Reading a discrete card's memory from the host, or memory that the host does not cache, is slower than copying it; what is not
     // coherent needs flushes.
     let shared = device.info.kind != Kind::Discrete
@@ -321,4 +372,11 @@ fn bind(device: &Inner, raw: vk::Buffer, taken: &Taken, place: Place) -> Result<
     let coherent = taken.properties.contains(vk::MemoryPropertyFlags::HOST_COHERENT);
     let host = taken.mapped.filter(|_| coherent && (shared || place != Place::Device));
     Ok(Placement { raw, address, host, piece: taken.piece })
+}
+
+/// Where the device finds a buffer that is bound to memory.
+fn address_of(device: &Inner, raw: vk::Buffer) -> vk::DeviceAddress {
+    let info = vk::BufferDeviceAddressInfo::default().buffer(raw);
+    // SAFETY: the buffer is alive, has memory and was made to be addressed.
+    unsafe { device.raw.get_buffer_device_address(&info) }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::block::Lies;
 use super::heaps::Taken;
 use super::plan::Piece;
 use super::{bind, is_full, lock, make_buffer, Block, Memory, Place, Placement, Retired};
@@ -152,7 +153,7 @@ impl Memory {
             all.bytes += moving.block.raw.bytes;
             lock(&self.heaps).belongs_to(moving.taken.piece, Arc::downgrade(&moving.block));
             // The copy has waited for what the other queue did.
-            let retired = Retired { raw, piece: moving.from, bytes: None, last_uses: done.uses() };
+            let retired = Retired { raw, lies: Lies::Lent(moving.from), bytes: None, last_uses: done.uses() };
             lock(&self.retired).push(retired);
         }
         drop(work);
