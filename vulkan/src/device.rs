@@ -47,6 +47,27 @@ pub struct Limits {
     pub tick_bits: u32,
 }
 
+#[cfg(test)]
+impl Limits {
+    /// What every device has, of Vulkan 1.3.
+    pub(crate) fn least() -> Self {
+        Self {
+            buffer_bytes: 1 << 30,
+            allocation_bytes: 1 << 30,
+            workgroup: 128,
+            shared_bytes: 16_384,
+            groups: [65_535; 3],
+            subgroup: 4,
+            f16_arithmetic: false,
+            f16_storage: false,
+            cooperative: None,
+            signed_zeros: false,
+            tick_ns: 0.0,
+            tick_bits: 0,
+        }
+    }
+}
+
 /// A GPU that computes. Clones are handles of the same device; buffers and commands keep it alive.
 ///
 /// ```no_run
