@@ -16,6 +16,7 @@ use crate::memory::{Buffer, Memory, MemoryMetrics, Scalar};
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
 use crate::submit::{Done, Metrics, Queue};
+use crate::tuning::{Source, Tuning};
 
 /// What a device allows and can do, as asked of it: nothing is assumed.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +84,8 @@ impl Limits {
 #[derive(Clone)]
 pub struct Device {
     pub(crate) inner: Arc<Inner>,
+    /// Of the handle: others may have others.
+    pub(crate) tuning: Tuning,
 }
 
 /// Everything a device owns. Ends with the last buffer, command or handle of it.
@@ -91,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) info: DeviceInfo,
     pub(crate) limits: Limits,
     pub(crate) options: Options,
+    pub(crate) tuned: Source,
     pub(crate) pipelines: Pipelines,
     pub(crate) queue: Queue,
     pub(crate) memory: Memory,
@@ -202,6 +206,7 @@ impl Device {
             limits.cooperative =
                 found.map_err(|result| VulkanUnavailable::of(Call::CooperativeMatrices, result))?;
         }
+        let tuning = options.tuning.read(&info, &limits).map_err(VulkanUnavailable::from)?;
         let cooperates = limits.cooperative.is_some();
         let mut on11 = vk::PhysicalDeviceVulkan11Features::default()
             .storage_buffer16_bit_access(v11.storage_buffer16_bit_access == vk::TRUE);
@@ -238,7 +243,7 @@ impl Device {
         let raw = calls
             .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
         let raw = raw.map_err(|result| VulkanUnavailable::of(Call::CreateDevice, result))?;
-        Self::furnish(raw, physical, family as u32, info, limits, options, calls, instance)
+        Self::furnish(raw, physical, family as u32, info, limits, tuning, options, calls, instance)
     }
 
     /// Adds what a device works with. Whatever is there by then ends in order where something fails.
@@ -249,6 +254,7 @@ impl Device {
         family: u32,
         info: DeviceInfo,
         limits: Limits,
+        (tuning, tuned): (Tuning, Source),
         options: &Options,
         calls: Calls,
         instance: Instance,
@@ -280,8 +286,8 @@ impl Device {
             }
         };
         let (options, instance) = (options.clone(), ManuallyDrop::new(instance));
-        let inner = Inner { calls, info, limits, options, pipelines, queue, memory, raw, instance };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner { calls, info, limits, options, tuned, pipelines, queue, memory, raw, instance };
+        Ok(Self { inner: Arc::new(inner), tuning })
     }
 
     /// What it is.

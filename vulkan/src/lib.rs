@@ -15,6 +15,7 @@ mod cooperative;
 #[allow(unsafe_code)]
 mod device;
 mod error;
+mod files;
 #[allow(unsafe_code)]
 mod instance;
 mod kernels;
@@ -27,6 +28,7 @@ mod pipeline;
 #[allow(unsafe_code)]
 mod submit;
 mod switch;
+pub mod tuning;
 
 pub use calls::{Call, Fault};
 pub use choice::{Choice, Kind};

@@ -55,7 +55,7 @@ pub(crate) const LOW: [Tile; 5] = [
 
 /// Of `[m, n]`, by how many tiles are `enough` to keep the device busy. `None` where the device has no cooperative matrices, or room for no
 /// tile.
-pub(super) fn size_of(m: usize, n: usize, enough: usize, device: &Limits) -> Option<Size> {
+pub(crate) fn size_of(m: usize, n: usize, enough: usize, device: &Limits) -> Option<Size> {
     let ([wide, ..], [middle, ..], [low, ..]) = (WIDE, MIDDLE, LOW);
     let fits = |tile: &Tile| device.cooperative.is_some() && tile.fit(device).is_ok();
     if fits(&wide) && m > middle.m as usize && wide.count(m, n) >= enough {

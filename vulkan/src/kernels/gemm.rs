@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{Activation, Write};
 
 use super::activation::number;
-use super::tiles::{self, enough, Size};
-use super::{called, cooperative, gemv};
+use super::tiles::{enough, Size};
+use super::{called, cooperative};
 use crate::commands::{Access, Commands, Operand};
 use crate::cooperative::CooperativeMatrices;
 use crate::device::Device;
@@ -150,20 +150,17 @@ impl Commands {
 
         let most = self.device().limits().groups[0] as usize;
         let groups = |count: usize| [count.min(most) as u32, 1, 1];
+        let tuning = self.device().tuning();
         let [rows_of, tiles_of] = kernels::<A, B>();
-        let (kernel, constants, groups) = if m <= gemv::ROWS[0] {
-            let lanes = if gemm.transpose_b { gemv::TRANSPOSED[0] } else { gemv::FOURS[0] };
+        let (kernel, constants, groups) = if m <= tuning.few_rows() {
+            let lanes = tuning.lanes(gemm.transpose_b, A::HALF || B::HALF);
             let groups = if m == 0 { [0; 3] } else { groups(n.div_ceil(lanes.columns(gemm.transpose_b))) };
             (rows_of, lanes.constants(flags(4), m), groups)
         } else if let Some((matrices, tile)) = cooperative_tile::<A, B>(m, n, self.device()) {
             let constants = tile.constants(flags(8), matrices, self.device().limits());
             (Kernel::GemmCooperative, constants, groups(tile.count(m, n)))
         } else {
-            let tile = match Size::of(m, n, self.device()) {
-                Size::Wide => tiles::WIDE[0],
-                Size::Middle => tiles::MIDDLE[0],
-                Size::Low => tiles::LOW[0],
-            };
+            let tile = tuning.tile(Size::of(m, n, self.device()), A::HALF || B::HALF);
             (tiles_of, tile.constants(flags(4)), groups(tile.count(m, n)))
         };
         let finish = bits(&[bias.is_some(), residual.is_some(), add]);
@@ -196,12 +193,8 @@ fn cooperative_tile<A: Float, B: Float>(
     device: &Device,
 ) -> Option<(CooperativeMatrices, cooperative::Tile)> {
     let matrices = device.limits().cooperative.filter(|_| A::HALF && B::HALF)?;
-    let tile = match cooperative::size_of(m, n, enough(device), device.limits())? {
-        Size::Wide => cooperative::WIDE[0],
-        Size::Middle => cooperative::MIDDLE[0],
-        Size::Low => cooperative::LOW[0],
-    };
-    Some((matrices, tile))
+    let size = cooperative::size_of(m, n, enough(device), device.limits())?;
+    Some((matrices, device.tuning().cooperative_tile(size)))
 }
 
 /// The kernels for few rows and for many, by what A and B are stored in.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-#[cfg(test)]
 use super::needs::Needs;
 
 /// Invocations of a workgroup, and how many of them share a column, or four: powers of two.
@@ -40,7 +39,6 @@ pub(crate) const TRANSPOSED: [Lanes; 7] = [
 pub(crate) const ROWS: [usize; 3] = [8, 4, 2];
 
 impl Lanes {
-    #[cfg(test)]
     /// With as many rows as there may be.
     pub(crate) fn needs(&self) -> Needs {
         let Self { invocations, .. } = *self;

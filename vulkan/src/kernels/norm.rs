@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::called;
-use super::rows::{Rows, WORKGROUPS};
+use super::rows::Rows;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -88,7 +88,7 @@ impl Commands {
             as_f32.is_finite() && as_f32 >= 0.0,
             "the epsilon of a norm must be a finite number of at least 0, but is {epsilon}"
         );
-        let rows = Rows::of("the length of x", x.len(), weight.len(), WORKGROUPS[0])?;
+        let rows = Rows::of("the length of x", x.len(), weight.len(), self.device().tuning().rows())?;
         Self::check("the length of the bias", weight.len(), bias.len())?;
         Self::check("the length of out", x.len(), out.len())?;
         let x = x.operand(Access::ReadInPlace);

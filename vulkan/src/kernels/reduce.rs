@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::rows::{Rows, WORKGROUPS};
+use super::rows::Rows;
 use super::{called, count, product};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
@@ -124,7 +124,7 @@ impl Commands {
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
         let (piece, pieces) = (cols.min(PIECE), cols.div_ceil(PIECE).max(1));
-        let shared = Rows::new(rows * pieces, piece, WORKGROUPS[0])?;
+        let shared = Rows::new(rows * pieces, piece, self.device().tuning().rows())?;
         let parameters = Parameters {
             rows: count("rows", rows)?,
             cols: count("columns", cols)?,

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::called;
-use super::rows::{Rows, WORKGROUPS};
+use super::rows::Rows;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -61,7 +61,7 @@ impl Commands {
         cols: usize,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        let rows = Rows::of("the length of x", x.len(), cols, WORKGROUPS[0])?;
+        let rows = Rows::of("the length of x", x.len(), cols, self.device().tuning().rows())?;
         Self::check("the length of out", x.len(), out.len())?;
         self.dispatch(
             Kernel::Softmax,
