@@ -3,10 +3,10 @@
 // in their order.
 #include "flash.glsl"
 
-// Invocations of a group: a power of two.
+// Invocations of a group: a power of two that divides those of the workgroup.
 layout(constant_id = 3) const uint LANES = 16;
 
-const uint INVOCATIONS = 128;
+const uint INVOCATIONS = gl_WorkGroupSize.x;
 const uint GROUPS = INVOCATIONS / LANES;
 // Keys that a group takes at a time: their loads are under way together.
 const uint SPAN = 8;

@@ -3,16 +3,15 @@
 #include "gemm_operands.glsl"
 #include "gemm_fours.glsl"
 
-// 1, 2, 4 or 8: at 8 the partial sums take the 16 KiB of shared memory that every device has.
+// 1, 2, 4 or 8: at 8 the partial sums of 128 invocations take the 16 KiB of shared memory that every device has.
 layout(constant_id = 2) const uint ROWS = 1;
+// Invocations that share one column where k runs along the rows of B, else four columns: a power of two, as is the size of a workgroup.
+layout(constant_id = 3) const uint LANES = 16;
 
-// The size of a workgroup.
-const uint INVOCATIONS = 128;
-// Where k runs along the rows of B, 32 invocations share one column; else 16 share four columns each.
-const uint LANES = TRANSPOSE_B ? 32 : 16;
-const uint COLUMNS = TRANSPOSE_B ? INVOCATIONS / 32 : INVOCATIONS / 16 * 4;
+const uint INVOCATIONS = gl_WorkGroupSize.x;
+const uint COLUMNS = TRANSPOSE_B ? INVOCATIONS / LANES : INVOCATIONS / LANES * 4;
 // From one invocation to the next one of the same column.
-const uint APART = TRANSPOSE_B ? 1 : INVOCATIONS / 16;
+const uint APART = TRANSPOSE_B ? 1 : INVOCATIONS / LANES;
 // Numbers of k that an invocation takes at once, and how many loads of B are under way at once.
 const uint STEP = TRANSPOSE_B ? 4 : 1;
 const uint AHEAD = ROWS < 4 ? 4 : 2;

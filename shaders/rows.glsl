@@ -1,14 +1,16 @@
-// Rows of numbers, LANES invocations a row and 128 / LANES rows a workgroup; the columns of an invocation are `lane`, `lane + LANES`, ...
+// Rows of numbers, LANES invocations a row and WORKGROUP / LANES rows a workgroup; the columns of an invocation are `lane`, `lane + LANES`, ...
 // in every pass. A row of at most LANES * PER columns is read once and kept; a longer one (STREAMED) is read again in each pass.
 //
-// The order of a sum follows from LANES, PER and the columns, which follow from the columns alone (`RowShape` of vulkan/src/kernels/rows.rs).
+// The order of a sum follows from LANES, PER and the columns, which follow from the columns and the size of a workgroup alone (`Rows` of
+// vulkan/src/kernels/rows.rs).
 
 layout(constant_id = 1) const uint OP = 0;
 layout(constant_id = 2) const uint LANES = 128;
 layout(constant_id = 3) const uint PER = 1;
 layout(constant_id = 4) const bool STREAMED = false;
 
-const uint WORKGROUP = 128;
+// A power of two.
+const uint WORKGROUP = gl_WorkGroupSize.x;
 
 shared vec2 sums[WORKGROUP];
 shared uint keys[WORKGROUP];

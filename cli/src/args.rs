@@ -25,6 +25,7 @@ Environment:
   UPBEAT_TUNING              the file of block sizes, or off
   UPBEAT_VULKAN_DEVICE       a Vulkan device: its place in the list of upbeat info, its kind, part of its name, or any
   UPBEAT_VULKAN_CACHE        the file of compiled Vulkan kernels, or off
+  UPBEAT_VULKAN_TUNING       the file of shapes of Vulkan kernels, or off
   UPBEAT_VULKAN_COOPERATIVE  whether products on Vulkan use cooperative matrices: 1 or 0
   UPBEAT_VULKAN_VALIDATE     whether Vulkan is validated: 1 or 0
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";

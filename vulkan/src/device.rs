@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use ash::{ext, khr, vk};
 
 use crate::calls::{Call, Calls};
-use crate::choice::Candidate;
+use crate::chosen::{choose, Chosen};
 use crate::commands::Commands;
-use crate::cooperative::{self, CooperativeMatrices};
-use crate::error::{Reason, VulkanError, VulkanUnavailable};
+use crate::cooperative;
+use crate::error::{VulkanError, VulkanUnavailable};
 use crate::instance::{DeviceInfo, Instance};
+use crate::limits::{features, limits, Limits};
 use crate::memory::{
     import_alignment, tells_budget, Buffer, Defragmented, HostMemory, Memory, MemoryBudget, MemoryMetrics,
     Scalar, Told,
@@ -19,41 +20,7 @@ use crate::memory::{
 use crate::options::Options;
 use crate::pipeline::{PipelineCache, Pipelines};
 use crate::submit::{Done, Metrics, Queue, Role, Timelines};
-
-/// What a device allows and can do, as asked of it: nothing is assumed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Bytes of one buffer at most.
-    pub buffer_bytes: u64,
-    /// Bytes of one allocation at most.
-    pub allocation_bytes: u64,
-    /// Invocations of one workgroup at most.
-    pub workgroup: u32,
-    /// Bytes of shared memory of one workgroup at most.
-    pub shared_bytes: u32,
-    /// Workgroups of one dispatch at most, in each dimension.
-    pub groups: [u32; 3],
-    /// Invocations that run in step.
-    pub subgroup: u32,
-    /// Whether kernels compute with 16-bit floats; storing them is another matter.
-    pub f16_arithmetic: bool,
-    /// Whether buffers of 16-bit floats can be read and written.
-    pub f16_storage: bool,
-    /// Which matrices of 16-bit floats a subgroup multiplies at once; `None` where the device cannot, or was opened
-    /// [without](Options::cooperative_matrices).
-    pub cooperative: Option<CooperativeMatrices>,
-    /// What addresses of the host's memory have to be multiples of for the device to use it where it lies ([`Device::import`]); `None` where it
-    /// cannot.
-    pub import_alignment: Option<u64>,
-    /// Whether kernels keep the signs of zeros.
-    pub signed_zeros: bool,
-    /// Nanoseconds of one tick of its clock; 0 where its queue has none.
-    pub tick_ns: f32,
-    /// Bits of its clock's counter.
-    pub tick_bits: u32,
-    /// Whether large copies between host and device have a queue of their own, beside kernels ([`Options::copy_queue`]).
-    pub copy_queue: bool,
-}
+use crate::tuning::{Source, Tuning};
 
 /// A GPU that computes. Clones are handles of the same device; buffers and commands keep it alive.
 ///
@@ -70,6 +37,8 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct Device {
     pub(crate) inner: Arc<Inner>,
+    /// Of the handle: others may have others.
+    pub(crate) tuning: Tuning,
 }
 
 /// Everything a device owns. Ends with the last buffer, command or handle of it.
@@ -78,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) info: DeviceInfo,
     pub(crate) limits: Limits,
     pub(crate) options: Options,
+    pub(crate) tuned: Source,
     pub(crate) pipelines: Pipelines,
     pub(crate) queue: Queue,
     /// Copies between host and device beside what the first one does, where the device has one for it.
@@ -88,86 +58,6 @@ pub(crate) struct Inner {
     pub(crate) raw: ash::Device,
     /// Outlives the device; dropped by hand, as it must stay where the device was given up.
     pub(crate) instance: ManuallyDrop<Instance>,
-}
-
-/// The features that every kernel needs, in Vulkan's words.
-fn missing(
-    v12: &vk::PhysicalDeviceVulkan12Features<'_>,
-    v13: &vk::PhysicalDeviceVulkan13Features<'_>,
-) -> Option<&'static str> {
-    [
-        (v12.buffer_device_address, "bufferDeviceAddress"),
-        (v12.timeline_semaphore, "timelineSemaphore"),
-        (v13.synchronization2, "synchronization2"),
-        (v13.maintenance4, "maintenance4"),
-    ]
-    .into_iter()
-    .find(|(has, _)| *has == vk::FALSE)
-    .map(|(_, name)| name)
-}
-
-/// A device that has all that kernels need.
-pub(crate) struct Chosen {
-    /// In the loader's order.
-    pub(crate) place: usize,
-    physical: vk::PhysicalDevice,
-    info: DeviceInfo,
-    families: Vec<vk::QueueFamilyProperties>,
-    /// The family of the queue that is used.
-    family: usize,
-}
-
-/// The device that `options` choose.
-///
-/// # Errors
-/// None fits, or the one that does lacks something.
-pub(crate) fn choose(
-    instance: &Instance,
-    options: &Options,
-    calls: &Calls,
-) -> Result<Chosen, VulkanUnavailable> {
-    let devices = instance.devices(calls)?.into_iter().enumerate();
-    let mut looked_at: Vec<_> =
-        devices.map(|(place, (physical, info))| look_at(instance, place, physical, info)).collect();
-    let candidates: Vec<_> = looked_at
-        .iter()
-        .map(|(info, found)| Candidate { kind: info.kind, name: info.name.clone(), usable: found.is_ok() })
-        .collect();
-    let place = options.choice.pick(&candidates)?;
-    looked_at.swap_remove(place).1.map_err(|reason| VulkanUnavailable { reason })
-}
-
-/// What a device is, and what it lacks or how it is used.
-fn look_at(
-    instance: &Instance,
-    place: usize,
-    physical: vk::PhysicalDevice,
-    info: DeviceInfo,
-) -> (DeviceInfo, Result<Chosen, Reason>) {
-    let device = info.name.clone();
-    if info.version < (1, 3, 0) {
-        let found = format!("{}.{}.{}", info.version.0, info.version.1, info.version.2);
-        return (info, Err(Reason::Version { what: device, found }));
-    }
-    // SAFETY: the device is the instance's.
-    let families = unsafe { instance.raw().get_physical_device_queue_family_properties(physical) };
-    // One that does nothing but compute stays out of the way of who draws.
-    let computes = |family: &&vk::QueueFamilyProperties| family.queue_flags.contains(vk::QueueFlags::COMPUTE);
-    let draws = |family: &vk::QueueFamilyProperties| family.queue_flags.contains(vk::QueueFlags::GRAPHICS);
-    let family = families
-        .iter()
-        .enumerate()
-        .filter(|(_, family)| computes(family))
-        .min_by_key(|(_, family)| draws(family))
-        .map(|(place, _)| place);
-    let (mut v11, mut v12, mut v13) = Default::default();
-    features(instance.raw(), physical, &mut v11, &mut v12, &mut v13);
-    let chosen = match (family, missing(&v12, &v13)) {
-        (None, _) => Err(Reason::NoComputeQueue { device }),
-        (_, Some(feature)) => Err(Reason::Feature { device, feature }),
-        (Some(family), None) => Ok(Chosen { place, physical, info: info.clone(), families, family }),
-    };
-    (info, chosen)
 }
 
 impl Device {
@@ -194,6 +84,7 @@ impl Device {
             limits.cooperative =
                 found.map_err(|result| VulkanUnavailable::of(Call::CooperativeMatrices, result))?;
         }
+        let tuning = options.tuning.read(&info, &limits).map_err(VulkanUnavailable::from)?;
         let cooperates = limits.cooperative.is_some();
         let mut on11 = vk::PhysicalDeviceVulkan11Features::default()
             .storage_buffer16_bit_access(v11.storage_buffer16_bit_access == vk::TRUE);
@@ -237,7 +128,18 @@ impl Device {
             .make(Call::CreateDevice, || unsafe { instance.raw().create_device(physical, &create, None) });
         let raw = raw.map_err(|result| VulkanUnavailable::of(Call::CreateDevice, result))?;
         limits.copy_queue = copies.is_some();
-        Self::furnish(raw, physical, (family as u32, copies), info, limits, options, calls, told, instance)
+        Self::furnish(
+            raw,
+            physical,
+            (family as u32, copies),
+            info,
+            limits,
+            tuning,
+            options,
+            calls,
+            told,
+            instance,
+        )
     }
 
     /// Adds what a device works with. Whatever is there by then ends in order where something fails.
@@ -248,6 +150,7 @@ impl Device {
         (family, copies): (u32, Option<u32>),
         info: DeviceInfo,
         limits: Limits,
+        (tuning, tuned): (Tuning, Source),
         options: &Options,
         calls: Calls,
         told: Told,
@@ -283,9 +186,21 @@ impl Device {
         let copies = copies.map(|family| queue(family, Role::Copies));
         let (queue, order) = (queue(family, Role::Compute), Mutex::default());
         let (options, instance) = (options.clone(), ManuallyDrop::new(instance));
-        let inner =
-            Inner { calls, info, limits, options, pipelines, queue, copies, order, memory, raw, instance };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            calls,
+            info,
+            limits,
+            options,
+            tuned,
+            pipelines,
+            queue,
+            copies,
+            order,
+            memory,
+            raw,
+            instance,
+        };
+        Ok(Self { inner: Arc::new(inner), tuning })
     }
 
     /// What it is.
@@ -444,56 +359,5 @@ impl Drop for Inner {
         unsafe { self.raw.destroy_device(None) };
         // SAFETY: this is the only place that drops it, and nothing uses it after.
         unsafe { ManuallyDrop::drop(&mut self.instance) };
-    }
-}
-
-fn features(
-    instance: &ash::Instance,
-    physical: vk::PhysicalDevice,
-    v11: &mut vk::PhysicalDeviceVulkan11Features<'_>,
-    v12: &mut vk::PhysicalDeviceVulkan12Features<'_>,
-    v13: &mut vk::PhysicalDeviceVulkan13Features<'_>,
-) {
-    let mut all = vk::PhysicalDeviceFeatures2::default();
-    // Chained by hand: each is read by the caller afterwards, for which `push_next` would borrow them too long.
-    v12.p_next = std::ptr::from_mut(v13).cast();
-    v11.p_next = std::ptr::from_mut(v12).cast();
-    all.p_next = std::ptr::from_mut(v11).cast();
-    // SAFETY: the device is the instance's, of Vulkan 1.3, and the chain lives through the call.
-    unsafe { instance.get_physical_device_features2(physical, &mut all) };
-    (v11.p_next, v12.p_next) = (std::ptr::null_mut(), std::ptr::null_mut());
-}
-
-fn limits(
-    instance: &ash::Instance,
-    physical: vk::PhysicalDevice,
-    family: &vk::QueueFamilyProperties,
-    v11: &vk::PhysicalDeviceVulkan11Features<'_>,
-    v12: &vk::PhysicalDeviceVulkan12Features<'_>,
-) -> Limits {
-    let mut p11 = vk::PhysicalDeviceVulkan11Properties::default();
-    let mut p12 = vk::PhysicalDeviceVulkan12Properties::default();
-    let mut p13 = vk::PhysicalDeviceVulkan13Properties::default();
-    let mut all =
-        vk::PhysicalDeviceProperties2::default().push_next(&mut p11).push_next(&mut p12).push_next(&mut p13);
-    // SAFETY: the device is the instance's, of Vulkan 1.3.
-    unsafe { instance.get_physical_device_properties2(physical, &mut all) };
-    let plain = all.properties.limits;
-    let ticks = family.timestamp_valid_bits > 0 && v12.host_query_reset == vk::TRUE;
-    Limits {
-        buffer_bytes: p13.max_buffer_size,
-        allocation_bytes: p11.max_memory_allocation_size,
-        workgroup: plain.max_compute_work_group_invocations.min(plain.max_compute_work_group_size[0]),
-        shared_bytes: plain.max_compute_shared_memory_size,
-        groups: plain.max_compute_work_group_count,
-        subgroup: p11.subgroup_size,
-        f16_arithmetic: v12.shader_float16 == vk::TRUE,
-        f16_storage: v11.storage_buffer16_bit_access == vk::TRUE,
-        cooperative: None,
-        import_alignment: None,
-        signed_zeros: p12.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE,
-        tick_ns: if ticks { plain.timestamp_period } else { 0.0 },
-        tick_bits: family.timestamp_valid_bits,
-        copy_queue: false,
     }
 }

@@ -10,6 +10,7 @@ use upbeat_kernels::ShapeError;
 
 use crate::calls::Call;
 use crate::memory::MemoryBudget;
+use crate::tuning::TuningError;
 
 /// There is no GPU to work with. The CPU's kernels are still there.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +70,11 @@ pub enum Reason {
         /// Its value.
         value: String,
     },
+    /// The shapes of workgroups that were asked for cannot be had.
+    Tuning {
+        /// Why.
+        sentence: String,
+    },
     /// A call failed.
     Call {
         /// Which one.
@@ -76,6 +82,12 @@ pub enum Reason {
         /// Vulkan's word for why.
         result: String,
     },
+}
+
+impl From<TuningError> for VulkanUnavailable {
+    fn from(error: TuningError) -> Self {
+        Self { reason: Reason::Tuning { sentence: error.to_string() } }
+    }
 }
 
 impl VulkanUnavailable {
@@ -115,6 +127,9 @@ impl fmt::Display for VulkanUnavailable {
             ),
             Reason::Call { call, result } => {
                 write!(f, "{call} failed with {result}; update the GPU's driver, or stay on the CPU")
+            }
+            Reason::Tuning { sentence } => {
+                write!(f, "{sentence}; UPBEAT_VULKAN_TUNING=off does without")
             }
             Reason::Environment { variable, value } => {
                 write!(f, "{variable}={value:?} is none of 1, true, yes, on, 0, false, no and off")
@@ -295,6 +310,7 @@ mod tests {
             Reason::NoComputeQueue { device: device.clone() },
             Reason::Feature { device, feature: "synchronization2" },
             Reason::NoValidation,
+            Reason::Tuning { sentence: "it is of another device".to_owned() },
             Reason::Call { call, result: result.clone() },
         ];
         let errors = [

@@ -7,7 +7,7 @@ use ash::{ext, khr, vk, Entry};
 
 use crate::calls::{Call, Calls};
 use crate::choice::Kind;
-use crate::device::choose;
+use crate::chosen::choose;
 use crate::error::{Reason, VulkanUnavailable};
 use crate::options::Options;
 
@@ -26,6 +26,8 @@ pub struct DeviceInfo {
     pub driver: String,
     /// Bytes of memory that is its own or counts as such.
     pub memory: u64,
+    /// Numbers of its vendor and of the device, and of the driver's version.
+    pub(crate) numbers: [u32; 3],
 }
 
 /// A live instance. The validation layer's messages arrive in `messages`.
@@ -204,6 +206,7 @@ impl Instance {
             version: version(plain.api_version),
             driver: format!("{name} {info}").trim().to_owned(),
             memory: own.map(|heap| heap.size).sum(),
+            numbers: [plain.vendor_id, plain.device_id, plain.driver_version],
         }
     }
 }

@@ -9,15 +9,20 @@
 mod calls;
 mod choice;
 #[allow(unsafe_code)]
+mod chosen;
+#[allow(unsafe_code)]
 mod commands;
 #[allow(unsafe_code)]
 mod cooperative;
 #[allow(unsafe_code)]
 mod device;
 mod error;
+mod files;
 #[allow(unsafe_code)]
 mod instance;
 mod kernels;
+#[allow(unsafe_code)]
+mod limits;
 mod matrix;
 #[allow(unsafe_code)]
 mod memory;
@@ -27,18 +32,20 @@ mod pipeline;
 #[allow(unsafe_code)]
 mod submit;
 mod switch;
+pub mod tuning;
 
 pub use calls::{Call, Fault};
 pub use choice::{Choice, Kind};
 pub use commands::Commands;
 pub use cooperative::CooperativeMatrices;
-pub use device::{Device, Limits};
+pub use device::Device;
 pub use error::{Reason, VulkanError, VulkanUnavailable};
 pub use half::f16;
 pub use instance::{devices, DeviceInfo};
 pub use kernels::{
     Adapted, Arithmetic, Attention, AttentionLayout, DeviceProgram, Epilogue, Gemm, Rope, TileSummary,
 };
+pub use limits::Limits;
 pub use matrix::Matrix;
 pub use memory::{Buffer, Defragmented, Float, HostMemory, MemoryBudget, MemoryMetrics, Scalar};
 pub use options::Options;

@@ -10,6 +10,7 @@ use crate::choice::Choice;
 use crate::error::{Reason, VulkanUnavailable};
 use crate::submit::CopyQueue;
 use crate::switch::switch;
+use crate::tuning::{Tuning, Wanted};
 
 const VALIDATE: &str = "UPBEAT_VULKAN_VALIDATE";
 const COOPERATIVE: &str = "UPBEAT_VULKAN_COOPERATIVE";
@@ -42,6 +43,7 @@ pub struct Options {
     pub(crate) copies: CopyQueue,
     pub(crate) cooperative_matrices: bool,
     pub(crate) pipeline_cache: CacheFile,
+    pub(crate) tuning: Wanted,
     pub(crate) loader: Option<PathBuf>,
     pub(crate) fault: Option<Arc<Fault>>,
 }
@@ -64,6 +66,7 @@ impl Default for Options {
             copies: CopyQueue::OfItsOwn,
             cooperative_matrices: true,
             pipeline_cache: CacheFile::Nowhere,
+            tuning: Wanted::default(),
             loader: None,
             fault: None,
         }
@@ -78,7 +81,9 @@ impl Options {
 
     /// [`new`](Self::new), as the environment has it: `UPBEAT_VULKAN_DEVICE` is a place in [`devices`](crate::devices), a kind
     /// (`discrete`, `integrated`, `virtual`, `other`, `cpu`), `any`, or part of a name; `UPBEAT_VULKAN_CACHE` is a file for compiled pipelines, or
-    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_VALIDATE` asks for validation
+    /// `off`, and without it they are in the [usual place](Self::usual_pipeline_cache); `UPBEAT_VULKAN_TUNING` is a
+    /// [file of shapes](Self::tuning_file), or `off`, and without it they are those of the [usual file](Self::usual_tuning);
+    /// `UPBEAT_VULKAN_VALIDATE` asks for validation
     /// (`1`, `true`, `yes`, `on`) or not (`0`, `false`, `no`, `off`, or nothing), and `UPBEAT_VULKAN_COOPERATIVE` likewise for
     /// [cooperative matrices](Self::cooperative_matrices), which are used where nothing is said. Another value of the two is told when a device is
     /// looked for, unless the method says what to do.
@@ -100,10 +105,15 @@ impl Options {
         let validate = on(VALIDATE, false);
         let cooperative_matrices = on(COOPERATIVE, true);
         (options.validate, options.cooperative_matrices) = (validate, cooperative_matrices);
-        match word("UPBEAT_VULKAN_CACHE") {
+        let options = match word("UPBEAT_VULKAN_CACHE") {
             unset if unset.is_empty() => options.usual_pipeline_cache(),
             off if off == "off" => options,
             path => options.pipeline_cache(path),
+        };
+        match word("UPBEAT_VULKAN_TUNING") {
+            unset if unset.is_empty() => options.usual_tuning(),
+            off if off == "off" => options,
+            path => options.tuning_file(path),
         }
     }
 
@@ -241,6 +251,31 @@ impl Options {
         self
     }
 
+    /// The shapes of workgroups that kernels take; see [`tuning`](crate::tuning). A device that cannot run one of them is not opened.
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = Wanted::Given(tuning);
+        self
+    }
+
+    /// Takes shapes from a file that [`Tuning::save`] wrote. A device is not opened where it cannot be read, is damaged, of another device or
+    /// driver, or has a shape that the device cannot run.
+    pub fn tuning_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tuning = Wanted::File(path.into());
+        self
+    }
+
+    /// Takes shapes from the [usual file](Tuning::usual_path), as `upbeat tune` saves it, if it is there. One that cannot be used is left
+    /// alone; [`Device::tuning_source`](crate::Device::tuning_source) says why.
+    pub fn usual_tuning(mut self) -> Self {
+        self.tuning = Wanted::Usual;
+        self
+    }
+
+    /// Takes the shapes that kernels have without a search. It is so unless told.
+    pub fn no_tuning(self) -> Self {
+        self.tuning(Tuning::default())
+    }
+
     /// The Vulkan loader's library, where it is not in the system's usual place.
     pub fn loader(mut self, path: impl Into<PathBuf>) -> Self {
         self.loader = Some(path.into());
@@ -271,6 +306,15 @@ mod tests {
         assert_eq!(kept("off"), CacheFile::Nowhere);
         assert_eq!(kept("a/file"), CacheFile::At("a/file".into()));
         assert_eq!(Options::new().pipeline_cache, CacheFile::Nowhere, "who is not asked writes nothing");
+    }
+
+    #[test]
+    fn the_environment_says_where_shapes_are_from() {
+        let wanted = |word: &str| with("UPBEAT_VULKAN_TUNING", word).tuning;
+        assert_eq!(wanted(""), Wanted::Usual);
+        assert_eq!(wanted("off"), Wanted::default());
+        assert_eq!(wanted("a/file"), Wanted::File("a/file".into()));
+        assert_eq!(Options::new().tuning, Wanted::Given(Tuning::default()), "who is not asked reads nothing");
     }
 
     #[test]

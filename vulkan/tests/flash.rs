@@ -2,9 +2,10 @@
 
 mod support;
 
-use support::{assert_close, device, numbers};
+use support::{assert_close, device, numbers, shapes};
 use upbeat_kernels::attention::{self as cpu, Heads, HeadsMut, Mask};
 use upbeat_kernels::{twin, AttentionShape};
+use upbeat_vulkan::tuning::Tunable;
 use upbeat_vulkan::{f16, AttentionLayout, Buffer, Device};
 
 /// Inputs are below 1 and heads at most 256 wide, so that a logit is below 16 and off by a few units of its last place at most, 2⁻²⁰
@@ -122,6 +123,28 @@ fn queries_continue_a_cache_and_share_its_heads() {
                 let cache = [(keys + 9) * 2 * dim, 2 * dim, dim];
                 let attention = AttentionLayout { causal, k: cache, v: cache, ..dense };
                 compare(&device, &attention, 3);
+            }
+        }
+    }
+}
+
+/// What a table may choose is as right as what kernels take by themselves.
+#[test]
+fn every_shape_of_workgroups_gives_what_the_twin_gives() {
+    let Some(device) = device() else { return };
+    for (tunable, queries) in [(Tunable::AttentionTile, &[5, 17, 70][..]), (Tunable::AttentionRow, &[1, 3])] {
+        for (what, device) in shapes(&device, tunable) {
+            eprintln!("{what}");
+            for (at, (keys, dim)) in
+                [(0, 8), (1, 1), (17, 4), (64, 3), (65, 16), (200, 40), (33, 64), (513, 128), (100, 256)]
+                    .into_iter()
+                    .enumerate()
+            {
+                for &queries in queries {
+                    let causal = (at + queries) % 2 == 0;
+                    let dense = AttentionLayout::dense(2, queries, keys, 6, 2, dim);
+                    compare(&device, &AttentionLayout { causal, ..dense }, 3);
+                }
             }
         }
     }

@@ -5,8 +5,9 @@ mod product;
 mod support;
 
 use product::{check, exact, Case, TRANSPOSES};
-use support::{device, Gpu};
+use support::{device, shapes, Gpu};
 use upbeat_kernels::{Activation, ShapeError, Write};
+use upbeat_vulkan::tuning::Tunable;
 use upbeat_vulkan::{f16, Epilogue, Gemm, Matrix, VulkanError};
 
 /// `[m, k, n]`: none, one, and what does not fill a tile, a row of lanes or a four; for few rows and for many.
@@ -106,6 +107,78 @@ fn factors_of_16_bits_are_summed_in_32() {
     for shape in [[3, 33, 12], [12, 33, 12]] {
         check::<f16, f16>(&device, &Case { shape, ..Case::plain(0, 0, 0) });
         check::<f16, f32>(&device, &Case { shape, ..Case::plain(0, 0, 0) });
+    }
+}
+
+/// What a table may choose is as right as what kernels take by themselves. A CPU that stands in for a GPU takes tiles by the rows alone; a
+/// GPU takes the lowest for all but the last two shapes.
+#[test]
+fn every_tile_gives_the_twins_bits() {
+    let Some(device) = device() else { return };
+    use Tunable::{GemmF16Low, GemmF16Middle, GemmF16Wide, GemmLow, GemmMiddle, GemmWide};
+    let shapes_of =
+        |rows: std::ops::RangeInclusive<usize>| SHAPES.into_iter().filter(move |[m, ..]| rows.contains(m));
+    let wide: Vec<_> = shapes_of(65..=600).chain([[70, 37, 90], [1501, 5, 1404]]).collect();
+    let middle: Vec<_> = shapes_of(33..=64).chain([[40, 37, 90], [601, 9, 603]]).collect();
+    let low: Vec<_> = shapes_of(9..=32).chain([[20, 37, 90], [30, 64, 129]]).collect();
+    for (tunable, of_f16, of_size) in
+        [(GemmWide, GemmF16Wide, wide), (GemmMiddle, GemmF16Middle, middle), (GemmLow, GemmF16Low, low)]
+    {
+        for (what, device) in shapes(&device, tunable) {
+            eprintln!("{what}");
+            for (at, &shape) in of_size.iter().enumerate() {
+                for (turn, transpose) in TRANSPOSES.into_iter().enumerate() {
+                    let write = if turn % 2 == 0 { Write::Add } else { Write::Overwrite };
+                    let case = Case { shape, transpose, gap: at % 2, write, ..Case::plain(0, 0, 0) };
+                    exact::<f32, f32>(&device, &case);
+                }
+                let case = Case { shape, transpose: TRANSPOSES[at % 4], ..Case::plain(0, 0, 0) };
+                check::<f32, f32>(&device, &Case { bias: true, residual: true, ..case });
+            }
+        }
+        if device.limits().f16_storage {
+            for (what, device) in shapes(&device, of_f16) {
+                eprintln!("{what}");
+                for (at, &shape) in of_size.iter().enumerate() {
+                    let case =
+                        Case { shape, transpose: TRANSPOSES[at % 4], gap: at % 2, ..Case::plain(0, 0, 0) };
+                    exact::<f32, f16>(&device, &case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_way_of_sharing_few_rows_gives_the_twins_bits() {
+    let Some(device) = device() else { return };
+    use Tunable::{FewRows, Gemv, GemvF16, GemvF16Transposed, GemvTransposed};
+    for (tunable, of_f16, transpose_b) in
+        [(Gemv, GemvF16, false), (GemvTransposed, GemvF16Transposed, true), (FewRows, FewRows, true)]
+    {
+        for (what, device) in shapes(&device, tunable) {
+            eprintln!("{what}");
+            for (at, shape) in SHAPES.into_iter().filter(|[m, ..]| *m <= 9).enumerate() {
+                let transpose = [at % 3 == 0, transpose_b];
+                let case = Case { shape, transpose, gap: at % 2, ..Case::plain(0, 0, 0) };
+                exact::<f32, f32>(&device, &case);
+                check::<f32, f32>(&device, &Case { bias: true, residual: true, ..case });
+            }
+            let transpose = [false, transpose_b];
+            check::<f32, f32>(&device, &Case { transpose, ..Case::plain(1, 20_000, 70) });
+            check::<f32, f32>(&device, &Case { transpose, ..Case::plain(4, 20_000, 70) });
+        }
+        if device.limits().f16_storage {
+            for (what, device) in shapes(&device, of_f16) {
+                eprintln!("{what}");
+                for shape in [[1, 128, 4], [3, 129, 64], [5, 516, 31], [8, 257, 5]] {
+                    exact::<f32, f16>(
+                        &device,
+                        &Case { shape, transpose: [false, transpose_b], ..Case::plain(0, 0, 0) },
+                    );
+                }
+            }
+        }
     }
 }
 

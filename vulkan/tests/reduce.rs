@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{assert_close, device, numbers, told, Gpu};
+use support::{assert_close, device, numbers, shapes, told, Gpu};
+use upbeat_vulkan::tuning::Tunable;
 use upbeat_vulkan::{Buffer, Commands, VulkanError};
 
 /// Rows and columns: several rows a workgroup, one, pieces of rows, more rows than workgroups may be.
@@ -78,6 +79,17 @@ fn check(what: &str, x: &[f32], cols: usize, found: &[Vec<f32>; 4]) {
             };
             let bound = if bound.is_finite() { bound } else { 0.0 };
             assert_close(&format!("{name} of row {r} of {what}"), &[found], &[twin(row)], bound, 2e-7);
+        }
+    }
+}
+
+#[test]
+fn workgroups_of_every_size_give_what_f64_gives() {
+    let Some(device) = device() else { return };
+    for (what, device) in shapes(&device, Tunable::Rows) {
+        for (rows, cols) in SHAPES.into_iter().filter(|(rows, cols)| rows * cols <= 1_000_003) {
+            let x = numbers(rows * cols, 1);
+            check(&format!("[{rows}, {cols}], {what}"), &x, cols, &reduced(&device, &x, cols, rows));
         }
     }
 }

@@ -2,8 +2,9 @@
 
 mod support;
 
-use support::{assert_close, device, numbers, told, Gpu};
+use support::{assert_close, device, numbers, shapes, told, Gpu};
 use upbeat_kernels::Element;
+use upbeat_vulkan::tuning::Tunable;
 use upbeat_vulkan::{Buffer, Commands, VulkanError};
 
 /// Rows and columns: one lane a row, many rows a workgroup, kept in registers up to 4096 columns, streamed beyond; more rows than
@@ -92,6 +93,22 @@ fn softmax_is_its_twins() {
             if rows * cols > 1 << 20 {
                 break;
             }
+        }
+    }
+}
+
+/// Kept in registers up to 16,384 columns.
+#[test]
+fn workgroups_of_every_size_give_what_the_twins_give() {
+    let Some(device) = device() else { return };
+    for (what, device) in shapes(&device, Tunable::Rows) {
+        for (rows, cols) in SHAPES.into_iter().chain([(2, 255), (3, 513), (2, 8193), (1, 16_385)]) {
+            if rows * cols > 1 << 20 {
+                continue;
+            }
+            let x = numbers(rows * cols, 3);
+            check_softmax(&device, &format!("of [{rows}, {cols}], {what}"), &x, cols);
+            check_norms(&device, &format!("[{rows}, {cols}], {what}"), &x, cols, 1e-5, NORM);
         }
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn upbeat() -> Command {
         .env_remove("UPBEAT_TOPOLOGY")
         .env_remove("UPBEAT_ISA")
         .env_remove("UPBEAT_BF16")
-        .env_remove("UPBEAT_TUNING");
+        .env_remove("UPBEAT_TUNING")
+        .env_remove("UPBEAT_VULKAN_TUNING");
     // What the user of this machine has tuned is not what is tested.
     command
         .env("UPBEAT_VULKAN_CACHE", "off")

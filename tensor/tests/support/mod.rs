@@ -14,7 +14,7 @@ pub fn required() -> bool {
 
 /// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one.
 pub fn options() -> Options {
-    let options = Options::from_env().no_pipeline_cache();
+    let options = Options::from_env().no_pipeline_cache().no_tuning();
     if std::env::var("UPBEAT_VULKAN_DEVICE").is_ok_and(|word| !word.trim().is_empty()) {
         options
     } else {

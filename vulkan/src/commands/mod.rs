@@ -184,6 +184,16 @@ impl Commands {
         self.work.is_empty()
     }
 
+    /// Each dispatch: its kernel, its constants and its groups.
+    #[cfg(test)]
+    pub(crate) fn dispatches(&self) -> Vec<(Kernel, Constants, [u32; 3])> {
+        let dispatches = self.work.iter().filter_map(|work| match work {
+            Work::Dispatch(dispatch) => Some((dispatch.kernel, dispatch.constants, dispatch.groups)),
+            _ => None,
+        });
+        dispatches.collect()
+    }
+
     /// Adds the work of `other`, after this one's.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{Activation, ShapeError};
 
-use super::{count, WORKGROUP};
+use super::count;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -52,7 +52,7 @@ impl Commands {
         let groups = self.groups_for(x.len());
         self.dispatch(
             Kernel::Activation,
-            &[WORKGROUP, number(activation)],
+            &[self.elements(), number(activation)],
             groups,
             &[x.operand(Access::ReadInPlace), out.operand(Access::Write)],
             bytemuck::bytes_of(&Parameters { count: count("the length of x", x.len())? }),
@@ -83,7 +83,7 @@ impl Commands {
         let groups = self.groups_for(out.len());
         self.dispatch(
             Kernel::Swiglu,
-            &[WORKGROUP],
+            &[self.elements()],
             groups,
             &[gate_up.operand(Access::Read), out.operand(Access::Write)],
             bytemuck::bytes_of(&GateParameters { count: count("the length of out", out.len())?, width }),

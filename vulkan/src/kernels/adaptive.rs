@@ -5,6 +5,7 @@ use upbeat_kernels::attention::Resolution;
 use upbeat_kernels::ShapeError;
 
 use super::flash::{distances, AttentionLayout};
+use super::flash_shapes::ROWS;
 use super::{called, count, product, WORKGROUP};
 use crate::commands::{Access, Commands, Operand};
 use crate::error::VulkanError;
@@ -261,7 +262,7 @@ impl Commands {
         let exact = resolution == Resolution::Exact
             || matches!(resolution, Resolution::Tolerance(most) if most.is_nan() || most <= 0.0);
         let tiles = if exact { 0 } else { summary.tiles };
-        let rows = layout.rows(self.device().limits().shared_bytes) as usize;
+        let rows = layout.rows(ROWS[0], self.device().limits().shared_bytes) as usize;
         let blocks = queries.div_ceil(8 * rows);
         let items = product("tiles of queries", &[batch, heads, blocks])?;
         let of_rows = product("queries", &[batch, heads, queries])?;

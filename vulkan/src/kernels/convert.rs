@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{count, WORKGROUP};
+use super::count;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::{Buffer, Scalar};
@@ -42,7 +42,7 @@ impl Commands {
         let groups = self.groups_for(x.len());
         self.dispatch(
             kernel,
-            &[WORKGROUP],
+            &[self.elements()],
             groups,
             &[x.operand(Access::Read), out.operand(Access::Write)],
             bytemuck::bytes_of(&Parameters { count: count("the length of x", x.len())? }),

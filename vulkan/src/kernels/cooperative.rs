@@ -1,12 +1,16 @@
 //! Tiles of products of `f16` that go through cooperative matrices; the shader is `gemm_cooperative.comp`, which device has them says
 //! `cooperative.rs` of the crate.
 
-use crate::cooperative::{CooperativeMatrices, SUBGROUP_SIDE};
-use crate::device::Limits;
+use std::fmt;
+
+use super::needs::{Needs, TooLarge};
+use super::tiles::Size;
+use crate::cooperative::CooperativeMatrices;
+use crate::limits::Limits;
 
 /// What a workgroup computes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     m: u32,
     n: u32,
     k: u32,
@@ -17,31 +21,66 @@ pub(super) struct Tile {
 /// Sums that an invocation keeps at most: half of the registers that GPUs have for one.
 const SUMS: u32 = 128;
 
-impl Tile {
-    /// The most products from each load.
-    const WIDE: Self = Self { m: 128, n: 128, k: SUBGROUP_SIDE, reach: [64, 64] };
-    /// Fits every device that there is.
-    const MIDDLE: Self = Self { m: 64, n: 64, k: SUBGROUP_SIDE, reach: [SUBGROUP_SIDE; 2] };
-    /// For few rows, and for small products: more workgroups share them.
-    const LOW: Self = Self { m: 32, n: 64, k: SUBGROUP_SIDE, reach: [SUBGROUP_SIDE; 2] };
+const fn tile(m: u32, n: u32, k: u32, reach: [u32; 2]) -> Tile {
+    Tile { m, n, k, reach }
+}
 
-    /// For `[m, n]`, by how many tiles are `enough` to keep the device busy. `None` where the device has room for none.
-    pub(super) fn of(m: usize, n: usize, enough: usize, device: &Limits) -> Option<Self> {
-        let wide_enough = |tile: &Self| match *tile {
-            Self::WIDE => m > Self::MIDDLE.m as usize && tile.count(m, n) >= enough,
-            Self::MIDDLE => m > Self::LOW.m as usize && tile.count(m, n) >= enough / 2,
-            _ => true,
-        };
-        let matrices = device.cooperative?;
-        let mut tiles = [Self::WIDE, Self::MIDDLE, Self::LOW].into_iter();
-        tiles.find(|tile| tile.fits(matrices, device) && wide_enough(tile))
+/// The most products from each load.
+pub(crate) const WIDE: [Tile; 7] = [
+    tile(128, 128, 32, [64, 64]),
+    tile(128, 128, 32, [64, 32]),
+    tile(128, 128, 32, [32, 64]),
+    tile(128, 128, 32, [32, 32]),
+    tile(128, 64, 32, [64, 32]),
+    tile(64, 128, 32, [32, 64]),
+    tile(64, 64, 64, [32, 32]),
+];
+/// The first fits every device that there is.
+pub(crate) const MIDDLE: [Tile; 6] = [
+    tile(64, 64, 32, [32, 32]),
+    tile(64, 64, 64, [32, 32]),
+    tile(64, 64, 32, [64, 32]),
+    tile(64, 128, 32, [32, 64]),
+    tile(128, 64, 32, [64, 32]),
+    tile(32, 64, 64, [32, 32]),
+];
+/// For few rows, and for small products: more workgroups share them.
+pub(crate) const LOW: [Tile; 5] = [
+    tile(32, 64, 32, [32, 32]),
+    tile(32, 64, 64, [32, 32]),
+    tile(32, 128, 32, [32, 32]),
+    tile(32, 32, 64, [32, 32]),
+    tile(64, 64, 32, [32, 32]),
+];
+
+/// Of `[m, n]`, by how many tiles are `enough` to keep the device busy. `None` where the device has no cooperative matrices, or room for no
+/// tile.
+pub(crate) fn size_of(m: usize, n: usize, enough: usize, device: &Limits) -> Option<Size> {
+    let ([wide, ..], [middle, ..], [low, ..]) = (WIDE, MIDDLE, LOW);
+    let fits = |tile: &Tile| device.cooperative.is_some() && tile.fit(device).is_ok();
+    if fits(&wide) && m > middle.m as usize && wide.count(m, n) >= enough {
+        Some(Size::Wide)
+    } else if fits(&middle) && m > low.m as usize && middle.count(m, n) >= enough / 2 {
+        Some(Size::Middle)
+    } else {
+        fits(&low).then_some(Size::Low)
     }
+}
 
-    fn fits(&self, matrices: CooperativeMatrices, device: &Limits) -> bool {
+impl Tile {
+    /// Whether the device can run it. One without cooperative matrices never does.
+    ///
+    /// # Errors
+    /// What the device has too little of.
+    pub(crate) fn fit(&self, device: &Limits) -> Result<(), TooLarge> {
+        let Some(matrices) = device.cooperative else { return Ok(()) };
         let sums = self.reach[0] * self.reach[1] / device.subgroup;
-        sums <= SUMS
-            && self.invocations(device) <= device.workgroup
-            && self.shared_bytes(matrices) <= device.shared_bytes
+        if sums > SUMS {
+            return Err(TooLarge { what: "sums of an invocation", needed: sums, most: SUMS });
+        }
+        let needs =
+            Needs { invocations: self.invocations(device), shared_bytes: self.shared_bytes(matrices) };
+        needs.fit(device)
     }
 
     fn subgroups(&self) -> u32 {
@@ -72,33 +111,27 @@ impl Tile {
     }
 }
 
+/// Rows, columns and depth, and what a subgroup has of them.
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { m, n, k, reach: [down, across] } = self;
+        write!(f, "{m}x{n}x{k} by {down}x{across}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cooperative::SUBGROUP_SIDE;
 
-    fn device(subgroup: u32, shared_bytes: u32, sides: [u32; 3]) -> Limits {
-        let [m, n, k] = sides;
-        Limits {
-            buffer_bytes: 1 << 31,
-            allocation_bytes: 1 << 31,
-            workgroup: 1024,
-            shared_bytes,
-            groups: [65_535; 3],
-            subgroup,
-            f16_arithmetic: true,
-            f16_storage: true,
-            cooperative: Some(CooperativeMatrices { m, n, k }),
-            import_alignment: None,
-            signed_zeros: true,
-            tick_ns: 1.0,
-            tick_bits: 64,
-            copy_queue: false,
-        }
+    fn device(subgroup: u32, shared_bytes: u32, [m, n, k]: [u32; 3]) -> Limits {
+        let cooperative = Some(CooperativeMatrices { m, n, k });
+        Limits { workgroup: 1024, shared_bytes, subgroup, cooperative, ..Limits::least() }
     }
 
     #[test]
     fn tiles_are_of_whole_subgroups_and_whole_matrices() {
-        for tile in [Tile::WIDE, Tile::MIDDLE, Tile::LOW] {
+        for tile in WIDE.iter().chain(&MIDDLE).chain(&LOW) {
             for side in [tile.m, tile.n, tile.k, tile.reach[0], tile.reach[1]] {
                 assert_eq!(side % SUBGROUP_SIDE, 0, "every shape that is taken divides that");
             }
@@ -109,17 +142,17 @@ mod tests {
     #[test]
     fn a_device_gets_the_largest_tiles_that_it_has_room_and_work_for() {
         let nvidia = device(32, 49_152, [16, 16, 16]);
-        assert_eq!(Tile::of(4096, 4096, 128, &nvidia), Some(Tile::WIDE));
-        assert_eq!(Tile::of(1024, 1024, 128, &nvidia), Some(Tile::MIDDLE), "64 wide tiles are too few");
-        assert_eq!(Tile::of(32, 40_000, 128, &nvidia), Some(Tile::LOW));
-        assert_eq!(Tile::of(9, 1, 1, &nvidia), Some(Tile::LOW));
+        assert_eq!(size_of(4096, 4096, 128, &nvidia), Some(Size::Wide));
+        assert_eq!(size_of(1024, 1024, 128, &nvidia), Some(Size::Middle), "64 wide tiles are too few");
+        assert_eq!(size_of(32, 40_000, 128, &nvidia), Some(Size::Low));
+        assert_eq!(size_of(9, 1, 1, &nvidia), Some(Size::Low));
         let little_memory = device(32, 32_768, [16, 16, 16]);
-        assert_eq!(Tile::of(4096, 4096, 128, &little_memory), Some(Tile::MIDDLE));
+        assert_eq!(size_of(4096, 4096, 128, &little_memory), Some(Size::Middle));
         let narrow = device(8, 65_536, [8, 8, 8]);
-        assert_eq!(Tile::of(4096, 4096, 1, &narrow), Some(Tile::MIDDLE), "512 sums each are too many");
-        assert_eq!(Tile::of(4096, 4096, 128, &device(32, 10_000, [16, 16, 16])), None);
-        assert_eq!(Tile::of(4096, 4096, 128, &Limits { cooperative: None, ..nvidia }), None);
+        assert_eq!(size_of(4096, 4096, 1, &narrow), Some(Size::Middle), "512 sums each are too many");
+        assert_eq!(size_of(4096, 4096, 128, &device(32, 10_000, [16, 16, 16])), None);
+        assert_eq!(size_of(4096, 4096, 128, &Limits { cooperative: None, ..nvidia.clone() }), None);
         // Two workgroups of the widest fit beside each other in what most GPUs have, and one in what every one has.
-        assert_eq!(Tile::WIDE.shared_bytes(nvidia.cooperative.unwrap()), 40_960);
+        assert_eq!(WIDE[0].shared_bytes(nvidia.cooperative.unwrap()), 40_960);
     }
 }

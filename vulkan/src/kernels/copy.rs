@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{count, WORKGROUP};
+use super::count;
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::{Buffer, Scalar};
@@ -53,7 +53,7 @@ impl Commands {
                 let parameters = HalfParameters { count: count("the length of x", x.len())?, bits };
                 let groups = self.groups_for(x.len());
                 let parameters = bytemuck::bytes_of(&parameters);
-                return self.dispatch(Kernel::FillF16, &[WORKGROUP], groups, &[operand], parameters);
+                return self.dispatch(Kernel::FillF16, &[self.elements()], groups, &[operand], parameters);
             }
             _ => unreachable!("scalars have 2 or 4 bytes"),
         }

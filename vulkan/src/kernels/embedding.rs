@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 use upbeat_kernels::ShapeError;
 
-use super::{count, product, WORKGROUP};
+use super::{count, product};
 use crate::commands::{Access, Commands};
 use crate::error::VulkanError;
 use crate::memory::{Buffer, Scalar};
@@ -73,7 +73,7 @@ impl Commands {
         let groups = self.groups_for(len);
         self.dispatch(
             kernel,
-            &[WORKGROUP],
+            &[self.elements()],
             groups,
             &[table.operand(Access::Read), tokens.operand(Access::Read), out.operand(Access::Write)],
             bytemuck::bytes_of(&parameters),

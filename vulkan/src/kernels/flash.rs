@@ -160,20 +160,15 @@ impl AttentionLayout {
         Ok(self.check_output()?)
     }
 
-    /// Invocations of a group that shares a key, where queries come one by one: a four of numbers each.
-    fn lanes(&self) -> u32 {
-        (self.dim.div_ceil(4) as u32).next_power_of_two().min(16)
-    }
-
-    /// Queries of an invocation where they come in tiles of 8 times as many: no more than there are, and that fit `shared_bytes`.
-    pub(super) fn rows(&self, shared_bytes: u32) -> u32 {
+    /// Queries of an invocation where they come in tiles of 8 times as many: `most`, no more than there are, and that fit `shared_bytes`.
+    pub(super) fn rows(&self, most: u32, shared_bytes: u32) -> u32 {
         // As declared in `shaders/flash_block.glsl`.
         let bytes = |rows: usize| {
             let queries = 8 * rows;
             16 * queries * self.dim.div_ceil(4) + 16 * 32 * 9 + 4 * queries * 33 + 4 * queries * 16
         };
         let fits = |rows: usize| bytes(rows) <= shared_bytes as usize && 8 * (rows / 2) < self.queries;
-        [4, 2].into_iter().find(|&rows| fits(rows)).unwrap_or(1) as u32
+        [4, 2].into_iter().find(|&rows| rows <= most as usize && fits(rows)).unwrap_or(1) as u32
     }
 }
 
@@ -283,18 +278,20 @@ impl Commands {
             && strides.as_flattened().iter().all(|distance| distance % 4 == 0)
             && operands.iter().zip(bytes).all(|(operand, bytes)| operand.is_aligned(4 * bytes as u64));
         let fours = dim.div_ceil(4) as u32;
-        let (kernel, constant, of_each) = if queries <= FEW {
-            (rows, layout.lanes(), 1)
+        let tuning = self.device().tuning();
+        let (kernel, invocations, constant, of_each) = if queries <= FEW {
+            let groups = tuning.attention_groups();
+            (rows, groups.invocations(), groups.lanes(dim), 1)
         } else {
-            let rows = layout.rows(self.device().limits().shared_bytes);
-            (tiles, rows, 8 * rows as usize)
+            let rows = layout.rows(tuning.attention_rows(), self.device().limits().shared_bytes);
+            (tiles, WORKGROUP, rows, 8 * rows as usize)
         };
         // Each is a vector of the output at least, or there are none.
         let items = if dim == 0 { 0 } else { batch * heads * queries.div_ceil(of_each) };
         let most = self.device().limits().groups[0] as usize;
         self.dispatch(
             kernel,
-            &[WORKGROUP, aligned.into(), fours, constant],
+            &[invocations, aligned.into(), fours, constant],
             [items.min(most) as u32, 1, 1],
             &operands,
             bytemuck::bytes_of(&parameters),

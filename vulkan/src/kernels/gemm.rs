@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{Activation, Write};
 
 use super::activation::number;
-use super::{called, cooperative, WORKGROUP};
-use crate::choice::Kind;
+use super::tiles::{enough, Size};
+use super::{called, cooperative};
 use crate::commands::{Access, Commands, Operand};
 use crate::cooperative::CooperativeMatrices;
 use crate::device::Device;
@@ -114,62 +114,6 @@ struct Parameters {
     finish: u32,
 }
 
-/// Rows up to which B is streamed past them, each number of it read once and used for all.
-const FEW_ROWS: usize = 8;
-
-/// What a workgroup computes at once; see `shaders/gemm_tiles.glsl`.
-struct Tile {
-    m: u32,
-    n: u32,
-    k: u32,
-    /// Rows and columns of one invocation, multiples of 4.
-    reach: [u32; 2],
-}
-
-impl Tile {
-    /// The most numbers from each load.
-    const WIDE: Self = Self { m: 128, n: 128, k: 16, reach: [8, 8] };
-    /// Fits every device.
-    const MIDDLE: Self = Self { m: 64, n: 64, k: 16, reach: [8, 4] };
-    /// For few rows, and for small products: more workgroups share them.
-    const LOW: Self = Self { m: 32, n: 64, k: 32, reach: [4, 4] };
-
-    /// For `[m, n]`. Large tiles are worth it where they still keep the device busy: a GPU wants many, a CPU that stands in for one has a
-    /// few cores (on Mesa's driver wide tiles were 1.5 times as fast as the others). The sums come out the same.
-    fn of(m: usize, n: usize, device: &Device) -> Self {
-        let (wide, limits, enough) = (Self::WIDE, device.limits(), enough(device));
-        let fits = wide.invocations() <= limits.workgroup && wide.shared_bytes() <= limits.shared_bytes;
-        if fits && m > Self::MIDDLE.m as usize && wide.count(m, n) >= enough {
-            wide
-        } else if m > Self::LOW.m as usize && Self::MIDDLE.count(m, n) >= enough / 2 {
-            Self::MIDDLE
-        } else {
-            Self::LOW
-        }
-    }
-
-    fn invocations(&self) -> u32 {
-        (self.m / self.reach[0]) * (self.n / self.reach[1])
-    }
-
-    fn shared_bytes(&self) -> u32 {
-        4 * self.k * (self.m + 4 + self.n + 4)
-    }
-
-    fn count(&self, m: usize, n: usize) -> usize {
-        m.div_ceil(self.m as usize).saturating_mul(n.div_ceil(self.n as usize))
-    }
-}
-
-/// How many workgroups keep a device busy.
-fn enough(device: &Device) -> usize {
-    if device.info().kind == Kind::Cpu {
-        1
-    } else {
-        128
-    }
-}
-
 fn same(a: &Operand, b: &Operand) -> bool {
     a.block().id == b.block().id && a.range == b.range
 }
@@ -206,20 +150,18 @@ impl Commands {
 
         let most = self.device().limits().groups[0] as usize;
         let groups = |count: usize| [count.min(most) as u32, 1, 1];
+        let tuning = self.device().tuning();
         let [rows_of, tiles_of] = kernels::<A, B>();
-        let (kernel, constants, groups) = if m <= FEW_ROWS {
-            let columns = if gemm.transpose_b { 4 } else { 32 };
-            let rows = m.next_power_of_two() as u32;
-            let groups = if m == 0 { [0; 3] } else { groups(n.div_ceil(columns)) };
-            (rows_of, vec![WORKGROUP, flags(4), rows], groups)
+        let (kernel, constants, groups) = if m <= tuning.few_rows() {
+            let lanes = tuning.lanes(gemm.transpose_b, A::HALF || B::HALF);
+            let groups = if m == 0 { [0; 3] } else { groups(n.div_ceil(lanes.columns(gemm.transpose_b))) };
+            (rows_of, lanes.constants(flags(4), m), groups)
         } else if let Some((matrices, tile)) = cooperative_tile::<A, B>(m, n, self.device()) {
             let constants = tile.constants(flags(8), matrices, self.device().limits());
             (Kernel::GemmCooperative, constants, groups(tile.count(m, n)))
         } else {
-            let tile = Tile::of(m, n, self.device());
-            let Tile { m: tile_m, n: tile_n, k: tile_k, reach: [reach_m, reach_n] } = tile;
-            let constants = vec![tile.invocations(), flags(4), tile_m, tile_n, tile_k, reach_m, reach_n];
-            (tiles_of, constants, groups(tile.count(m, n)))
+            let tile = tuning.tile(Size::of(m, n, self.device()), A::HALF || B::HALF);
+            (tiles_of, tile.constants(flags(4)), groups(tile.count(m, n)))
         };
         let finish = bits(&[bias.is_some(), residual.is_some(), add]);
         // An operand that there is not has the place of A, and is not read.
@@ -251,7 +193,8 @@ fn cooperative_tile<A: Float, B: Float>(
     device: &Device,
 ) -> Option<(CooperativeMatrices, cooperative::Tile)> {
     let matrices = device.limits().cooperative.filter(|_| A::HALF && B::HALF)?;
-    cooperative::Tile::of(m, n, enough(device), device.limits()).map(|tile| (matrices, tile))
+    let size = cooperative::size_of(m, n, enough(device), device.limits())?;
+    Some((matrices, device.tuning().cooperative_tile(size)))
 }
 
 /// The kernels for few rows and for many, by what A and B are stored in.
@@ -261,30 +204,5 @@ fn kernels<A: Float, B: Float>() -> [Kernel; 2] {
         (true, false) => [Kernel::GemvA16, Kernel::GemmA16],
         (false, true) => [Kernel::GemvB16, Kernel::GemmB16],
         (true, true) => [Kernel::GemvAb16, Kernel::GemmAb16],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_are_what_the_shader_takes_them_for() {
-        for tile in [Tile::WIDE, Tile::MIDDLE, Tile::LOW] {
-            let [down, across] = [tile.m / tile.reach[0], tile.n / tile.reach[1]];
-            assert!(
-                tile.reach.iter().all(|reach| reach % 4 == 0),
-                "invocations take rows and columns by fours"
-            );
-            assert_eq!([tile.m, tile.n, tile.k].map(|side| side % 4), [0; 3], "loads are of fours");
-            assert_eq!(tile.invocations(), down * across);
-            assert!(
-                down * tile.n <= tile.k * (tile.m + 4),
-                "a row of sums of each goes through the tile of A"
-            );
-        }
-        for tile in [Tile::MIDDLE, Tile::LOW] {
-            assert!(tile.invocations() <= 128 && tile.shared_bytes() <= 16_384, "every device has that");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::ShapeError;
 
-use super::{called, count, WORKGROUP};
+use super::{called, count};
 use crate::commands::{Access, Commands, Operand};
 use crate::error::VulkanError;
 use crate::memory::Buffer;
@@ -265,7 +265,7 @@ impl Commands {
         // Without columns there is nothing to compute.
         let Divisor { multiplier, shift } = Divisor::new(cols.max(2));
         let parameters = Parameters { count: count("the length of a", len)?, s, cols, multiplier, shift };
-        let constants = [WORKGROUP, op as u32, spread as u32];
+        let constants = [self.elements(), op as u32, spread as u32];
         let groups = self.groups_for(len);
         self.dispatch(Kernel::Map, &constants, groups, operands, bytemuck::bytes_of(&parameters))
     }

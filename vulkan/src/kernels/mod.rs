@@ -4,19 +4,23 @@ mod activation;
 mod adaptive;
 mod attention;
 mod convert;
-mod cooperative;
+pub(crate) mod cooperative;
 mod copy;
 mod embedding;
 mod flash;
+pub(crate) mod flash_shapes;
 mod flow;
 mod gemm;
+pub(crate) mod gemv;
 mod map;
+pub(crate) mod needs;
 mod norm;
 mod program;
 mod reduce;
 mod rope;
-mod rows;
+pub(crate) mod rows;
 mod softmax;
+pub(crate) mod tiles;
 
 pub(crate) use activation::RELU;
 pub use adaptive::{Adapted, TileSummary};
@@ -34,6 +38,9 @@ use crate::error::VulkanError;
 
 /// Invocations of a workgroup of kernels that go over numbers one by one; every device has that many.
 pub(crate) const WORKGROUP: u32 = 128;
+
+/// Those of kernels that a table may give another number; the first is the one above.
+pub(crate) const ELEMENTS: [u32; 4] = [WORKGROUP, 64, 256, 512];
 
 /// A dimension as kernels count: below 2³¹, as SPIR-V takes indices as signed, and strides must not wrap.
 fn count(what: &'static str, dimension: usize) -> Result<u32, VulkanError> {
@@ -56,9 +63,14 @@ fn called(operation: &'static str) -> impl FnOnce(VulkanError) -> VulkanError {
 }
 
 impl Commands {
+    /// Invocations of a workgroup of kernels that go over numbers one by one.
+    fn elements(&self) -> u32 {
+        self.device().tuning().elements()
+    }
+
     /// Workgroups for `count` numbers, one an invocation, or as many as a dimension may have: kernels stride over the rest.
     fn groups_for(&self, count: usize) -> [u32; 3] {
         let most = self.device().limits().groups[0] as usize;
-        [count.div_ceil(WORKGROUP as usize).min(most) as u32, 1, 1]
+        [count.div_ceil(self.elements() as usize).min(most) as u32, 1, 1]
     }
 }

@@ -88,7 +88,7 @@ impl Commands {
             as_f32.is_finite() && as_f32 >= 0.0,
             "the epsilon of a norm must be a finite number of at least 0, but is {epsilon}"
         );
-        let rows = Rows::of("the length of x", x.len(), weight.len())?;
+        let rows = Rows::of("the length of x", x.len(), weight.len(), self.device().tuning().rows())?;
         Self::check("the length of the bias", weight.len(), bias.len())?;
         Self::check("the length of out", x.len(), out.len())?;
         let x = x.operand(Access::ReadInPlace);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use upbeat_kernels::elementwise::Program;
 use upbeat_kernels::ShapeError;
 
-use super::{count, WORKGROUP};
+use super::count;
 use crate::commands::{Access, Commands, PUSH_BYTES};
 use crate::device::Device;
 use crate::error::VulkanError;
@@ -86,7 +86,7 @@ impl Device {
             let what = "the inputs and outputs of a program on a GPU";
             return Err(ShapeError::Limit { what, most: MOST_OPERANDS, found: inputs + outputs }.into());
         }
-        let constants = [WORKGROUP, (inputs + outputs) as u32];
+        let constants = [self.tuning().elements(), (inputs + outputs) as u32];
         let compiled =
             Arc::new(Compiled::new(self, &fused(program, self.limits().signed_zeros)?, &constants)?);
         Ok(DeviceProgram { compiled, inputs, outputs })

@@ -124,7 +124,7 @@ impl Commands {
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
         let (piece, pieces) = (cols.min(PIECE), cols.div_ceil(PIECE).max(1));
-        let shared = Rows::new(rows * pieces, piece)?;
+        let shared = Rows::new(rows * pieces, piece, self.device().tuning().rows())?;
         let parameters = Parameters {
             rows: count("rows", rows)?,
             cols: count("columns", cols)?,

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use bytemuck::{Pod, Zeroable};
 use upbeat_kernels::{RopeShape, ShapeError};
 
-use super::{count, product, WORKGROUP};
+use super::{count, product};
 use crate::commands::{Access, Commands};
 use crate::device::Device;
 use crate::error::VulkanError;
@@ -171,7 +171,7 @@ impl Commands {
         let at = positions.map_or(turns.clone(), |positions| positions.operand(Access::Read));
         self.dispatch(
             Kernel::Rope,
-            &[WORKGROUP, back.into(), positions.is_some().into()],
+            &[self.elements(), back.into(), positions.is_some().into()],
             groups,
             &[x.operand(Access::ReadInPlace), turns, at, out.operand(Access::Write)],
             bytemuck::bytes_of(&parameters),

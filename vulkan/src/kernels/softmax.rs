@@ -61,7 +61,7 @@ impl Commands {
         cols: usize,
         out: &Buffer<f32>,
     ) -> Result<&mut Self, VulkanError> {
-        let rows = Rows::of("the length of x", x.len(), cols)?;
+        let rows = Rows::of("the length of x", x.len(), cols, self.device().tuning().rows())?;
         Self::check("the length of out", x.len(), out.len())?;
         self.dispatch(
             Kernel::Softmax,

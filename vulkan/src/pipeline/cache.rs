@@ -2,10 +2,10 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ash::vk;
 
+use crate::files;
 use crate::options::CacheFile;
 
 /// What became of the file of [`Options::pipeline_cache`](crate::Options::pipeline_cache).
@@ -50,19 +50,12 @@ impl Identity {
     }
 }
 
-/// The user's folder for caches, given how variables are looked up. Relative ones are to be ignored (XDG Base Directory Specification).
-fn folder(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
-    let named = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")))?;
-    folder.is_absolute().then(|| folder.join("upbeat"))
-}
-
 /// The file, where there is to be one.
 pub(super) fn place(wanted: &CacheFile, identity: &Identity) -> Option<PathBuf> {
     match wanted {
         CacheFile::Nowhere => None,
         CacheFile::At(path) => Some(path.clone()),
-        CacheFile::Usual => folder(|name| std::env::var_os(name)).map(|folder| folder.join(&identity.name)),
+        CacheFile::Usual => files::folder().map(|folder| folder.join(&identity.name)),
     }
 }
 
@@ -102,23 +95,9 @@ fn pack(data: &[u8], identity: &[u8]) -> Vec<u8> {
     [MAGIC, identity, &hash(data).to_le_bytes(), data].concat()
 }
 
-/// A name beside `path` that no other call has, of this process or another.
-fn part(path: &Path) -> PathBuf {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
-    part.into()
-}
-
 /// Writes the file, whole or not at all. Who cannot write it compiles again next time: nothing is wrong with what was computed.
 pub(super) fn save(path: &Path, identity: &Identity, data: &[u8]) {
-    let part = part(path);
-    if let Some(folder) = path.parent() {
-        let _ = std::fs::create_dir_all(folder);
-    }
-    if std::fs::write(&part, pack(data, &identity.bytes)).is_err() || std::fs::rename(&part, path).is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
+    let _ = files::write_whole(path, &pack(data, &identity.bytes));
 }
 
 #[cfg(test)]
@@ -129,28 +108,6 @@ mod tests {
     fn what_was_packed_is_unpacked() {
         assert_eq!(unpack(&pack(b"data", b"me"), b"me"), Ok(&b"data"[..]));
         assert_eq!(unpack(&pack(b"", b"me"), b"me"), Ok(&b""[..]));
-    }
-
-    #[test]
-    fn files_are_in_the_users_folder_for_caches() {
-        let found = |xdg: &str, home: &str| {
-            folder(|name| Some(if name == "HOME" { home } else { xdg }.into()))
-                .map(|f| f.display().to_string())
-        };
-        assert_eq!(found("/xdg", "/home/me").as_deref(), Some("/xdg/upbeat"));
-        assert_eq!(found("", "/home/me").as_deref(), Some("/home/me/.cache/upbeat"));
-        assert_eq!(found("relative", "/home/me"), None);
-        assert_eq!(found("", ""), None);
-        assert_eq!(folder(|_| None), None);
-    }
-
-    /// Two devices that end at once, with one file, would mix their parts.
-    #[test]
-    fn no_two_calls_write_to_one_file() {
-        let path = Path::new("/folder/pipelines.v1");
-        let (one, other) = (part(path), part(path));
-        assert_ne!(one, other);
-        assert_eq!(one.parent(), path.parent());
     }
 
     #[test]

@@ -7,15 +7,16 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use upbeat_vulkan::tuning::{Tunable, Tuning};
 use upbeat_vulkan::{Choice, Device, Options, Reason};
 
 fn required() -> bool {
     upbeat_vulkan::is_required()
 }
 
-/// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one. They leave the user's pipelines alone.
+/// The options of tests: any device, unless `UPBEAT_VULKAN_DEVICE` names one. They leave the user's pipelines and shapes alone.
 pub fn options() -> Options {
-    let options = Options::from_env().no_pipeline_cache();
+    let options = Options::from_env().no_pipeline_cache().no_tuning();
     if std::env::var("UPBEAT_VULKAN_DEVICE").is_ok_and(|word| !word.trim().is_empty()) {
         options
     } else {
@@ -94,6 +95,18 @@ pub fn open(options: Options) -> Option<Gpu> {
 /// [`open`] with the options of tests.
 pub fn device() -> Option<Gpu> {
     open(options())
+}
+
+/// The device with each shape of `tunable` that it can run, told in words. There is always the first, which kernels take by themselves.
+pub fn shapes(device: &Gpu, tunable: Tunable) -> Vec<(String, Gpu)> {
+    let of = |shape: String| {
+        let tuning = Tuning::default().with(tunable, &shape).unwrap();
+        let tuned = device.with_tuning(tuning).ok()?;
+        Some((format!("{} = {shape}", tunable.name()), Gpu(tuned, turn())))
+    };
+    let found: Vec<_> = tunable.shapes().into_iter().filter_map(of).collect();
+    assert!(!found.is_empty(), "{tunable:?}");
+    found
 }
 
 /// Numbers that depend on `seed` alone, between -1 and 1.
