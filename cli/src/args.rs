@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::sim::args::SimArgs;
+use crate::tune::args::TuneArgs;
 
 /// Trains small transformers on CPU cores, and shows how the cores were used.
 #[derive(Debug, Parser)]
@@ -16,19 +17,18 @@ pub(crate) struct Command {
 
 const AFTER_HELP: &str = "\
 Environment:
-  UPBEAT_WORKERS          how many workers
-  UPBEAT_TOPOLOGY         a machine to try, such as \"node:2 core:8 pu:2\"
-  UPBEAT_MODE             when work is shared, for finding races: never-promote, always-promote, seed=NUMBER
-  UPBEAT_POLICY           whether settings of regions are learned: static, bandit, learned
-  UPBEAT_ISA              instruction set: scalar, sse4.1, neon, avx2, avx512, emulated512
-  UPBEAT_BF16             what multiplies matrices in bf16: amx, dots, f32
-  UPBEAT_TUNING           the file of block sizes, or off
-  UPBEAT_VULKAN_DEVICE    a Vulkan device: its place in the list of upbeat info, its kind, part of its name, or any
-  UPBEAT_VULKAN_CACHE     the file of compiled Vulkan kernels, or off
-  UPBEAT_VULKAN_TUNING    the file of shapes of Vulkan kernels, or off
-  UPBEAT_VULKAN_COOPERATIVE
-                          whether products on Vulkan use cooperative matrices: 1 or 0
-  UPBEAT_VULKAN_VALIDATE  whether Vulkan is validated: 1 or 0
+  UPBEAT_WORKERS             how many workers
+  UPBEAT_TOPOLOGY            a machine to try, such as \"node:2 core:8 pu:2\"
+  UPBEAT_MODE                when work is shared, for finding races: never-promote, always-promote, seed=NUMBER
+  UPBEAT_POLICY              whether settings of regions are learned: static, bandit, learned
+  UPBEAT_ISA                 instruction set: scalar, sse4.1, neon, avx2, avx512, emulated512
+  UPBEAT_BF16                what multiplies matrices in bf16: amx, dots, f32
+  UPBEAT_TUNING              the file of block sizes, or off
+  UPBEAT_VULKAN_DEVICE       a Vulkan device: its place in the list of upbeat info, its kind, part of its name, or any
+  UPBEAT_VULKAN_CACHE        the file of compiled Vulkan kernels, or off
+  UPBEAT_VULKAN_TUNING       the file of shapes of Vulkan kernels, or off
+  UPBEAT_VULKAN_COOPERATIVE  whether products on Vulkan use cooperative matrices: 1 or 0
+  UPBEAT_VULKAN_VALIDATE     whether Vulkan is validated: 1 or 0
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (what was trained is saved).";
 
 #[derive(Debug, Subcommand)]
@@ -43,7 +43,7 @@ pub(crate) enum Verb {
     Info(InfoArgs),
     /// Measure; without a name, list what can be measured
     Bench(BenchArgs),
-    /// Search for the block sizes with which products run fastest on this machine, and save them
+    /// Search for the block sizes with which products run fastest on this machine, or the shapes with which a GPU's kernels do, and save them
     Tune(TuneArgs),
     /// Simulate workers on machines of up to 1024 CPUs; without a verb, list what can be simulated
     Sim(SimArgs),
@@ -185,7 +185,7 @@ pub(crate) enum DeviceArg {
 
 impl DeviceArg {
     /// What follows `vulkan:` is what `UPBEAT_VULKAN_DEVICE` takes, and so is any other word: `cpu` alone is the CPU with its own kernels.
-    fn parse(word: &str) -> Result<Self, String> {
+    pub(crate) fn parse(word: &str) -> Result<Self, String> {
         let word = word.trim();
         let is = |known: &str| word.eq_ignore_ascii_case(known);
         let which = match word.split_once(':') {
@@ -262,22 +262,6 @@ pub(crate) struct InfoArgs {
     /// Draw it as a picture, too
     #[arg(long, value_name = "FILE", requires = "topology")]
     pub(crate) svg: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TuneArgs {
-    /// Where the sizes are saved [default: upbeat/tuning in the user's folder for caches, where every process finds them]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Workers [default: what UPBEAT_WORKERS or the system says]
-    #[arg(long, value_name = "N")]
-    pub(crate) workers: Option<usize>,
-    /// Times that each product runs with each sizes
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// Search and show, but save nothing
-    #[arg(long, conflicts_with = "out")]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use upbeat::topology::{machine, CacheKind, Machine};
 use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
+use upbeat_vulkan::tuning::Source as Shapes;
 use upbeat_vulkan::{Device, Options};
 
 use crate::args::InfoArgs;
@@ -122,9 +123,27 @@ fn vulkan_json() -> Value {
     match Device::open(&Options::from_env()) {
         Ok(device) => {
             let matrices = device.limits().cooperative.map(|shape| [shape.m, shape.n, shape.k]);
-            json!({"devices": devices, "chosen": device.info().name, "cooperative_matrices": matrices})
+            json!({
+                "devices": devices,
+                "chosen": device.info().name,
+                "cooperative_matrices": matrices,
+                "tuning": {"changed": device.tuning().changed(), "reason": shapes_reason(&device)},
+            })
         }
         Err(error) => json!({"devices": devices, "chosen": null, "reason": error.to_string()}),
+    }
+}
+
+/// Where a device's shapes of workgroups come from.
+fn shapes_reason(device: &Device) -> String {
+    let own = "those that kernels take by themselves";
+    match device.tuning_source() {
+        Shapes::Saved(path) => format!("saved in {}", path.display()),
+        Shapes::Ignored(_, error) => format!("{own}, as {error}"),
+        _ if std::env::var_os("UPBEAT_VULKAN_TUNING").is_some_and(|v| !v.is_empty()) => {
+            format!("{own}, and UPBEAT_VULKAN_TUNING asks for that")
+        }
+        _ => format!("{own}; upbeat tune --device vulkan refines them"),
     }
 }
 
@@ -145,16 +164,18 @@ fn vulkan_text() -> Vec<String> {
             )
         })
         .collect();
-    lines.push(match chosen {
+    match chosen {
         Ok(device) => {
             let matrices = match device.limits().cooperative {
                 Some(shape) => format!("cooperative matrices of f16, {shape}"),
                 None => "no cooperative matrices of f16".to_owned(),
             };
-            format!("used where asked for: {}, {matrices}", device.info().name)
+            lines.push(format!("used where asked for: {}, {matrices}", device.info().name));
+            let changed = device.tuning().changed();
+            lines.push(format!("shapes of workgroups: {changed} changed, {}", shapes_reason(&device)));
         }
-        Err(error) => format!("not used: {error}"),
-    });
+        Err(error) => lines.push(format!("not used: {error}")),
+    }
     lines
 }
 
