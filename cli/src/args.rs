@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::sim::args::SimArgs;
+use crate::tune::args::TuneArgs;
 
 /// Trains small transformers on CPU cores, and shows how the cores were used.
 #[derive(Debug, Parser)]
@@ -42,7 +43,7 @@ pub(crate) enum Verb {
     Info(InfoArgs),
     /// Measure; without a name, list what can be measured
     Bench(BenchArgs),
-    /// Search for the block sizes with which products run fastest on this machine, and save them
+    /// Search for the block sizes with which products run fastest on this machine, or the shapes with which a GPU's kernels do, and save them
     Tune(TuneArgs),
     /// Simulate workers on machines of up to 1024 CPUs; without a verb, list what can be simulated
     Sim(SimArgs),
@@ -184,7 +185,7 @@ pub(crate) enum DeviceArg {
 
 impl DeviceArg {
     /// What follows `vulkan:` is what `UPBEAT_VULKAN_DEVICE` takes, and so is any other word: `cpu` alone is the CPU with its own kernels.
-    fn parse(word: &str) -> Result<Self, String> {
+    pub(crate) fn parse(word: &str) -> Result<Self, String> {
         let word = word.trim();
         let is = |known: &str| word.eq_ignore_ascii_case(known);
         let which = match word.split_once(':') {
@@ -261,22 +262,6 @@ pub(crate) struct InfoArgs {
     /// Draw it as a picture, too
     #[arg(long, value_name = "FILE", requires = "topology")]
     pub(crate) svg: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TuneArgs {
-    /// Where the sizes are saved [default: upbeat/tuning in the user's folder for caches, where every process finds them]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Workers [default: what UPBEAT_WORKERS or the system says]
-    #[arg(long, value_name = "N")]
-    pub(crate) workers: Option<usize>,
-    /// Times that each product runs with each sizes
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// Search and show, but save nothing
-    #[arg(long, conflicts_with = "out")]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -66,6 +66,12 @@ impl From<TuningError> for Failure {
     }
 }
 
+impl From<upbeat_vulkan::tuning::TuningError> for Failure {
+    fn from(error: upbeat_vulkan::tuning::TuningError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
 impl From<GenerationError> for Failure {
     fn from(error: GenerationError) -> Self {
         match error {

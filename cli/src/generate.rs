@@ -8,12 +8,12 @@ use upbeat_nn::sampling::Sampler;
 use upbeat_nn::train::load_model;
 use upbeat_nn::vulkan::{Storage, VulkanModel};
 use upbeat_nn::Transformer;
-use upbeat_vulkan::{Choice, Device, Options};
+use upbeat_vulkan::{Device, Options};
 
-use crate::args::{DeviceArg, GenerateArgs, WeightsArg};
+use crate::args::{GenerateArgs, WeightsArg};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::machine::{instruction_set, runtime};
+use crate::machine::{device, instruction_set, offer, runtime};
 use crate::output::{complain, Output};
 use crate::train::{Float, CHECKPOINTS};
 
@@ -25,28 +25,6 @@ fn checkpoint_folder(given: &Path) -> PathBuf {
     } else {
         given.to_path_buf()
     }
-}
-
-/// What a device that cannot be used ends with.
-fn offer(error: impl std::fmt::Display) -> Failure {
-    Failure::Input(format!("--device vulkan: {error}; --device cpu always works"))
-}
-
-/// The Vulkan device that is asked for, `None` for the CPU; and a sentence that says which one it is, and why where nobody said.
-fn device(asked: &DeviceArg) -> Result<(Option<Device>, String), Failure> {
-    let cpu = |why: &str| Ok((None, format!("device: cpu{why}")));
-    let opened = match asked {
-        DeviceArg::Cpu => return cpu(""),
-        DeviceArg::Best => match Device::open(&Options::from_env()) {
-            Err(error) => return cpu(&format!(", as {error}")),
-            opened => opened,
-        },
-        DeviceArg::Vulkan => Device::open(&Options::from_env()),
-        DeviceArg::Which(word) => Device::open(&Options::from_env().device(Choice::parse(word))),
-    };
-    let device = opened.map_err(offer)?;
-    let said = format!("device: {}, {}", device.info().name, device.info().kind);
-    Ok((Some(device), said))
 }
 
 /// The model's copy on a Vulkan device.
@@ -65,7 +43,7 @@ fn on_device(
 /// Runs the command.
 pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), Failure> {
     instruction_set()?;
-    let (device, said) = device(&args.device)?;
+    let (device, said) = device(&args.device, Options::from_env())?;
     if args.weights != WeightsArg::F32 && device.is_none() {
         return Err(Failure::Input(
             "--weights f16 needs --device vulkan: the CPU takes a checkpoint's own".to_owned(),

@@ -8,6 +8,7 @@ use upbeat::topology::{machine, CacheKind, Machine};
 use upbeat_kernels::simd::pairs::Unit;
 use upbeat_kernels::tuning::{Source, Tuning};
 use upbeat_kernels::Isa;
+use upbeat_vulkan::tuning::Source as Shapes;
 use upbeat_vulkan::{Device, Options};
 
 use crate::args::InfoArgs;
@@ -129,9 +130,23 @@ fn vulkan_json() -> Value {
                 "cooperative_matrices": matrices,
                 "budget_bytes": budget.map(|of| of.bytes),
                 "used_bytes": budget.map(|of| of.used),
+                "tuning": {"changed": device.tuning().changed(), "reason": shapes_reason(&device)},
             })
         }
         Err(error) => json!({"devices": devices, "chosen": null, "reason": error.to_string()}),
+    }
+}
+
+/// Where a device's shapes of workgroups come from.
+fn shapes_reason(device: &Device) -> String {
+    let own = "those that kernels take by themselves";
+    match device.tuning_source() {
+        Shapes::Saved(path) => format!("saved in {}", path.display()),
+        Shapes::Ignored(_, error) => format!("{own}, as {error}"),
+        _ if std::env::var_os("UPBEAT_VULKAN_TUNING").is_some_and(|v| !v.is_empty()) => {
+            format!("{own}, and UPBEAT_VULKAN_TUNING asks for that")
+        }
+        _ => format!("{own}; upbeat tune --device vulkan refines them"),
     }
 }
 
@@ -152,7 +167,7 @@ fn vulkan_text() -> Vec<String> {
             )
         })
         .collect();
-    lines.push(match chosen {
+    match chosen {
         Ok(device) => {
             let matrices = match device.limits().cooperative {
                 Some(shape) => format!("cooperative matrices of f16, {shape}"),
@@ -163,10 +178,12 @@ fn vulkan_text() -> Vec<String> {
                 None => String::new(),
             };
             let copies = if device.limits().copy_queue { "a queue for copies" } else { "one queue" };
-            format!("used where asked for: {}, {matrices}, {copies}{budget}", device.info().name)
+            lines.push(format!("used where asked for: {}, {matrices}, {copies}{budget}", device.info().name));
+            let changed = device.tuning().changed();
+            lines.push(format!("shapes of workgroups: {changed} changed, {}", shapes_reason(&device)));
         }
-        Err(error) => format!("not used: {error}"),
-    });
+        Err(error) => lines.push(format!("not used: {error}")),
+    }
     lines
 }
 

@@ -129,7 +129,7 @@ impl fmt::Display for VulkanUnavailable {
                 write!(f, "{call} failed with {result}; update the GPU's driver, or stay on the CPU")
             }
             Reason::Tuning { sentence } => {
-                write!(f, "{sentence}; UPBEAT_VULKAN_TUNING=off does without")
+                write!(f, "{sentence}; without it (UPBEAT_VULKAN_TUNING=off) kernels take shapes of their own")
             }
             Reason::Environment { variable, value } => {
                 write!(f, "{variable}={value:?} is none of 1, true, yes, on, 0, false, no and off")

@@ -3,10 +3,10 @@
 
 mod support;
 
-use support::{device, numbers, shapes, Gpu};
+use support::{device, numbers, open, options, shapes, Gpu};
 use upbeat_kernels::elementwise::{Builder, Op};
 use upbeat_kernels::{Activation, RopeShape};
-use upbeat_vulkan::tuning::{Source, Tunable, Tuning};
+use upbeat_vulkan::tuning::{search, Decision, Effort, Outcome, Source, Step, Tunable, Tuning};
 use upbeat_vulkan::{f16, Choice, Device, DeviceProgram, Options, Rope};
 
 const LENGTHS: [usize; 6] = [0, 1, 66, 129, 1000, 70_002];
@@ -73,6 +73,58 @@ fn workgroups_of_every_size_give_the_same_bits() {
             }
         }
     }
+}
+
+/// What a search takes is up to the clock; that it tries every shape that the device can run, finds each right, and gives a table that can
+/// be saved, is not.
+#[test]
+fn a_search_tries_every_shape_and_finds_it_right() {
+    let Some(device) = device() else { return };
+    let (mut shares, mut decided) = (Vec::new(), Vec::new());
+    // Of each kind of kernel; products have their own tests, with the same tiles.
+    let tunables =
+        [Tunable::GemmLow, Tunable::FewRows, Tunable::AttentionRow, Tunable::Rows, Tunable::Elements];
+    let effort = Effort { rounds: 1, small: true };
+    let found = search(&device, &tunables, effort, |step| match step {
+        Step::Measuring(share, _) => shares.push(share),
+        Step::Decided(decision) => decided.push(decision.clone()),
+    })
+    .unwrap();
+    assert!(shares.is_sorted() && shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
+    assert_eq!(found.decisions, decided);
+    assert_eq!(decided.iter().map(|decision| decision.tunable).collect::<Vec<_>>(), tunables);
+    for Decision { tunable, shape, speed, trials } in &decided {
+        let tried: Vec<_> = trials.iter().map(|trial| &*trial.shape).collect();
+        let can_run = tunable
+            .shapes()
+            .into_iter()
+            .skip(1)
+            .filter(|shape| device.with_tuning(Tuning::default().with(*tunable, shape).unwrap()).is_ok());
+        assert_eq!(tried, can_run.collect::<Vec<_>>(), "{tunable:?}");
+        for trial in trials {
+            assert!(matches!(trial.outcome, Outcome::Right(speed) if speed > 0.0), "{tunable:?}: {trial:?}");
+        }
+        assert_eq!(found.tuning.shape(*tunable), *shape);
+        let own = *shape == tunable.shapes()[0];
+        assert!(if own { *speed == 1.0 } else { *speed > 1.03 }, "{tunable:?}: {shape} at {speed}");
+    }
+    // What was not searched stays.
+    assert_eq!(found.tuning.shape(Tunable::GemmWide), Tunable::GemmWide.shapes()[0]);
+    assert!(device.with_tuning(found.tuning).is_ok());
+}
+
+#[test]
+fn a_search_leaves_alone_what_it_is_not_asked_for() {
+    let Some(device) = device() else { return };
+    let before = Tuning::default().with(Tunable::FewRows, "2").unwrap();
+    let tuned = device.with_tuning(before).unwrap();
+    let found = search(&tuned, &[], Effort { rounds: 1, small: true }, |_| {}).unwrap();
+    assert_eq!((found.tuning, found.decisions.len()), (before, 0));
+    let without = open(options().cooperative_matrices(false)).unwrap();
+    let effort = Effort { rounds: 1, small: true };
+    let found = search(&without, &[Tunable::CooperativeLow], effort, |_| {}).unwrap();
+    assert!(found.decisions[0].trials.is_empty(), "a device without has nothing to choose: {found:?}");
+    assert_eq!(found.tuning, Tuning::default());
 }
 
 /// Run by the next test, with a folder for caches of its own.

@@ -65,7 +65,7 @@ fn check_rows<T: Float>(
 impl Commands {
     /// Attention with `scale = 1/√dim` into `out: [batch, queries, heads, dim]`. A query that sees no key gives zeros.
     ///
-    /// Each number is summed in an order that depends on the shape alone; few queries and many are summed in different ones.
+    /// Each number is summed in an order that depends on the shape and the [tuning](crate::tuning) alone; few queries and many are summed in different ones.
     /// The largest number of a row is taken off before `exp`, so large scores do not overflow; NaN in a row stays in that row.
     ///
     /// # Errors

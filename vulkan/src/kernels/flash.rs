@@ -198,7 +198,7 @@ impl Commands {
     /// Attention as `layout` says, of numbers stored in f32 or f16; arithmetic and output are f32. Buffers may be longer than needed, and `q`,
     /// `k` and `v` may share memory. What lies between the vectors of `out` is left as it is.
     ///
-    /// Sums over keys are in an order that depends on the shape alone; few queries and many are summed in different ones.
+    /// Sums over keys are in an order that depends on the shape and the [tuning](crate::tuning) alone; few queries and many are summed in different ones.
     ///
     /// # Errors
     /// A head wider than 256; heads that are no multiple of `kv_heads`; a buffer that is too short; distances at which vectors of the output

@@ -120,7 +120,8 @@ fn same(a: &Operand, b: &Operand) -> bool {
 
 impl Commands {
     /// A matrix product with an epilogue, see [`Gemm`]. A and B are each stored as `f32` or as `f16`, C as `f32`; an element's products
-    /// are summed in f32, in an order that depends on the shape and the device alone: the same bits from run to run.
+    /// are summed in f32, in an order that depends on the shape, the device and its [tuning](crate::tuning) alone: the same bits from run to
+    /// run.
     ///
     /// More than a few rows of `f16` by `f16` go through cooperative matrices where the device has them
     /// ([`Limits::cooperative`](crate::Limits::cooperative)), which sum in an order of their own;

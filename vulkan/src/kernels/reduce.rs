@@ -1,7 +1,7 @@
 //! Sums, means and extremes, of all numbers and of each row.
 //!
-//! The tree follows from the columns alone: pieces of 8192 are summed by 128 invocations in four sums each, these in a tree, and the
-//! pieces' results in the same way. So a row has the bits of the same numbers alone, on one device at least.
+//! The tree follows from the columns and the device's tuning alone: pieces of 8192 are summed by 128 invocations or more in four sums each,
+//! these in a tree, and the pieces' results in the same way. So a row has the bits of the same numbers alone, on one device at least.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -69,7 +69,7 @@ macro_rules! reductions {
 }
 
 reductions! {
-    /// `out[0] = Σ x[i]`, in a tree fixed by the length: off by at most `2⁻²⁴ · 25` of the sum of magnitudes, twice that beyond 8192
+    /// `out[0] = Σ x[i]`, in a tree fixed by the length and the [tuning](crate::tuning): off by at most `2⁻²⁴ · 25` of the sum of magnitudes, twice that beyond 8192
     /// numbers and three times beyond 8192². Nothing at all has the sum 0.
     sum,
     /// `out[r] = Σ x[r, c]`, each row with the bits of [`sum`](Self::sum) of it.

@@ -1,8 +1,9 @@
 //! Shapes of workgroups: what the kernels take by themselves, or what a search on the device found and saved.
 //!
 //! A shape is how many invocations a workgroup has, which part of the work it takes at once, and how its invocations share it. Which one
-//! is fastest depends on the device and its driver, so there are a few to choose from for each [`Tunable`]. [`Tuning::save`] keeps them in a
-//! text file that people can read, and every later process takes them from there ([`Options::from_env`](crate::Options::from_env)).
+//! is fastest depends on the device and its driver, so there are a few to choose from for each [`Tunable`]. [`search()`] measures them on a
+//! device, [`Tuning::save`] keeps what it found in a text file that people can read, and every later process takes it from there
+//! ([`Options::from_env`](crate::Options::from_env)); `upbeat tune --device vulkan` does both.
 //!
 //! # Results
 //! Every shape computes within the bounds that the kernels' methods state, and with one tuning results have the same bits from run to run.
@@ -10,10 +11,10 @@
 //!
 //! | shapes of | results |
 //! |---|---|
-//! | `gemm_*`: products of many rows | the same bits: sums go over k in order whatever the tiles are |
+//! | `gemm_*`: products of many rows | sums go over k in order whatever the tiles are: the same bits, where the driver fuses products and sums alike |
 //! | `cooperative_*` | devices sum in orders of their own within a matrix; the matrices' order is the same |
 //! | `gemv*`, `few_rows`: products of few rows | may differ |
-//! | `attention_tile` | the same bits: a query meets the keys in the same blocks |
+//! | `attention_tile` | a query meets the keys in the same blocks: the same bits |
 //! | `attention_row` | may differ |
 //! | `rows`: softmax, norms, sums and means of more than 128 columns | may differ |
 //! | `elements`: what goes number by number | nothing is summed |
@@ -34,8 +35,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cases;
 mod error;
 mod file;
+mod search;
 #[cfg(test)]
 mod tests;
 mod tunable;
@@ -44,6 +47,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use error::TuningError;
+pub use search::{search, Decision, Effort, Found, Outcome, Step, Trial};
 pub use tunable::Tunable;
 
 use crate::device::Device;

@@ -149,8 +149,12 @@ impl Table {
         let matrices = device.limits().cooperative;
         let matrices = matrices
             .map_or("no cooperative matrices".to_owned(), |shape| format!("cooperative matrices of {shape}"));
+        let shapes = match device.tuning().changed() {
+            0 => "shapes of workgroups not tuned".to_owned(),
+            changed => format!("{changed} shapes of workgroups tuned"),
+        };
         let text = format!(
-            "{name}, {driver}, {matrices}; medians of {rounds} interleaved rounds, answers checked. Times are the host's, from handing over submissions \
+            "{name}, {driver}, {matrices}, {shapes}; medians of {rounds} interleaved rounds, answers checked. Times are the host's, from handing over submissions \
              with many calls to the end of the last.\n\
              | work | value | unit | beside | its value | ratio | goal | met |\n|---|---:|---|---|---:|---:|---:|---|\n"
         );

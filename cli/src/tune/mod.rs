@@ -1,15 +1,21 @@
-//! `upbeat tune`: searches for the block sizes with which products run fastest on this machine, and saves them.
+//! `upbeat tune`: searches for the block sizes with which products run fastest on this machine, and saves them. What it does for a Vulkan
+//! device is in `vulkan.rs`.
+
+pub(crate) mod args;
+mod vulkan;
 
 use std::fs;
 use std::path::Path;
 
 use upbeat_kernels::tuning::{search, Found, Trial, Tuning, TuningError};
+use upbeat_vulkan::Options;
 
-use crate::args::TuneArgs;
+use crate::args::DeviceArg;
 use crate::failure::Failure;
-use crate::machine::{instruction_set, runtime};
+use crate::machine::{device, instruction_set, runtime};
 use crate::output::Output;
 use crate::progress::Progress;
+use args::TuneArgs;
 
 /// Sizes as people read them.
 pub(crate) fn sizes(tuning: &Tuning) -> String {
@@ -31,6 +37,17 @@ fn line(trial: &Trial) -> String {
 /// Runs the command.
 pub(crate) fn run(args: &TuneArgs, output: &mut Output) -> Result<(), Failure> {
     instruction_set()?;
+    // Compiled kernels that no other process would use are not kept.
+    let (device, said) = device(&args.device, Options::from_env().no_pipeline_cache())?;
+    if let Some(device) = device {
+        return vulkan::run(&device, args, output);
+    }
+    if !args.only.is_empty() || args.small {
+        return Err(Failure::Input("--only and --small are for Vulkan devices: --device vulkan".to_owned()));
+    }
+    if args.device != DeviceArg::Cpu {
+        output.line(said);
+    }
     // Known before the search, which takes its time.
     let path = match &args.out {
         _ if args.dry_run => None,
