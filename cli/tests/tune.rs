@@ -136,7 +136,7 @@ fn shapes_of_a_vulkan_device_are_searched_saved_shown_and_used() {
     // The usual file is found by itself.
     let cache = folder.path("cache");
     let mut usual = upbeat();
-    usual.args(["tune", "--device", "vulkan", "--small", "--rounds", "1", "--only", "few_rows"]);
+    usual.args(["tune", "--device", "vulkan", "--rounds", "1", "--only", "few_rows"]);
     let usual = usual.env("UPBEAT_VULKAN_DEVICE", "any").env("XDG_CACHE_HOME", &cache).output().unwrap();
     assert!(usual.status.success(), "{}", stderr(&usual));
     let reason = shown("XDG_CACHE_HOME", &cache)["tuning"]["reason"].as_str().unwrap().to_owned();
@@ -185,11 +185,16 @@ fn what_cannot_be_tuned_is_refused() {
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
     }
     let mut homeless = upbeat();
-    homeless.args(["tune", "--device", "vulkan", "--small"]).env("UPBEAT_VULKAN_DEVICE", "any");
+    homeless.args(["tune", "--device", "vulkan"]).env("UPBEAT_VULKAN_DEVICE", "any");
     let homeless = homeless.env_remove("XDG_CACHE_HOME").env_remove("HOME").output().unwrap();
     assert_eq!(homeless.status.code(), Some(2));
     assert!(stderr(&homeless).contains("set XDG_CACHE_HOME or HOME"), "{}", stderr(&homeless));
     let dry = tune(&["--only", "few_rows", "--dry-run"]);
     assert!(dry.status.success(), "{}", stderr(&dry));
     assert!(String::from_utf8(dry.stdout).unwrap().contains("nothing was saved"));
+    let small = tune(&["--only", "few_rows"]);
+    assert!(small.status.success(), "{}", stderr(&small));
+    assert!(String::from_utf8(small.stdout)
+        .unwrap()
+        .contains("nothing was saved, for such small work says little"));
 }

@@ -21,7 +21,7 @@ pub(crate) struct TuneArgs {
     /// What to search on a Vulkan device, by name or part of one, such as gemm,attention; the rest stays as it was [default: everything]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Tiny work on a Vulkan device: everything runs and is checked, and what is found means little
+    /// Tiny work on a Vulkan device: everything runs and is checked, and what is found means little, and is saved with --out alone
     #[arg(long)]
     pub(crate) small: bool,
     /// Times that each piece of work runs with each sizes or shape

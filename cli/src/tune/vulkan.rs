@@ -62,6 +62,8 @@ pub(super) fn run(device: &Device, args: &TuneArgs, output: &mut Output) -> Resu
     let path = match &args.out {
         _ if args.dry_run => None,
         Some(path) => Some(path.clone()),
+        // Nobody should go on with what such work says because he tried the command.
+        None if args.small => None,
         None => Some(Tuning::usual_path(device).ok_or(TuningError::NoFolder)?),
     };
     if let Some(folder) = path.as_deref().and_then(Path::parent) {
@@ -90,7 +92,9 @@ pub(super) fn run(device: &Device, args: &TuneArgs, output: &mut Output) -> Resu
                 path.display()
             ));
         }
-        None => output.line("nothing was saved"),
+        None if args.dry_run => output.line("nothing was saved"),
+        None => output
+            .line("nothing was saved, for such small work says little; --out FILE saves it all the same"),
     }
     Ok(())
 }
