@@ -24,6 +24,8 @@ mod element_f32;
 pub mod elementwise;
 pub mod embedding;
 pub mod error;
+#[doc(hidden)]
+pub mod files;
 pub mod flow;
 pub mod gemm;
 #[allow(unsafe_code)]

@@ -17,7 +17,6 @@ mod cooperative;
 #[allow(unsafe_code)]
 mod device;
 mod error;
-mod files;
 #[allow(unsafe_code)]
 mod instance;
 mod kernels;

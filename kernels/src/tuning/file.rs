@@ -3,10 +3,9 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Caches, Tuning, TuningError};
-use crate::Isa;
+use crate::{files, Isa};
 
 const HEAD: &str = "\
 # Sizes of blocks that upbeat's kernels use on this machine, found by a search. They change speed alone, never a result.
@@ -14,12 +13,9 @@ const HEAD: &str = "\
 ";
 const MACHINE: &str = "machine";
 
-/// `$XDG_CACHE_HOME/upbeat/tuning`, or `~/.cache/upbeat/tuning`.
+/// `upbeat/tuning` in the user's folder for caches.
 pub(super) fn usual_path() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
-    // Relative ones are to be ignored (XDG Base Directory Specification).
-    cache.is_absolute().then(|| cache.join("upbeat").join("tuning"))
+    files::folder().map(|folder| folder.join("tuning"))
 }
 
 /// What sizes depend on: the processor, its caches, and the instruction set in use.
@@ -90,17 +86,7 @@ impl Tuning {
         for (name, value, _) in self.fields() {
             let _ = writeln!(text, "{name} = {value}"); // A string takes everything.
         }
-        let failed = |source| TuningError::Write(path.to_path_buf(), source);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        // Others may read or write it meanwhile: they find the old file or the new one. Each call has a file of its own.
-        static CALLS: AtomicU64 = AtomicU64::new(0);
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(format!(".{}.{}", std::process::id(), CALLS.fetch_add(1, Relaxed)));
-        fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
-            let _ = fs::remove_file(&partial);
-            failed(source)
-        })
+        files::write_whole(path, text.as_bytes())
+            .map_err(|source| TuningError::Write(path.to_path_buf(), source))
     }
 }

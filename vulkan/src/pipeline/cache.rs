@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ash::vk;
+use upbeat_kernels::files;
 
-use crate::files;
 use crate::options::CacheFile;
 
 /// What became of the file of [`Options::pipeline_cache`](crate::Options::pipeline_cache).

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use upbeat_kernels::files;
+
 use super::{Tunable, Tuning, TuningError};
 use crate::device::Device;
-use crate::files;
 use crate::instance::DeviceInfo;
 use crate::limits::Limits;
 

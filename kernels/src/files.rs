@@ -1,4 +1,4 @@
-//! Files that outlive a process: where the user's caches are, and writing one whole or not at all.
+//! Files that outlive a process, of this crate and of those above it: where the user's caches are, and writing one whole or not at all.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,7 +13,7 @@ fn folder_of(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 }
 
 /// `upbeat` in the user's folder for caches, where one is known.
-pub(crate) fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     folder_of(|name| std::env::var_os(name))
 }
 
@@ -26,7 +26,10 @@ fn part(path: &Path) -> PathBuf {
 }
 
 /// Writes a file, whole or not at all: who reads it meanwhile finds the old one or the new one. Folders are made.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What making folders, writing or renaming fails with; no part of the file is left then.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
