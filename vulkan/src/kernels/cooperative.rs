@@ -1,29 +1,19 @@
 //! Tiles of products of `f16` that go through cooperative matrices; the shader is `gemm_cooperative.comp`, which device has them says
 //! `cooperative.rs` of the crate.
 
-use std::fmt;
-
 use super::needs::{Needs, TooLarge};
-use super::tiles::Size;
+use super::tiles::{tile, Size, TileOf};
 use crate::cooperative::CooperativeMatrices;
 use crate::limits::Limits;
 
-/// What a workgroup computes at once.
+/// It multiplies whole matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tile {
-    m: u32,
-    n: u32,
-    k: u32,
-    /// Rows and columns of one subgroup.
-    reach: [u32; 2],
-}
+pub(crate) enum Subgroup {}
+
+pub(crate) type Tile = TileOf<Subgroup>;
 
 /// Sums that an invocation keeps at most: half of the registers that GPUs have for one.
 const SUMS: u32 = 128;
-
-const fn tile(m: u32, n: u32, k: u32, reach: [u32; 2]) -> Tile {
-    Tile { m, n, k, reach }
-}
 
 /// The most products from each load.
 pub(crate) const WIDE: [Tile; 7] = [
@@ -56,15 +46,8 @@ pub(crate) const LOW: [Tile; 5] = [
 /// Of `[m, n]`, by how many tiles are `enough` to keep the device busy. `None` where the device has no cooperative matrices, or room for no
 /// tile.
 pub(crate) fn size_of(m: usize, n: usize, enough: usize, device: &Limits) -> Option<Size> {
-    let ([wide, ..], [middle, ..], [low, ..]) = (WIDE, MIDDLE, LOW);
     let fits = |tile: &Tile| device.cooperative.is_some() && tile.fit(device).is_ok();
-    if fits(&wide) && m > middle.m as usize && wide.count(m, n) >= enough {
-        Some(Size::Wide)
-    } else if fits(&middle) && m > low.m as usize && middle.count(m, n) >= enough / 2 {
-        Some(Size::Middle)
-    } else {
-        fits(&low).then_some(Size::Low)
-    }
+    Size::among([&WIDE[0], &MIDDLE[0], &LOW[0]], [m, n], enough, fits)
 }
 
 impl Tile {
@@ -83,39 +66,22 @@ impl Tile {
         needs.fit(device)
     }
 
-    fn subgroups(&self) -> u32 {
-        (self.m / self.reach[0]) * (self.n / self.reach[1])
-    }
-
     fn invocations(&self, device: &Limits) -> u32 {
-        self.subgroups() * device.subgroup
+        self.sharers() * device.subgroup
     }
 
     /// Two pairs of tiles of f16, or a strip of sums of each subgroup, each row with 16 bytes more; turned tiles have fewer rows.
     fn shared_bytes(&self, matrices: CooperativeMatrices) -> u32 {
         let tiles = 2 * 2 * (self.m + self.n) * (self.k + 8);
-        let strips = 4 * self.subgroups() * matrices.m * (self.reach[1] + 4);
+        let strips = 4 * self.sharers() * matrices.m * (self.reach[1] + 4);
         tiles.max(strips)
-    }
-
-    /// How many cover `[m, n]`.
-    pub(super) fn count(&self, m: usize, n: usize) -> usize {
-        m.div_ceil(self.m as usize).saturating_mul(n.div_ceil(self.n as usize))
     }
 
     /// The shader's constants.
     pub(super) fn constants(&self, flags: u32, matrices: CooperativeMatrices, device: &Limits) -> Vec<u32> {
-        let Self { m, n, k, reach: [reach_m, reach_n] } = *self;
+        let Self { m, n, k, reach: [reach_m, reach_n], .. } = *self;
         let of_tile = [self.invocations(device), flags, m, n, k, reach_m, reach_n];
         [&of_tile[..], &[matrices.m, matrices.n, matrices.k]].concat()
-    }
-}
-
-/// Rows, columns and depth, and what a subgroup has of them.
-impl fmt::Display for Tile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { m, n, k, reach: [down, across] } = self;
-        write!(f, "{m}x{n}x{k} by {down}x{across}")
     }
 }
 
