@@ -432,15 +432,14 @@ impl Queue {
             .semaphore(self.timeline().counter().raw())
             .value(value)
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
-        let wait = |(semaphore, value)| {
+        let wait = after.map(|(semaphore, value)| {
             vk::SemaphoreSubmitInfo::default()
                 .semaphore(semaphore)
                 .value(value)
                 .stage_mask(self.role.scope().stages)
-        };
-        let waits: Vec<_> = after.map(wait).into_iter().collect();
+        });
         let submit = [vk::SubmitInfo2::default()
-            .wait_semaphore_infos(&waits)
+            .wait_semaphore_infos(wait.as_slice())
             .command_buffer_infos(&buffers)
             .signal_semaphore_infos(&signals)];
         // SAFETY: the queue's lock is held, the command buffer is recorded, and what it uses is kept until `value` is reached.

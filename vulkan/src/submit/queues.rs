@@ -111,7 +111,10 @@ impl Inner {
 
     pub(crate) fn metrics(&self) -> Metrics {
         let all = self.queue.metrics(self);
-        self.copies.as_ref().map_or_else(|| all.clone(), |copies| all.clone().beside(&copies.metrics(self)))
+        match &self.copies {
+            Some(copies) => all.beside(&copies.metrics(self)),
+            None => all,
+        }
     }
 
     /// Waits for everything and ends the queues. Gives back whether the device is at rest, and it may be ended, too.
