@@ -8,6 +8,10 @@ mod datum;
 pub use datum::Datum;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+
+use loom::thread::{spawn, JoinHandle};
+use upbeat::model::Pool;
 
 /// Explores `model` with at most `preemptions` preemptions, and as many more as `UPBEAT_TEST_MORE_PREEMPTIONS` says
 /// (`LOOM_MAX_PREEMPTIONS`, where set, goes before).
@@ -21,6 +25,12 @@ pub fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions + more));
     builder.max_branches = 10_000;
     builder.check(model);
+}
+
+/// A thread that is worker `index` of `pool`, awake from the start.
+pub fn start(pool: &Arc<Pool>, index: usize) -> JoinHandle<()> {
+    let pool = pool.clone();
+    spawn(move || pool.serve(index))
 }
 
 /// Counts outside the model: costs no steps and orders nothing.

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use loom::thread;
 use upbeat::batch::{BatchError, Batcher, Refusal, Reply};
 use upbeat::model::{set_naps, Naps, Pool};
-use upbeat_loom_tests::{check, CountedDrop, Tally};
+use upbeat_loom_tests::{check, start, CountedDrop, Tally};
 
 /// A pool of one worker on a thread of its own.
 fn pool_that_serves() -> (Arc<Pool>, thread::JoinHandle<()>) {
     let pool = Arc::new(Pool::new(1));
-    let worker = {
-        let pool = pool.clone();
-        thread::spawn(move || pool.serve(0))
-    };
+    let worker = start(&pool, 0);
     (pool, worker)
 }
 

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use loom::thread;
 use upbeat::model::{run_something, set_naps, with_worker, Naps, Pool};
 use upbeat::Spawn;
-use upbeat_loom_tests::{check, Datum, Tally};
+use upbeat_loom_tests::{check, start, Datum, Tally};
 
 /// Two nodes with a worker each.
 fn serve() -> (Arc<Pool>, Vec<thread::JoinHandle<()>>) {
     let pool = Arc::new(Pool::on_nodes(2));
-    let threads = (0..2).map(|index| {
-        let pool = pool.clone();
-        thread::spawn(move || pool.serve(index))
-    });
+    let threads = (0..2).map(|index| start(&pool, index));
     (pool.clone(), threads.collect())
 }
 

@@ -3,19 +3,15 @@
 
 use std::sync::Arc;
 
-use loom::thread;
 use upbeat::model::Pool;
-use upbeat_loom_tests::{check, Tally};
+use upbeat_loom_tests::{check, start, Tally};
 
 // Fault 35.
 #[test]
 fn a_worker_runs_a_broadcast_once() {
     check(2, || {
         let pool = Arc::new(Pool::new(1));
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(0))
-        };
+        let worker = start(&pool, 0);
         let ran = Tally::new();
         let indices = pool.broadcast(|worker| {
             ran.hit();

@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 use upbeat::model::{run_something, set_naps, Naps, Pool};
 use upbeat::{block_on, JoinHandle, ShutDown, Worker};
-use upbeat_loom_tests::{check, CountedDrop, Datum, Tally};
+use upbeat_loom_tests::{check, start, CountedDrop, Datum, Tally};
 
 /// What a future tells the model.
 #[derive(Clone, Default)]
@@ -257,10 +257,7 @@ fn a_runtime_that_ends_tells_the_handles_of_waiting_futures() {
     set_naps(Naps::Endless);
     check(2, || {
         let pool = Arc::new(Pool::new(1));
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(0))
-        };
+        let worker = start(&pool, 0);
         let watch = Watch::default();
         let handle = pool.spawn_future(watch.future(|_, _| Poll::<()>::Pending));
         pool.terminate();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use loom::thread;
 use upbeat::model::{run_something, set_naps, Naps, Pool, Worker};
 use upbeat::{Priority, Spawn};
-use upbeat_loom_tests::{check, Tally};
+use upbeat_loom_tests::{check, start, Tally};
 
 /// A thread that is worker 1 of `pool` for one turn.
 fn helper(pool: &Arc<Pool>) -> thread::JoinHandle<()> {
@@ -101,10 +101,7 @@ fn nobody_sleeps_through_a_task_that_goes_first() {
     set_naps(Naps::Endless);
     check(3, || {
         let pool = Arc::new(Pool::new(1));
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(0))
-        };
+        let worker = start(&pool, 0);
         let task = pool.spawn_with(Spawn::new().priority(Priority::High), || 42);
         assert_eq!(task.join().expect("no panic"), 42, "a lost wake-up is a deadlock");
         pool.terminate();

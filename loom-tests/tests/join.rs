@@ -8,7 +8,7 @@ use std::sync::Arc;
 use loom::thread;
 use upbeat::model::{offer_next, run_stolen_join, set_naps, Naps, Pool};
 use upbeat::Worker;
-use upbeat_loom_tests::{check, CountedDrop, Datum, Tally};
+use upbeat_loom_tests::{check, start, CountedDrop, Datum, Tally};
 
 /// A pool of two: this thread runs `owner` as worker 0 with its next push on offer, another one tries to steal twice as worker 1.
 fn against_a_thief<R>(owner: impl FnOnce(&Worker) -> R) -> R {
@@ -166,12 +166,7 @@ fn a_join_on_a_runtime_of_two() {
     set_naps(Naps::Endless);
     check(1, || {
         let pool = Arc::new(Pool::new(2));
-        let threads: Vec<_> = (0..2)
-            .map(|index| {
-                let pool = pool.clone();
-                thread::spawn(move || pool.serve(index))
-            })
-            .collect();
+        let threads: Vec<_> = (0..2).map(|index| start(&pool, index)).collect();
         let account = Account::default();
         let panic = pool.install(|worker| account.join(worker, [false, false]));
         assert_eq!(panic, None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use loom::thread;
 use upbeat::model::{set_naps, Naps, Pool};
-use upbeat_loom_tests::check;
+use upbeat_loom_tests::{check, start};
 
 /// Whether worker 0 or worker 1 is the one that the model begins with: it parks first, so the other is the one that is woken.
 #[derive(Clone, Copy)]
@@ -34,10 +34,7 @@ fn a_task_for_which_a_retiring_worker_was_woken_runs() {
                     pool.resize(1);
                 })
             };
-            let other = {
-                let pool = pool.clone();
-                thread::spawn(move || pool.serve(there))
-            };
+            let other = start(&pool, there);
             pool.serve(here);
             other.join().unwrap();
             spawner.join().unwrap();
@@ -53,10 +50,7 @@ fn a_retired_worker_leaves_when_the_runtime_ends() {
         let pool = Arc::new(Pool::new(2));
         pool.resize(1);
         // The only one that there is has retired.
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(1))
-        };
+        let worker = start(&pool, 1);
         pool.terminate();
         worker.join().unwrap();
     });
@@ -69,10 +63,7 @@ fn a_retired_worker_that_is_called_back_takes_tasks() {
     check(2, || {
         let pool = Arc::new(Pool::new(2));
         pool.resize(1);
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(1))
-        };
+        let worker = start(&pool, 1);
         let task = pool.spawn(|| 42);
         pool.resize(2);
         assert_eq!(task.join().expect("no panic"), 42);

@@ -10,7 +10,7 @@ use upbeat::model::{
     current, offer_next, park, run_something, set_naps, Blocking, Latch, Ledger, Naps, Pool,
 };
 use upbeat::Worker;
-use upbeat_loom_tests::{check, CountedDrop, Datum, Tally};
+use upbeat_loom_tests::{check, start, CountedDrop, Datum, Tally};
 
 /// Worker 0 runs `owner` on this thread; worker 1 looks `turns` times for things to run, on another one.
 fn with_a_helper<R>(turns: usize, owner: impl FnOnce(&Worker) -> R) -> R {
@@ -129,10 +129,7 @@ fn nobody_sleeps_through_a_task_of_a_scope() {
     set_naps(Naps::Endless);
     check(2, || {
         let pool = Arc::new(Pool::new(2));
-        let sleeper = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(1))
-        };
+        let sleeper = start(&pool, 1);
         let (done, ran) = (Blocking::new(), Tally::new());
         pool.enter(0, |worker| {
             worker.scope(|scope| {

@@ -5,15 +5,10 @@ use std::sync::Arc;
 
 use loom::thread;
 use upbeat::model::{set_naps, Naps, Pool};
-use upbeat_loom_tests::{check, CountedDrop, Tally};
+use upbeat_loom_tests::{check, start, CountedDrop, Tally};
 
 fn serve(pool: &Arc<Pool>, workers: usize) -> Vec<thread::JoinHandle<()>> {
-    (0..workers)
-        .map(|index| {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(index))
-        })
-        .collect()
+    (0..workers).map(|index| start(pool, index)).collect()
 }
 
 /// A pool of `workers` that ends as soon as `tasks` tasks were spawned from outside.

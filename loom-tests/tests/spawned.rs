@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use loom::thread;
 use upbeat::model::{run_something, set_naps, Naps, Pool};
-use upbeat_loom_tests::{check, CountedDrop, Datum, Tally};
+use upbeat_loom_tests::{check, start, CountedDrop, Datum, Tally};
 
 /// A pool of `workers` of which each, but for worker 0, takes two turns on a thread of its own.
 fn pool_with_helpers(workers: usize) -> (Arc<Pool>, Vec<thread::JoinHandle<()>>) {
@@ -59,10 +59,7 @@ fn what_the_task_wrote_is_visible_to_who_joins_it_from_outside() {
     set_naps(Naps::Endless);
     check(3, || {
         let pool = Arc::new(Pool::new(1));
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.serve(0))
-        };
+        let worker = start(&pool, 0);
         let datum = Arc::new(Datum::new(1));
         let handle = {
             let datum = datum.clone();
