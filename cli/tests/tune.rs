@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{run, stderr, upbeat, Folder};
+use common::{is_there, run, stderr, upbeat, Folder};
 use serde_json::Value;
 
 fn info(variable: &str, value: &str) -> Value {
@@ -76,15 +76,6 @@ fn tune(more: &[&str]) -> std::process::Output {
     let mut command = upbeat();
     command.args(["tune", "--device", "vulkan", "--small", "--rounds", "1"]);
     command.args(more).env("UPBEAT_VULKAN_DEVICE", "any").output().unwrap()
-}
-
-fn is_there() -> bool {
-    let there = upbeat_vulkan::devices().is_ok_and(|devices| !devices.is_empty());
-    assert!(there || !upbeat_vulkan::is_required(), "UPBEAT_REQUIRE_VULKAN=1, but there is no Vulkan device");
-    if !there {
-        eprintln!("SKIPPED: a test that needs Vulkan, because there is no device");
-    }
-    there
 }
 
 #[test]

@@ -5,19 +5,9 @@ mod common;
 
 use std::process::Command;
 
-use common::{is_refusal, objects, stderr, train, upbeat, Folder};
+use common::{is_refusal, is_there, objects, stderr, train, upbeat, Folder};
 use serde_json::Value;
 use upbeat_vulkan::{Choice, Device, Options};
-
-/// Whether there is a device, one that computes on the CPU included. Says loudly that a test is skipped, unless Vulkan is required.
-fn is_there() -> bool {
-    let there = upbeat_vulkan::devices().is_ok_and(|devices| !devices.is_empty());
-    assert!(there || !upbeat_vulkan::is_required(), "UPBEAT_REQUIRE_VULKAN=1, but there is no Vulkan device");
-    if !there {
-        eprintln!("SKIPPED: a test that needs Vulkan, because there is no device");
-    }
-    there
-}
 
 #[test]
 fn generating_on_a_device_continues_the_prompt() {

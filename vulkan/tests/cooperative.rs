@@ -5,9 +5,8 @@
 mod product;
 mod support;
 
-use product::{check_within, exact, Case, ROUNDING, TRANSPOSES};
+use product::{check_within, epilogues, exact, exact_in_all_ways, Case, ROUNDING, TRANSPOSES};
 use support::{device, numbers, open, options, shapes, Gpu};
-use upbeat_kernels::{Activation, Write};
 use upbeat_vulkan::tuning::Tunable;
 use upbeat_vulkan::{f16, Gemm, Matrix};
 
@@ -49,15 +48,7 @@ const SHAPES: [[usize; 3]; 15] = [
 #[test]
 fn whole_numbers_give_the_twins_bits() {
     let Some(device) = cooperative() else { return };
-    for shape in SHAPES {
-        for transpose in TRANSPOSES {
-            for gap in [0, 1, 4, 8] {
-                let write = if gap == 1 { Write::Add } else { Write::Overwrite };
-                let case = Case { shape, transpose, gap, write, ..Case::plain(0, 0, 0) };
-                exact::<f16, f16>(&device, &case);
-            }
-        }
-    }
+    exact_in_all_ways::<f16, f16>(&device, &SHAPES, &[0, 1, 4, 8]);
 }
 
 /// What a table may choose is as right as what the kernel takes by itself; the last two are what a GPU takes middle and wide tiles for.
@@ -106,22 +97,9 @@ fn sums_are_of_f32() {
 #[test]
 fn epilogues_are_the_twins() {
     let Some(device) = cooperative() else { return };
-    use Activation::{Gelu, GeluTanh, Identity, Relu, Silu};
-    for [m, k, n] in [[40, 65, 70], [96, 24, 136], [12, 0, 9]] {
-        for (at, activation) in [Identity, Gelu, GeluTanh, Silu, Relu].into_iter().enumerate() {
-            for bits in 0..8 {
-                let case = Case {
-                    transpose: TRANSPOSES[at % 4],
-                    scale: [-0.75, 2.5][bits % 2],
-                    bias: bits & 1 == 0,
-                    residual: bits & 2 == 0,
-                    activation,
-                    write: if bits & 4 == 0 { Write::Overwrite } else { Write::Add },
-                    gap: bits % 3,
-                    ..Case::plain(m, k, n)
-                };
-                check_within::<f16, f16>(&device, &case, CUT);
-            }
+    for shape in [[40, 65, 70], [96, 24, 136], [12, 0, 9]] {
+        for case in epilogues(shape, |bits| bits % 3) {
+            check_within::<f16, f16>(&device, &case, CUT);
         }
     }
 }

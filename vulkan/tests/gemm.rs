@@ -4,7 +4,7 @@
 mod product;
 mod support;
 
-use product::{check, exact, Case, TRANSPOSES};
+use product::{check, epilogues, exact, exact_in_all_ways, Case, TRANSPOSES};
 use support::{device, shapes, Gpu};
 use upbeat_kernels::{Activation, ShapeError, Write};
 use upbeat_vulkan::tuning::Tunable;
@@ -39,15 +39,7 @@ const SHAPES: [[usize; 3]; 22] = [
 #[test]
 fn whole_numbers_give_the_twins_bits() {
     let Some(device) = device() else { return };
-    for shape in SHAPES {
-        for transpose in TRANSPOSES {
-            for gap in [0, 1, 4] {
-                let write = if gap == 1 { Write::Add } else { Write::Overwrite };
-                let case = Case { shape, transpose, gap, write, ..Case::plain(0, 0, 0) };
-                exact::<f32, f32>(&device, &case);
-            }
-        }
-    }
+    exact_in_all_ways::<f32, f32>(&device, &SHAPES, &[0, 1, 4]);
 }
 
 #[test]
@@ -66,23 +58,9 @@ fn large_products_go_through_wide_tiles() {
 #[test]
 fn epilogues_are_the_twins() {
     let Some(device) = device() else { return };
-    use Activation::{Gelu, GeluTanh, Identity, Relu, Silu};
-    for [m, k, n] in [[1, 30, 50], [6, 300, 20], [40, 65, 70], [3, 0, 9], [12, 0, 9]] {
-        // One pipeline each, and all that it is told when it runs.
-        for (at, activation) in [Identity, Gelu, GeluTanh, Silu, Relu].into_iter().enumerate() {
-            for bits in 0..8 {
-                let case = Case {
-                    transpose: TRANSPOSES[at % 4],
-                    scale: [-0.75, 2.5][bits % 2],
-                    bias: bits & 1 == 0,
-                    residual: bits & 2 == 0,
-                    activation,
-                    write: if bits & 4 == 0 { Write::Overwrite } else { Write::Add },
-                    gap: 1,
-                    ..Case::plain(m, k, n)
-                };
-                check::<f32, f32>(&device, &case);
-            }
+    for shape in [[1, 30, 50], [6, 300, 20], [40, 65, 70], [3, 0, 9], [12, 0, 9]] {
+        for case in epilogues(shape, |_| 1) {
+            check::<f32, f32>(&device, &case);
         }
     }
 }

@@ -112,3 +112,13 @@ pub(crate) fn objects(output: &Output) -> Vec<serde_json::Value> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
 }
+
+/// Whether there is a Vulkan device, one that computes on the CPU included. Says loudly that a test is skipped, unless Vulkan is required.
+pub(crate) fn is_there() -> bool {
+    let there = upbeat_vulkan::devices().is_ok_and(|devices| !devices.is_empty());
+    assert!(there || !upbeat_vulkan::is_required(), "UPBEAT_REQUIRE_VULKAN=1, but there is no Vulkan device");
+    if !there {
+        eprintln!("SKIPPED: a test that needs Vulkan, because there is no device");
+    }
+    there
+}

@@ -205,5 +205,40 @@ pub fn exact<A: Stored, B: Stored>(device: &Gpu, case: &Case) {
     }
 }
 
+/// Each of `shapes` however factors are stored, with each of `gaps`, bit for bit.
+pub fn exact_in_all_ways<A: Stored, B: Stored>(device: &Gpu, shapes: &[[usize; 3]], gaps: &[usize]) {
+    for &shape in shapes {
+        for transpose in TRANSPOSES {
+            for &gap in gaps {
+                let write = if gap == 1 { Write::Add } else { Write::Overwrite };
+                let case = Case { shape, transpose, gap, write, ..Case::plain(0, 0, 0) };
+                exact::<A, B>(device, &case);
+            }
+        }
+    }
+}
+
+/// Products of that shape with every activation and everything that an epilogue is told when it runs; the `gap` by what it is told.
+pub fn epilogues([m, k, n]: [usize; 3], gap: impl Fn(usize) -> usize) -> Vec<Case> {
+    use Activation::{Gelu, GeluTanh, Identity, Relu, Silu};
+    let mut cases = Vec::new();
+    // One pipeline each.
+    for (at, activation) in [Identity, Gelu, GeluTanh, Silu, Relu].into_iter().enumerate() {
+        for bits in 0..8 {
+            cases.push(Case {
+                transpose: TRANSPOSES[at % 4],
+                scale: [-0.75, 2.5][bits % 2],
+                bias: bits & 1 == 0,
+                residual: bits & 2 == 0,
+                activation,
+                write: if bits & 4 == 0 { Write::Overwrite } else { Write::Add },
+                gap: gap(bits),
+                ..Case::plain(m, k, n)
+            });
+        }
+    }
+    cases
+}
+
 /// Which of A and B are stored transposed.
 pub const TRANSPOSES: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
