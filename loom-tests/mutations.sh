@@ -82,6 +82,8 @@ batch_add_looks         batcher   the_end_of_the_runtime_leaves_no_item_behind
 batch_add_looks         batcher   the_end_of_the_runtime_leaves_no_item_in_an_open_batch
 batch_close_fence       batcher   the_end_of_the_runtime_leaves_no_item_behind
 batch_room_fence        batcher   who_waits_for_room_is_told_of_it
+batch_run_wakes         batcher   who_ends_a_batch_wakes_whoever_had_no_room_to_run
+batch_run_fence         batcher   who_ends_a_batch_sees_what_comes_meanwhile
 retire_seals_first      batcher   what_is_left_when_the_last_handle_goes_is_run
 retire_fence            batcher   a_batcher_without_handles_and_items_goes
 isolated_wait           isolate   a_wait_inside_runs_what_was_created_inside_and_nothing_else

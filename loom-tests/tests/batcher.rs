@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use loom::sync::mpsc::channel;
 use loom::thread;
 use upbeat::batch::{BatchError, Batcher, Refusal, Reply};
 use upbeat::model::{set_naps, Naps, Pool};
@@ -152,5 +153,59 @@ fn who_waits_for_room_is_told_of_it() {
         pool.terminate();
         worker.join().unwrap();
         assert_eq!(dropped.get(), 5);
+    });
+}
+
+/// At most one batch runs. The second worker was woken for the second item, may have found that no more may run, and gone to sleep; the worker that
+/// runs the first has something else to do afterwards and looks for nothing.
+#[test]
+fn who_ends_a_batch_wakes_whoever_had_no_room_to_run() {
+    set_naps(Naps::Endless);
+    check(1, || {
+        let pool = Arc::new(Pool::new(2));
+        let worker = start(&pool, 1);
+        let (tell, ends) = channel();
+        let batcher = pool.batcher(1, move |items: &mut Vec<u8>, results| {
+            results.resize(items.len(), ());
+            tell.send(()).expect("somebody listens");
+        });
+        pool.enter(0, |_| {
+            let first = batcher.submit(1).expect("the runtime is there");
+            batcher.push(2).expect("the runtime is there");
+            // A wait for a result may run its batch.
+            assert_eq!(first.wait(), Ok(()));
+            for _ in 0..2 {
+                ends.recv().expect("an item for which nobody is woken is a deadlock");
+            }
+        });
+        drop(batcher);
+        pool.terminate();
+        worker.join().unwrap();
+    });
+}
+
+/// As above, where the second item comes while the first batch ends: the worker that runs it sees the item, or whoever goes to sleep sees that one more
+/// may run.
+#[test]
+fn who_ends_a_batch_sees_what_comes_meanwhile() {
+    set_naps(Naps::Endless);
+    check(1, || {
+        let pool = Arc::new(Pool::new(2));
+        let worker = start(&pool, 1);
+        let (ran, dropped) = (Arc::new(Tally::new()), Arc::new(Tally::new()));
+        let batcher = counting(&pool, 1, &ran);
+        pool.enter(0, |_| {
+            let first = batcher.submit(CountedDrop(dropped.clone())).expect("the runtime is there");
+            let producer = {
+                let (batcher, dropped) = (batcher.clone(), dropped.clone());
+                thread::spawn(move || submit(&batcher, &dropped))
+            };
+            assert_eq!(first.wait(), Ok(()));
+            assert_eq!(producer.join().unwrap(), 1, "an item for which nobody is woken is a deadlock");
+        });
+        assert_eq!([ran.get(), dropped.get()], [2, 2]);
+        drop(batcher);
+        pool.terminate();
+        worker.join().unwrap();
     });
 }

@@ -16,8 +16,8 @@ use super::BatchOptions;
 use crate::runtime::registry::Registry;
 use crate::runtime::worker::WorkerThread;
 use crate::sync::{
-    barrier_after_rmw, full_fence, left_out, lock, statistic, ticks, wait, AtomicBool, AtomicU64,
-    AtomicUsize, Condvar, Line, Mutex, Ordering,
+    barrier_after_rmw, fence_after_rmw, full_fence, left_out, lock, statistic, ticks, wait, AtomicBool,
+    AtomicU64, AtomicUsize, Condvar, Line, Mutex, Ordering,
 };
 use crate::task::isolate;
 use crate::task::unwind::discard;
@@ -343,13 +343,14 @@ impl<T: Send + 'static, R: Send + 'static> Source for Core<T, R> {
         self.workers.0.ran_at.store(ticks(), Ordering::Relaxed);
         self.workers.0.running.fetch_sub(1, Ordering::Relaxed);
         // Pairs with the one of who goes to sleep: it sees that one more may run, or we see what it has left.
-        barrier_after_rmw();
+        fence_after_rmw!("batch_run_fence");
         let deadline = self.deadline();
         if deadline != u64::MAX {
             self.registry.batches.expect_by(deadline);
         }
         // Those who were woken for it found that as many ran as may, and this worker may have to go on with something else.
-        if self.former.has_ready() || then == Then::GoOn && self.former.has_open_items() {
+        let is_left = self.former.has_ready() || then == Then::GoOn && self.former.has_open_items();
+        if is_left && !left_out!("batch_run_wakes") {
             self.registry.sleep().wake_one();
         }
         thread.ending(then);
