@@ -1,6 +1,7 @@
-//! Forming batches: upbeat's batcher beside a locked queue and, where the command is built with them, tokio's channel and crossbeam's queue.
+//! Forming batches: upbeat's batcher beside a locked queue and, where the command is built with them, tokio's channel and crossbeam's queue; and what batches are for, products by common weights, beside a task for each.
 
 use upbeat_benches::batches::{measure, Row};
+use upbeat_kernel_benches::requests::{self, CLIENTS, WEIGHTS};
 
 use super::record::Record;
 use crate::args::BatchArgs;
@@ -9,7 +10,9 @@ use crate::output::Output;
 use crate::progress::Progress;
 
 /// About as many rows as there are, for the bar.
-const ROWS: f64 = 16.0;
+const ROWS: f64 = 24.0;
+/// How many times as many products as with a task for each the design asks for.
+const GAIN: f64 = 3.0;
 
 /// Runs the bench.
 pub(super) fn run(args: &BatchArgs, output: &mut Output) -> Result<(), Failure> {
@@ -17,7 +20,7 @@ pub(super) fn run(args: &BatchArgs, output: &mut Output) -> Result<(), Failure> 
     let mut rows = 0;
     let mut met = 0;
     progress.at(0.0, "batches");
-    measure(args.small, &mut |row| {
+    let mut show = |row: Row| {
         rows += 1;
         met += usize::from(row.met() == Some(true));
         let text = match args.json {
@@ -26,7 +29,13 @@ pub(super) fn run(args: &BatchArgs, output: &mut Output) -> Result<(), Failure> 
         };
         progress.text(output, &text);
         progress.at((f64::from(rows) / ROWS).min(1.0), &row.work);
-    });
+    };
+    measure(args.small, &mut show);
+    for weights in WEIGHTS {
+        for rows in [1, 4] {
+            products(rows, weights, args.small).into_iter().for_each(&mut show);
+        }
+    }
     drop(progress);
     if !args.json {
         output.line(format_args!("{met} of {rows} goals met"));
@@ -35,6 +44,21 @@ pub(super) fn run(args: &BatchArgs, output: &mut Output) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// Products of `rows` rows: time an item, and how long the slowest but one in a hundred waits.
+fn products(rows: usize, weights: (usize, usize), small: bool) -> [Row; 2] {
+    let measured = requests::measure(rows, weights, small);
+    let (k, n) = measured.weights;
+    let of = |what: &str, value, peer, goal| Row {
+        work: format!("{CLIENTS} clients, {rows} x {k} by {k} x {n}, {:.0} a batch: {what}", measured.items),
+        unit: "us",
+        value,
+        peers: vec![("a task an item", peer)],
+        goal,
+    };
+    let ((time, wait), (alone, alone_wait)) = (measured.batched, measured.alone);
+    [of("an item", time, alone, Some(alone / GAIN)), of("waiting, 99 %", wait, alone_wait, None)]
 }
 
 fn text(row: &Row) -> String {

@@ -9,6 +9,10 @@ use crate::tuning::Tuning;
 const MAX_BLOCK_OF_K: usize = 384;
 /// Blocks of `k` are multiples of this, as packing transposes 4 by 4.
 const K_STEP: usize = 4;
+/// A slab of so many columns or rows keeps the private factor's repeated packing below 1/30 of the work.
+const MIN_SLAB: usize = 512;
+/// Rows of A for which a packed B is worth reading again: 96 operations a byte, some 2 GB/s a core.
+const MIN_ROWS: usize = 192;
 
 /// Length of the blocks that `k` is cut into, the last one maybe shorter: as few blocks as [`MAX_BLOCK_OF_K`] allows, and
 /// of one size.
@@ -44,8 +48,7 @@ impl Blocking {
             if m >= n { (Side::A, m, n, mr, nr) } else { (Side::B, n, m, nr, mr) };
 
         let numbers = tuning.shared_bytes / size_of::<f32>();
-        // A slab of 512 keeps the private factor's repeated packing below 1/30 of the work.
-        let slab = (numbers / k.max(1)).max(512).next_multiple_of(shared_width).min(inner);
+        let slab = (numbers / k.max(1)).max(MIN_SLAB).next_multiple_of(shared_width).min(inner);
         let span =
             if slab.saturating_mul(k) <= numbers { k } else { (numbers / slab / block).max(1) * block };
 
@@ -70,11 +73,18 @@ impl Blocking {
         let block = block_of_k(k);
         let fits = (tuning.private_bytes / size_of::<f32>() / block / mr).max(1);
         let panels = m.div_ceil(mr);
-        let task = balanced(panels, panels.div_ceil(tuning.tasks * workers).min(fits), fits, workers);
-        // Where rows are too few for all workers, columns are cut as well, but not below what makes packing A cheap.
+        // Each task of rows reads its columns of B again, which may come from memory, so rows are cut down to `MIN_ROWS` alone; where that is too
+        // few for all workers, columns are cut as well, but not below what makes packing A cheap.
+        let tasks = tuning.tasks * workers;
+        let down = tasks.min(m / MIN_ROWS).max(1);
+        let task = match down {
+            1 => panels.min(fits),
+            _ => balanced(panels, panels.div_ceil(down).min(fits), fits, workers),
+        };
+        let columns = tasks.div_ceil(panels.div_ceil(task));
         let numbers = tuning.shared_bytes / size_of::<f32>();
-        let columns = (tuning.tasks * workers).div_ceil(panels.div_ceil(task));
-        let slab = n.div_ceil(columns).max(512).min((numbers / k.max(1)).max(512)).next_multiple_of(nr);
+        let slab =
+            n.div_ceil(columns).max(MIN_SLAB).min((numbers / k.max(1)).max(MIN_SLAB)).next_multiple_of(nr);
         Self { private: Side::A, task: task * mr, slab, span: k.max(1), block }
     }
 }
@@ -115,6 +125,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn packed_weights_are_read_once_unless_there_are_many_rows() {
+        let tuning = Tuning::of(Caches { private: 2 << 20, shared: 32 << 20 });
+        for m in [1, 33, 64, 128, 250, 1000, 100_000] {
+            for n in [1, 33, 512, 700, 11_008] {
+                for k in [1, 384, 4096] {
+                    let b = Blocking::of_packed((m, n, k), (12, 32), 2, tuning);
+                    assert!(b.task.is_multiple_of(12) && b.slab.is_multiple_of(32), "{b:?}");
+                    // The second of two tasks is as even with the first as panels allow, so both may be half of that.
+                    assert!(
+                        m.div_ceil(b.task) <= (2 * m / MIN_ROWS).max(1),
+                        "{m} rows in tasks of {}",
+                        b.task
+                    );
+                    assert!(b.slab >= MIN_SLAB || b.slab >= n, "{n} columns in slabs of {}", b.slab);
+                }
+            }
+        }
+        let few = Blocking::of_packed((128, 11_008, 4096), (12, 32), 2, tuning);
+        assert!(few.task >= 128 && 11_008_usize.div_ceil(few.slab) >= 12, "{few:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the other's (*private*) rows or columns: each packs its own block, a cache-sized piece of `k` at a time, and
 //! multiplies it with the whole shared operand. `blocking` chooses the sizes, `operand` and `panels` pack, `product` runs the
 //! tasks, `epilogue` finishes tiles; the micro-kernel is [`crate::simd::micro`]. With few rows of A little is packed (`skinny`).
-//! `packed` keeps packed weights beyond a call, `batch` runs many products in one. [`quantized`] and `int8` multiply 8-bit integers
+//! `packed` keeps packed weights beyond a call, `batch` runs many products in one, `linear` rows of many tasks. [`quantized`] and `int8` multiply 8-bit integers
 //! with scales.
 //!
 //! # Order of summation
@@ -22,6 +22,7 @@ mod epilogue;
 mod int8;
 mod int8_rows;
 mod int8_tiles;
+mod linear;
 mod operand;
 mod packed;
 mod pairs;
@@ -44,6 +45,7 @@ pub(crate) use product::RegisterTile;
 
 pub use batch::{gemm_batched, gemm_grouped, GemmBatch, MatBatch, MatBatchMut};
 pub use int8::{gemm_int8, GemmInt8};
+pub use linear::Linear;
 pub use packed::{gemm_packed, GemmPacked, PackedB};
 pub(crate) use stored::gemm_bf16;
 pub use stored::{gemm_stored, GemmStored, Stored};

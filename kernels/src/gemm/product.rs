@@ -11,7 +11,7 @@ use crate::grid::{Tile, Tiles};
 use crate::isa::dispatch;
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
-use crate::simd::micro::{multiply, tile_cols, tile_rows};
+use crate::simd::micro::{multiply, multiply_ahead, tile_cols, tile_rows, Ahead};
 use crate::simd::{Kernel, Simd};
 use crate::tuning;
 
@@ -70,11 +70,12 @@ fn run_blocked(
                 add,
                 epilogue,
             };
+            let is_far = phase.side == Side::A && is_far(&packed);
             upbeat::par::for_each(0..tasks, |task| {
                 let from = task * blocking.task;
                 let outer = from..(from + blocking.task).min(private.len);
                 let (down, across) = if phase.side == Side::A { (task, 0) } else { (0, task) };
-                dispatch(Task { phase: &phase, outer, tile: tiles.take(down, across) });
+                phase.run(is_far, outer, tiles.take(down, across));
             });
         }
     }
@@ -94,6 +95,7 @@ pub(super) fn run_packed(
     let blocking = Blocking::of_packed((a.len, n, k), dispatch(RegisterTile), workers, tuning::active());
     let tiles = Tiles::new(c, blocking.task, blocking.slab);
     let epilogue = Some(epilogue).filter(|e| !epilogue::is_trivial(e));
+    let is_far = is_far(b);
     upbeat::par::for_each(0..tiles.down() * tiles.across(), |index| {
         // Slab after slab, so that the workers share one in the last cache.
         let (down, across) = (index % tiles.down(), index / tiles.down());
@@ -108,8 +110,13 @@ pub(super) fn run_packed(
             add: write == Write::Add,
             epilogue,
         };
-        dispatch(Task { phase: &phase, outer: tiles.rows_of(down), tile: tiles.take(down, across) });
+        phase.run(is_far, tiles.rows_of(down), tiles.take(down, across));
     });
+}
+
+/// Whether panels are more than what a task's own block leaves of the second level.
+fn is_far(panels: &[f32]) -> bool {
+    size_of_val(panels) > tuning::active().private_bytes
 }
 
 /// `0..len` in parts of `size`; one empty part when `len` is 0.
@@ -145,14 +152,24 @@ struct Phase<'a> {
     epilogue: Option<&'a Epilogue<'a, f32>>,
 }
 
-/// One task: `outer` of the private factor times the packed slab, into `tile`.
-struct Task<'a> {
+impl Phase<'_> {
+    fn run(&self, is_far: bool, outer: Range<usize>, tile: Tile<'_, f32>) {
+        match is_far {
+            true => dispatch(Task::<true> { phase: self, outer, tile }),
+            false => dispatch(Task::<false> { phase: self, outer, tile }),
+        }
+    }
+}
+
+/// One task: `outer` of the private factor times the packed slab, into `tile`. When `FAR` the shared factor is B and too large for a core's own
+/// caches, and its next panel is asked for while one is multiplied; else that would take the place of loads.
+struct Task<'a, const FAR: bool> {
     phase: &'a Phase<'a>,
     outer: Range<usize>,
     tile: Tile<'a, f32>,
 }
 
-impl Kernel for Task<'_> {
+impl<const FAR: bool> Kernel for Task<'_, FAR> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -169,8 +186,15 @@ impl Kernel for Task<'_> {
             let k_of_matrix = phase.span.start + k.start..phase.span.start + k.end;
             phase.private.pack(simd, phase.side, outer.clone(), k_of_matrix, &mut block, panel);
             let epilogue = phase.epilogue.filter(|_| k.end == span);
-            for s in 0..phase.slab.len().div_ceil(shared_width) {
+            let shared_panels = phase.slab.len().div_ceil(shared_width);
+            for s in 0..shared_panels {
                 let shared = &phase.packed[(s * span + k.start) * shared_width..][..len * shared_width];
+                // The same block of the next panel, then the first panel's next block; behind the last one may be what other workers write.
+                let next = match s + 1 < shared_panels {
+                    true => &phase.packed[((s + 1) * span + k.start) * shared_width..],
+                    false if k.end < span => &phase.packed[k.end * shared_width..],
+                    false => shared,
+                };
                 for p in 0..panels {
                     let private = &block[p * panel..][..panel];
                     let ((a, i), (b, j)) = match phase.side {
@@ -181,7 +205,13 @@ impl Kernel for Task<'_> {
                     let rows = from.0..(from.0 + tile_rows::<S>()).min(tile.rows());
                     let cols = from.1..(from.1 + tile_cols::<S>()).min(tile.cols());
                     let mut to = tile.part(rows.clone(), cols.clone());
-                    multiply(simd, len, a, b, &mut to, phase.add || k.start > 0);
+                    let add = phase.add || k.start > 0;
+                    if FAR {
+                        let ahead = Ahead::part::<S>(next, len, p, panels);
+                        multiply_ahead(simd, len, a, b, &mut to, add, ahead);
+                    } else {
+                        multiply(simd, len, a, b, &mut to, add);
+                    }
                     if let Some(epilogue) = epilogue {
                         let (down, right) = match phase.side {
                             Side::A => (outer.start, phase.slab.start),

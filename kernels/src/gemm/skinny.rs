@@ -8,7 +8,7 @@ use crate::grid::{Tile, Tiles};
 use crate::isa::dispatch;
 use crate::matrix::MatMut;
 use crate::pool::Buffer;
-use crate::simd::micro::{multiply_rows, tile_cols, MAX_ROWS};
+use crate::simd::micro::{accumulate_rows, multiply_rows, tile_cols, Ahead, MAX_COLS, MAX_ROWS};
 use crate::simd::skinny::{across, along, group, groups, Factors, MAX_ROWS_ACROSS, MAX_ROWS_ALONG};
 use crate::simd::{skinny_bf16, Kernel, Simd};
 
@@ -21,6 +21,9 @@ const ALONG: usize = 1024;
 /// Most rows of A for which a panel of transposed B, multiplied while it is in the first-level cache, is better than blocks
 /// of both factors.
 pub(super) const MAX_ROWS_BY_PANEL: usize = 32;
+/// Steps of `k` that a packed panel of B is multiplied for at a time: 16 KiB of it at most, so that it stays in the first-level cache beside A's
+/// rows while one group of rows after the other is multiplied with it.
+const PART: usize = 128;
 
 /// Whether [`run`] takes this product.
 pub(super) fn takes(a: &Operand<'_>, b: &Operand<'_>) -> bool {
@@ -128,7 +131,8 @@ impl<'a> Task<'a> {
         Factors { a: self.a.data.f32(), a_stride: self.a.stride, b: rest, b_stride: b.stride }
     }
 
-    /// Packs one panel of B over one block of `k` where it is not packed, and multiplies all rows of A with it.
+    /// Multiplies all rows of A with one panel of B over one block of `k`: packed first, or read from memory a part that stays in the
+    /// first-level cache after the other.
     #[inline(always)]
     fn by_panels<S: Simd>(&mut self, simd: S, block: usize) {
         let (width, rows, a) = (tile_cols::<S>(), self.tile.rows(), self.a.data.f32());
@@ -136,23 +140,46 @@ impl<'a> Task<'a> {
             Right::Stored(_) => Buffer::unspecified(block.min(self.k) * width),
             Right::Packed { .. } => Buffer::unspecified(0),
         };
+        // A panel that was just packed is in a cache, and nothing is behind it.
+        let (size, is_read_once) = match self.b {
+            Right::Stored(_) => (block, false),
+            Right::Packed { .. } => (PART, true),
+        };
+        let groups = groups(rows, MAX_ROWS);
+        let mut sums = [0.0f32; MAX_ROWS_BY_PANEL * MAX_COLS];
         for cols in parts(self.tile.cols(), width) {
             let outer = self.first + cols.start..self.first + cols.end;
             for k in parts(self.k, block) {
-                let panel = match self.b {
+                let (panel, after) = match self.b {
                     Right::Stored(b) => {
                         b.pack(simd, Side::B, outer.clone(), k.clone(), &mut beside, width * k.len());
-                        &beside[..]
+                        (&beside[..], &[][..])
                     }
                     Right::Packed { panels, .. } => {
-                        &panels[outer.start / width * width * self.k + k.start * width..][..k.len() * width]
+                        let from = outer.start / width * width * self.k + k.start * width;
+                        (&panels[from..][..k.len() * width], &panels[from..])
                     }
                 };
-                let groups = groups(rows, MAX_ROWS);
-                for (first, height) in (0..groups).map(|index| group(rows, groups, index)) {
-                    let a = &a[(first * self.a.stride + k.start).min(a.len())..];
-                    let mut to = self.tile.part(first..first + height, cols.clone());
-                    multiply_rows(simd, k.len(), a, self.a.stride, panel, &mut to, self.add || k.start > 0);
+                for part in parts(k.len(), size) {
+                    let panel = &panel[part.start * width..];
+                    // What follows is the next part, the next block, or the next panel.
+                    let next = after.get(part.end * width..).unwrap_or(panel);
+                    for index in 0..groups {
+                        let (first, height) = group(rows, groups, index);
+                        let from = first * self.a.stride + k.start + part.start;
+                        let a = (&a[from.min(a.len())..], self.a.stride);
+                        let sums = &mut sums[first * width..][..height * width];
+                        let ahead = Ahead::part::<S>(next, part.len(), index, groups);
+                        if part.end < k.len() {
+                            accumulate_rows(simd, part.len(), a, panel, sums, part.start == 0, ahead);
+                            continue;
+                        }
+                        let sums = (part.start > 0).then_some(&*sums);
+                        let mut to = self.tile.part(first..first + height, cols.clone());
+                        let add = self.add || k.start > 0;
+                        let ahead = is_read_once.then_some(ahead);
+                        multiply_rows(simd, part.len(), a, panel, &mut to, (add, sums), ahead);
+                    }
                 }
             }
         }
