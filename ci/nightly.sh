@@ -11,6 +11,7 @@ export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 export PATH="$HOME/.cargo/bin:$PATH"
 seconds=${UPBEAT_STRESS_SECONDS:-600}
 target=$(rustc -vV | sed -n 's/^host: //p')
+built=${CARGO_TARGET_DIR:-target}
 
 # Every model with one preemption more than the gate has time for, and the documentation's examples under loom.
 leg_models() {
@@ -55,14 +56,14 @@ leg_tsan() {
 # Without unwinding (fault 9): the stress as it is, and a panic in each kind of task, which must end the process.
 leg_abort() {
     cargo build -p upbeat-stress --profile abort &&
-        target/abort/upbeat-stress --joins 50000000 --steals 10000 --seconds "$seconds" &&
-        target/abort/upbeat-panics
+        "$built/abort/upbeat-stress" --joins 50000000 --steals 10000 --seconds "$seconds" &&
+        "$built/abort/upbeat-panics"
 }
 
 # 10^9 joins and 10^7 real steals, 10^9 items of batches, then random programs.
 leg_stress() {
-    cargo run -p upbeat-stress --release -- --seconds "$seconds" &&
-        cargo run -p upbeat-stress --release -- --phase batches --items 1000000000 --joins 0 --steals 0 \
+    cargo run -p upbeat-stress --bin upbeat-stress --release -- --seconds "$seconds" &&
+        cargo run -p upbeat-stress --bin upbeat-stress --release -- --phase batches --items 1000000000 --joins 0 --steals 0 \
             --seconds "$seconds" &&
         UPBEAT_STRESS_SECONDS=$seconds cargo test -p upbeat --release --test stress
 }

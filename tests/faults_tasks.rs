@@ -88,9 +88,11 @@ fn pass<T: Copy + Send + Sync + PartialEq + 'static>(runtime: &Runtime, value: &
 #[test]
 fn tasks_of_any_size_and_alignment_will_do() {
     watched("sizes", || {
-        let runtime = Runtime::builder().workers(2).stack_size(64 << 20).build().unwrap();
+        // Each level of a reduction keeps several values of a mebibyte, under a sanitizer more of them.
+        const STACK: usize = 256 << 20;
+        let runtime = Runtime::builder().workers(2).stack_size(STACK).build().unwrap();
         // The caller of `install` may run it, so it needs as much stack as a worker.
-        let caller = std::thread::Builder::new().stack_size(64 << 20);
+        let caller = std::thread::Builder::new().stack_size(STACK);
         let test = move || {
             let large: Box<[u64; 1 << 17]> = Box::new(std::array::from_fn(|i| i as u64));
             for round in 0..20 {
