@@ -5,15 +5,15 @@
 //! and whoever writes the last stamp makes it ready again. What is done with ready ones, and when a batch is sealed, is `core.rs`' matter.
 //! Proof: `loom-tests/tests/batch.rs`.
 
-use std::mem::MaybeUninit;
 use std::vec::Drain;
 
 use super::execution::drain_each;
+use super::slots::{stamp, Seen, Slot, Slots};
 use super::stack::Stack;
 use super::word::{Current, Stamp, State, BULK, MAX_BATCHES, MAX_CAP};
 use crate::sync::{
     fence, left_out, ordering, spin, thread, AsymmetricFence, AtomicU32, AtomicU64, Bounded, Line, Ordering,
-    UnsafeCell, HAS_TIME,
+    HAS_TIME,
 };
 
 /// No incarnation.
@@ -34,11 +34,12 @@ struct Batch<T> {
     slots: Box<[Slot<T>]>,
 }
 
-/// Room for one item. Producers that take turns so fight for one line and not for two.
-struct Slot<T> {
-    /// The incarnation of the batch that it was last written in, and the label of that item: [`Stamp`].
-    stamp: AtomicU64,
-    item: UnsafeCell<MaybeUninit<T>>,
+impl<T> Batch<T> {
+    /// The slots of a closed batch that have items, or will have.
+    fn items(&self) -> &[Slot<T>] {
+        // Relaxed: published by who made the batch ready.
+        &self.slots[..self.len.load(Ordering::Relaxed) as usize]
+    }
 }
 
 /// What became of an item that was added.
@@ -91,12 +92,7 @@ impl<T> Former<T> {
             len: AtomicU32::new(0),
             below: AtomicU32::new(0),
             aside: AtomicU64::new(NOT_ASIDE),
-            slots: (0..slots)
-                .map(|_| Slot {
-                    stamp: AtomicU64::new(Stamp::NEVER),
-                    item: UnsafeCell::new(MaybeUninit::uninit()),
-                })
-                .collect(),
+            slots: (0..slots).map(|_| Slot::new()).collect(),
         };
         let former = Self {
             read: Line(Read { current: AtomicU64::new(Current::new(0, 0).word()), aside: AtomicU32::new(0) }),
@@ -133,9 +129,9 @@ impl<T> Former<T> {
     /// Adds an item to the current batch, with a label; gives it back when there is none and no free one either.
     #[inline]
     pub fn add(&self, item: T, label: u32) -> Result<Added, T> {
-        let mut item = Some(item);
-        let added = self.reserve(1, label, || item.take());
-        match item {
+        let mut item = Some(item).into_iter();
+        let added = self.reserve(1, label, |slots| slots.fill(&mut item));
+        match item.next() {
             None => Ok(Added { is_first: added.first_at == 0, made_ready: added.made_ready }),
             Some(item) => Err(item),
         }
@@ -147,7 +143,7 @@ impl<T> Former<T> {
         let mut all = Added { is_first: false, made_ready: false };
         while items.len() > 0 {
             let before = items.len();
-            let added = self.reserve(before.min(BULK), label, || items.next());
+            let added = self.reserve(before.min(BULK), label, |slots| slots.move_from(items));
             all.is_first |= added.first_at == 0;
             all.made_ready |= added.made_ready;
             if items.len() == before {
@@ -157,9 +153,9 @@ impl<T> Former<T> {
         all
     }
 
-    /// Reserves up to `count` slots, at least one, and writes what `next` gives to them; nothing when no batch is free.
+    /// Reserves up to `count` slots, at least one, and has `write` fill them all; does nothing when no batch is free.
     #[inline]
-    fn reserve(&self, count: usize, label: u32, mut next: impl FnMut() -> Option<T>) -> Reserved {
+    fn reserve(&self, count: usize, label: u32, write: impl FnOnce(Slots<'_, T>)) -> Reserved {
         let mut made_ready = false;
         loop {
             // Acquire: what the batch's opener made of it.
@@ -182,14 +178,10 @@ impl<T> Former<T> {
             }
             let (at, cap) = (state.count(), state.cap());
             let end = (at + count).min(cap);
-            let stamp = Stamp::new(state.generation(), label).word();
-            for slot in &batch.slots[at..end] {
-                let Some(item) = next() else { unreachable!("as many items as slots were asked for") };
-                // SAFETY: the slot was reserved by us alone: the count only grows while the batch is open.
-                slot.item.with_mut(|place| unsafe { (*place).write(item) });
-                // Release: the item, for the taker.
-                slot.stamp.store(stamp, ordering!("batch_stamp", Release));
-            }
+            let slots = &batch.slots[at..end];
+            // SAFETY: the ticket is ours alone, for the count only grows while the batch is open; the taker before was done before it was opened.
+            write(unsafe { Slots::new(slots) });
+            stamp(slots, state.generation(), label);
             if end == cap {
                 // The last slot is ours, so is the close.
                 made_ready |= self.close(current.index(), cap);
@@ -278,27 +270,11 @@ impl<T> Former<T> {
         }
         // Of several that write at the same time, one sees the stamps of all. The models cannot miss it: their light fence is one, too.
         fence(Ordering::SeqCst);
-        let is_ours = self.is_written(batch, generation) && self.claim(batch, generation);
+        let is_ours = Seen::default().all(batch.items(), generation) && self.claim(batch, generation);
         if is_ours {
             self.deliver(index);
         }
         is_ours
-    }
-
-    /// Whether every item of a closed batch was written.
-    fn is_written(&self, batch: &Batch<T>, generation: u32) -> bool {
-        self.has_written_from(&mut 0, batch, generation)
-    }
-
-    /// The same, when the items before `from` are known to be; that becomes the first of which it is not known.
-    fn has_written_from(&self, from: &mut usize, batch: &Batch<T>, generation: u32) -> bool {
-        let len = batch.len.load(Ordering::Relaxed) as usize;
-        // Acquire: the item. Who claims the batch by this hands that on.
-        let stamp = |slot: &Slot<T>| Stamp::of(slot.stamp.load(Ordering::Acquire));
-        while *from < len && stamp(&batch.slots[*from]).generation() == generation {
-            *from += 1;
-        }
-        *from >= len
     }
 
     /// Of all who find that a batch which was put aside is complete, one gets it.
@@ -329,10 +305,7 @@ impl<T> Former<T> {
         let mut generation = State::of(state.load(Ordering::Relaxed)).generation() + 1;
         if generation == Stamp::NO_GENERATION {
             // From the beginning again: an old stamp would be taken for a new one. Relaxed: a ticket comes after the swap.
-            self.batches[index]
-                .slots
-                .iter()
-                .for_each(|slot| slot.stamp.store(Stamp::NEVER, Ordering::Relaxed));
+            self.batches[index].slots.iter().for_each(Slot::clear_stamp);
             generation = 0;
         }
         // Release: the slots' last taker is done with them, which we have from the index, and the stamps, if they are new; for tickets, one of which
@@ -349,43 +322,37 @@ impl<T> Former<T> {
         Some(!won && !left_out!("batch_strays") && self.seal_batch(index))
     }
 
-    /// Moves the items of a ready batch to the end of `items`, and their labels to the end of `labels`; how many, 0 when none is ready.
+    /// Moves the items of a ready batch to the end of `items`, and their labels to the end of `labels` unless nobody waits for any of them
+    /// ([`NO_LABEL`](super::word::NO_LABEL)); how many items, 0 when none is ready.
     pub fn take(&self, items: &mut Vec<T>, labels: &mut Vec<u32>) -> usize {
         while let Some(index) = self.ready.pop() {
             let index = usize::from(index);
             let batch = &self.batches[index];
-            // Relaxed, both: we popped what was pushed after the length was stored, and only who takes it changes the generation.
-            let len = batch.len.load(Ordering::Relaxed) as usize;
+            let slots = batch.items();
+            // Relaxed: only who takes it changes the generation.
             let generation = State::of(batch.state.0.load(Ordering::Relaxed)).generation();
-            let mut written = 0;
+            let mut seen = Seen::default();
             let mut poll = |number| {
                 if number > 0 {
                     spin();
                 }
-                self.has_written_from(&mut written, batch, generation)
+                seen.all(slots, generation)
             };
-            if !(0..=POLLS).any(&mut poll) && !self.put_aside(batch, generation) {
+            if !(0..=POLLS).any(&mut poll) && !self.put_aside(batch, generation, &mut seen) {
                 continue;
             }
-            // SAFETY: the slot was written, and its batch is ours since we popped its index; it is read once.
-            items.extend(
-                batch.slots[..len]
-                    .iter()
-                    .map(|slot| slot.item.with(|item| unsafe { (*item).assume_init_read() })),
-            );
-            // Relaxed: they were looked at.
-            labels.extend(
-                batch.slots[..len].iter().map(|slot| Stamp::of(slot.stamp.load(Ordering::Relaxed)).label()),
-            );
+            let count = slots.len();
+            // SAFETY: all were seen, and the batch is ours since we popped its index or claimed it.
+            unsafe { seen.move_to(slots, items, labels) };
             self.recycle(index);
-            return len;
+            return count;
         }
         0
     }
 
     /// Leaves a batch to those who still write to it; true if that is nobody, and the batch is the caller's all the same.
     #[cold]
-    fn put_aside(&self, batch: &Batch<T>, generation: u32) -> bool {
+    fn put_aside(&self, batch: &Batch<T>, generation: u32, seen: &mut Seen) -> bool {
         // First the number, so that it is never less than there are: who claims the batch takes one off.
         self.read.0.aside.fetch_add(1, Ordering::Relaxed);
         // Release: the length, for who finishes it.
@@ -393,11 +360,11 @@ impl<T> Former<T> {
         // Pairs with the one in `reserve`.
         if !left_out!("batch_heavy") && !self.fence.heavy() {
             // Those who write may not see that it is aside, so it must not be left to them.
-            while !self.is_written(batch, generation) {
+            while !seen.all(batch.items(), generation) {
                 thread::yield_now();
             }
         }
-        self.is_written(batch, generation) && self.claim(batch, generation)
+        seen.all(batch.items(), generation) && self.claim(batch, generation)
     }
 
     /// A batch without items is free again; its state stays closed until it is opened.
@@ -431,8 +398,10 @@ impl<T> Drop for Former<T> {
 
 #[cfg(all(test, not(upbeat_loom)))]
 mod tests {
+    use std::iter::from_fn;
     use std::sync::mpsc::channel;
 
+    use super::super::word::NO_LABEL;
     use super::*;
 
     fn take(former: &Former<u32>) -> Vec<u32> {
@@ -456,7 +425,7 @@ mod tests {
                         has_ticket.send(()).unwrap();
                         wait_to_go_on.recv().unwrap()
                     };
-                    former.reserve(1, 101, stops).made_ready
+                    former.reserve(1, 101, |slots| slots.fill(&mut from_fn(stops))).made_ready
                 });
                 wait_for_ticket.recv().unwrap();
                 assert_eq!(former.add(0, 100), Ok(Added { is_first: false, made_ready: false }));
@@ -474,6 +443,30 @@ mod tests {
             assert_eq!(take(former), [1, 0]);
             assert!(!former.has_aside());
         }
+    }
+
+    /// One by one and in bulk, over the end of a batch.
+    #[test]
+    fn each_item_comes_with_its_label_and_no_label_comes_where_nobody_waits() {
+        let former = Former::new(70, 8);
+        let take = || {
+            let (mut items, mut labels) = (Vec::new(), Vec::new());
+            former.take(&mut items, &mut labels);
+            (items, labels)
+        };
+        let mut many: Vec<u32> = (0..100).collect();
+        assert!(former.add_many(&mut many.drain(..), NO_LABEL).made_ready);
+        assert_eq!(take(), ((0..70).collect(), vec![]));
+        // Thirty that nobody waits for are in the next one.
+        assert!(former.add(100, 7).is_ok() && former.add(101, NO_LABEL).is_ok());
+        let mut many: Vec<u32> = (102..142).collect();
+        assert!(former.add_many(&mut many.drain(..), 9).made_ready);
+        let (items, labels) = take();
+        assert_eq!(items, (70..140).collect::<Vec<_>>());
+        assert_eq!(labels[..32], [[NO_LABEL; 30].as_slice(), &[7, NO_LABEL]].concat());
+        assert_eq!(labels[32..], [9; 38]);
+        assert!(former.seal());
+        assert_eq!(take(), (vec![140, 141], vec![9, 9]));
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod keyed;
 pub mod pressure;
 mod replies;
 pub(crate) mod roll;
+#[allow(unsafe_code)]
+mod slots;
 pub(crate) mod source;
 mod stack;
 mod word;
