@@ -3,11 +3,13 @@
 //! Producers reserve slots of the current batch with one `fetch_add`, write them, and stamp them. Who fills a batch puts it into the queue
 //! of ready ones, and so does [`seal`](Former::seal), which ends one that is not full. Who takes a batch in which a stamp is missing puts it aside,
 //! and whoever writes the last stamp makes it ready again. What is done with ready ones, and when a batch is sealed, is `core.rs`' matter.
-//! Proof: `loom-tests/tests/batch.rs`.
+//! Slots that are reserved now and written later are `lease.rs`. Proof: `loom-tests/tests/batch.rs`.
 
 use std::vec::Drain;
 
+use self::lease::{Leased, Leases, Place, GATHERED};
 use super::execution::drain_each;
+use super::slots;
 use super::slots::{stamp, Seen, Slot, Slots};
 use super::stack::Stack;
 use super::word::{Current, Stamp, State, BULK, MAX_BATCHES, MAX_CAP};
@@ -15,6 +17,11 @@ use crate::sync::{
     fence, left_out, ordering, spin, thread, AsymmetricFence, AtomicU32, AtomicU64, Bounded, Line, Ordering,
     HAS_TIME,
 };
+
+#[allow(unsafe_code)]
+mod lease;
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests;
 
 /// No incarnation.
 const NOT_ASIDE: u64 = u64::MAX;
@@ -31,6 +38,8 @@ struct Batch<T> {
     below: AtomicU32,
     /// Which incarnation of it is put aside, if any: a [`Stamp`] without a label, or [`NOT_ASIDE`].
     aside: AtomicU64,
+    /// The incarnation whose leases are honoured, or [`Stamp::NO_GENERATION`].
+    honoured: AtomicU32,
     slots: Box<[Slot<T>]>,
 }
 
@@ -59,6 +68,7 @@ pub struct Former<T> {
     read: Line<Read>,
     fence: AsymmetricFence,
     batches: Box<[Batch<T>]>,
+    leases: Leases,
     free: Line<Stack>,
     ready: Bounded<u16>,
     /// Of the batches that are opened from now on.
@@ -92,12 +102,14 @@ impl<T> Former<T> {
             len: AtomicU32::new(0),
             below: AtomicU32::new(0),
             aside: AtomicU64::new(NOT_ASIDE),
+            honoured: AtomicU32::new(0),
             slots: (0..slots).map(|_| Slot::new()).collect(),
         };
         let former = Self {
             read: Line(Read { current: AtomicU64::new(Current::new(0, 0).word()), aside: AtomicU32::new(0) }),
             fence: AsymmetricFence::new(),
             batches: (0..batches).map(batch).collect(),
+            leases: Leases::new(),
             free: Line(Stack::new()),
             ready: Bounded::new(batches),
             cap: AtomicU32::new(slots as u32),
@@ -129,12 +141,41 @@ impl<T> Former<T> {
     /// Adds an item to the current batch, with a label; gives it back when there is none and no free one either.
     #[inline]
     pub fn add(&self, item: T, label: u32) -> Result<Added, T> {
+        match self.leases.own() {
+            Some(own) => self.add_leased(&own, item, label),
+            None => self.add_reserved(item, label, None).map(|(added, _)| added),
+        }
+    }
+
+    #[inline]
+    fn add_reserved(
+        &self,
+        item: T,
+        label: u32,
+        wanted: Option<Wanted>,
+    ) -> Result<(Added, Option<Leased>), T> {
         let mut item = Some(item).into_iter();
-        let added = self.reserve(1, label, |slots| slots.fill(&mut item));
+        let reserved = self.reserve(1, wanted, label, |slots| slots.fill(&mut item));
         match item.next() {
-            None => Ok(Added { is_first: added.first_at == 0, made_ready: added.made_ready }),
+            None => {
+                if reserved.first_at == GATHERED && self.fence.is_free() {
+                    self.leases.make();
+                }
+                let added = Added { is_first: reserved.first_at == 0, made_ready: reserved.made_ready };
+                Ok((added, reserved.lease))
+            }
             Some(item) => Err(item),
         }
+    }
+
+    /// After a stamp was written: whether it made a batch ready that was put aside.
+    #[inline]
+    fn look_aside(&self, index: usize, generation: u32) -> bool {
+        // Pairs with the one in `put_aside`: either we see the batch put aside, or who has put it aside sees our stamps.
+        if !left_out!("batch_light") {
+            self.fence.light();
+        }
+        self.read.0.aside.load(Ordering::Relaxed) != 0 && self.finish(index, generation)
     }
 
     /// Adds items from the front of `items`, all with the same label and up to 64 with one reservation; those that found no free batch
@@ -143,7 +184,7 @@ impl<T> Former<T> {
         let mut all = Added { is_first: false, made_ready: false };
         while items.len() > 0 {
             let before = items.len();
-            let added = self.reserve(before.min(BULK), label, |slots| slots.move_from(items));
+            let added = self.reserve(before.min(BULK), None, label, |slots| slots.move_from(items));
             all.is_first |= added.first_at == 0;
             all.made_ready |= added.made_ready;
             if items.len() == before {
@@ -155,7 +196,13 @@ impl<T> Former<T> {
 
     /// Reserves up to `count` slots, at least one, and has `write` fill them all; does nothing when no batch is free.
     #[inline]
-    fn reserve(&self, count: usize, label: u32, write: impl FnOnce(Slots<'_, T>)) -> Reserved {
+    fn reserve(
+        &self,
+        count: usize,
+        wanted: Option<Wanted>,
+        label: u32,
+        write: impl FnOnce(Slots<'_, T>),
+    ) -> Reserved {
         let mut made_ready = false;
         loop {
             // Acquire: what the batch's opener made of it.
@@ -163,15 +210,19 @@ impl<T> Former<T> {
             let batch = &self.batches[current.index()];
             // Relaxed: a look, so that tickets which are refused do not run the count over.
             let mut state = State::of(batch.state.0.load(Ordering::Relaxed));
+            let mut spare = 0;
             if !state.is_full() {
+                // The last slot is not leased: who gets it closes the batch.
+                let most = state.cap() - state.count();
+                spare = wanted.as_ref().map_or(0, |wanted| wanted.spare.min(most.saturating_sub(count + 1)));
                 // A ticket is good for whatever incarnation it meets, current or not. Acquire: the taker of the incarnation before is
                 // done with the slots.
                 let order = ordering!("batch_reserve", AcqRel);
-                state = State::of(batch.state.0.fetch_add(count as u64, order));
+                state = State::of(batch.state.0.fetch_add((count + spare) as u64, order));
             }
             if state.is_full() {
                 let Some(strayed) = self.advance(current) else {
-                    return Reserved { first_at: usize::MAX, made_ready };
+                    return Reserved { first_at: usize::MAX, made_ready, lease: None };
                 };
                 made_ready |= strayed;
                 continue;
@@ -181,21 +232,21 @@ impl<T> Former<T> {
             let slots = &batch.slots[at..end];
             // SAFETY: the ticket is ours alone, for the count only grows while the batch is open; the taker before was done before it was opened.
             write(unsafe { Slots::new(slots) });
+            let mut leased = None;
+            if let (Some(wanted), 1.., true) = (&wanted, spare, end + spare < cap) {
+                slots::lease(&batch.slots[end..end + spare], state.generation(), wanted.number);
+                let from = Place::new(state.generation(), current.index(), end);
+                leased = Some(Leased { from, count: spare });
+            }
             stamp(slots, state.generation(), label);
-            if end == cap {
-                // The last slot is ours, so is the close.
-                made_ready |= self.close(current.index(), cap);
+            if end + spare >= cap {
+                // The last slot is ours, so is the close; what there is between is left out.
+                made_ready |= self.close(current.index(), end);
                 made_ready |=
                     self.advance(Current::new(state.generation(), current.index())).unwrap_or(false);
             }
-            // Pairs with the one in `put_aside`: either we see the batch put aside, or who has put it aside sees our stamps.
-            if !left_out!("batch_light") {
-                self.fence.light();
-            }
-            if self.read.0.aside.load(Ordering::Relaxed) != 0 {
-                made_ready |= self.finish(current.index(), state.generation());
-            }
-            return Reserved { first_at: at, made_ready };
+            made_ready |= self.look_aside(current.index(), state.generation());
+            return Reserved { first_at: at, made_ready, lease: leased };
         }
     }
 
@@ -270,11 +321,18 @@ impl<T> Former<T> {
         }
         // Of several that write at the same time, one sees the stamps of all. The models cannot miss it: their light fence is one, too.
         fence(Ordering::SeqCst);
-        let is_ours = Seen::default().all(batch.items(), generation) && self.claim(batch, generation);
+        let is_ours =
+            self.is_written(index, generation, &mut Seen::default()) && self.claim(batch, generation);
         if is_ours {
             self.deliver(index);
         }
         is_ours
+    }
+
+    /// Whether every item of a closed batch whose leases are not honoured was written, but for holes.
+    fn is_written(&self, index: usize, generation: u32, seen: &mut Seen) -> bool {
+        let writes = |number, slot| self.leases.names(number, Place::new(generation, index, slot));
+        seen.all_but_holes(self.batches[index].items(), generation, writes)
     }
 
     /// Of all who find that a batch which was put aside is complete, one gets it.
@@ -310,6 +368,8 @@ impl<T> Former<T> {
         }
         // Release: the slots' last taker is done with them, which we have from the index, and the stamps, if they are new; for tickets, one of which
         // may come by an old `current`.
+        // Relaxed: a lease of that incarnation comes after the swap.
+        self.batches[index].honoured.store(generation, Ordering::Relaxed);
         state.swap(State::open(generation, self.cap()).word(), ordering!("batch_open", Release));
         let next = Current::new(generation, index).word();
         let won = self
@@ -338,21 +398,34 @@ impl<T> Former<T> {
                 }
                 seen.all(slots, generation)
             };
-            if !(0..=POLLS).any(&mut poll) && !self.put_aside(batch, generation, &mut seen) {
+            if !(0..=POLLS).any(&mut poll) && !self.put_aside(index, generation, &mut seen) {
                 continue;
             }
-            let count = slots.len();
             // SAFETY: all were seen, and the batch is ours since we popped its index or claimed it.
-            unsafe { seen.move_to(slots, items, labels) };
+            let count = unsafe { seen.move_to(slots, items, labels) };
             self.recycle(index);
             return count;
         }
         0
     }
 
-    /// Leaves a batch to those who still write to it; true if that is nobody, and the batch is the caller's all the same.
+    /// Ends the leases of a batch and leaves it to those who still write to it; true if that is nobody, and the batch is the caller's all the same.
     #[cold]
-    fn put_aside(&self, batch: &Batch<T>, generation: u32, seen: &mut Seen) -> bool {
+    fn put_aside(&self, index: usize, generation: u32, seen: &mut Seen) -> bool {
+        let batch = &self.batches[index];
+        // Relaxed: the fence.
+        batch.honoured.store(Stamp::NO_GENERATION, Ordering::Relaxed);
+        // Pairs with the one in `add_leased`: what is leased is being written, and announced, or never will be.
+        while !left_out!("lease_heavy") && !self.fence.heavy() {
+            // Without it nobody knows who writes, so only those who do can end this.
+            if seen.all(batch.items(), generation) {
+                return true;
+            }
+            thread::yield_now();
+        }
+        if self.is_written(index, generation, seen) {
+            return true;
+        }
         // First the number, so that it is never less than there are: who claims the batch takes one off.
         self.read.0.aside.fetch_add(1, Ordering::Relaxed);
         // Release: the length, for who finishes it.
@@ -360,11 +433,11 @@ impl<T> Former<T> {
         // Pairs with the one in `reserve`.
         if !left_out!("batch_heavy") && !self.fence.heavy() {
             // Those who write may not see that it is aside, so it must not be left to them.
-            while !seen.all(batch.items(), generation) {
+            while !self.is_written(index, generation, seen) {
                 thread::yield_now();
             }
         }
-        seen.all(batch.items(), generation) && self.claim(batch, generation)
+        self.is_written(index, generation, seen) && self.claim(batch, generation)
     }
 
     /// A batch without items is free again; its state stays closed until it is opened.
@@ -383,6 +456,14 @@ struct Reserved {
     /// The first slot.
     first_at: usize,
     made_ready: bool,
+    /// Slots that were leased, if any.
+    lease: Option<Leased>,
+}
+
+/// Slots that a thread would lease beside those that it writes at once.
+struct Wanted {
+    number: usize,
+    spare: usize,
 }
 
 impl<T> Drop for Former<T> {
@@ -393,93 +474,5 @@ impl<T> Drop for Former<T> {
         while self.take(&mut items, &mut labels) > 0 {
             drain_each(&mut items);
         }
-    }
-}
-
-#[cfg(all(test, not(upbeat_loom)))]
-mod tests {
-    use std::iter::from_fn;
-    use std::sync::mpsc::channel;
-
-    use super::super::word::NO_LABEL;
-    use super::*;
-
-    fn take(former: &Former<u32>) -> Vec<u32> {
-        let (mut items, mut labels) = (Vec::new(), Vec::new());
-        former.take(&mut items, &mut labels);
-        assert!(labels.iter().zip(&items).all(|(label, item)| *label == item + 100));
-        items
-    }
-
-    /// A producer stops between its ticket and its stamp.
-    #[test]
-    fn a_batch_whose_writer_was_stopped_is_put_aside_and_found_again() {
-        for fence in [AsymmetricFence::new(), AsymmetricFence::Both] {
-            let mut former = Former::new(3, 4);
-            former.fence = fence;
-            let former = &former;
-            let ((has_ticket, wait_for_ticket), (go_on, wait_to_go_on)) = (channel(), channel());
-            std::thread::scope(|scope| {
-                let writer = scope.spawn(move || {
-                    let stops = || {
-                        has_ticket.send(()).unwrap();
-                        wait_to_go_on.recv().unwrap()
-                    };
-                    former.reserve(1, 101, |slots| slots.fill(&mut from_fn(stops))).made_ready
-                });
-                wait_for_ticket.recv().unwrap();
-                assert_eq!(former.add(0, 100), Ok(Added { is_first: false, made_ready: false }));
-                assert!(former.seal(), "a batch that takes no more is ready");
-                // Twice: what was put aside is not looked at again.
-                assert_eq!((take(former), take(former)), (vec![], vec![]));
-                // Others go on meanwhile.
-                for item in 2..5 {
-                    assert!(former.add(item, item + 100).is_ok());
-                }
-                assert_eq!(take(former), [2, 3, 4]);
-                go_on.send(Some(1)).unwrap();
-                assert!(writer.join().unwrap(), "the last stamp makes it ready");
-            });
-            assert_eq!(take(former), [1, 0]);
-            assert!(!former.has_aside());
-        }
-    }
-
-    /// One by one and in bulk, over the end of a batch.
-    #[test]
-    fn each_item_comes_with_its_label_and_no_label_comes_where_nobody_waits() {
-        let former = Former::new(70, 8);
-        let take = || {
-            let (mut items, mut labels) = (Vec::new(), Vec::new());
-            former.take(&mut items, &mut labels);
-            (items, labels)
-        };
-        let mut many: Vec<u32> = (0..100).collect();
-        assert!(former.add_many(&mut many.drain(..), NO_LABEL).made_ready);
-        assert_eq!(take(), ((0..70).collect(), vec![]));
-        // Thirty that nobody waits for are in the next one.
-        assert!(former.add(100, 7).is_ok() && former.add(101, NO_LABEL).is_ok());
-        let mut many: Vec<u32> = (102..142).collect();
-        assert!(former.add_many(&mut many.drain(..), 9).made_ready);
-        let (items, labels) = take();
-        assert_eq!(items, (70..140).collect::<Vec<_>>());
-        assert_eq!(labels[..32], [[NO_LABEL; 30].as_slice(), &[7, NO_LABEL]].concat());
-        assert_eq!(labels[32..], [9; 38]);
-        assert!(former.seal());
-        assert_eq!(take(), (vec![140, 141], vec![9, 9]));
-    }
-
-    #[test]
-    fn generations_begin_again_and_no_old_stamp_is_taken_for_a_new_one() {
-        let former = Former::new(2, 2);
-        // The one that is free.
-        let closed = State::closed(Stamp::NO_GENERATION - 2);
-        former.batches[1].state.0.store(closed.word(), Ordering::Relaxed);
-        for item in (0..20).step_by(2) {
-            assert!(former.add(item, item + 100).is_ok() && former.add(item + 1, item + 101).is_ok());
-            assert_eq!(take(&former), [item, item + 1]);
-        }
-        let generation = State::of(former.batches[1].state.0.load(Ordering::Relaxed)).generation();
-        assert!((1..20).contains(&generation), "{generation}");
     }
 }

@@ -69,13 +69,23 @@ pub(super) fn stamp<T>(slots: &[Slot<T>], generation: u32, label: u32) {
     slots[0].stamp.store(stamp.word(), ordering!("batch_stamp", Release));
 }
 
+/// Says that `slots` are leased to the thread with that number.
+pub(super) fn lease<T>(slots: &[Slot<T>], generation: u32, number: usize) {
+    // Relaxed: published by the stamp of the slot before them.
+    slots.iter().for_each(|slot| {
+        slot.stamp.store(Stamp::leased(generation, number).word(), Ordering::Relaxed);
+    });
+}
+
 /// What was seen of the stamps of a batch that takes no more.
 #[derive(Default)]
 pub(super) struct Seen {
     /// The slots before this one were written.
     written: usize,
-    /// One of them has a label.
+    /// One of them has a label, as far as is known.
     has_labels: bool,
+    /// One of them may be a hole: leased, not written, and never to be. If not, it has been written since, with a label or without.
+    may_have_holes: bool,
 }
 
 impl Seen {
@@ -91,7 +101,7 @@ impl Seen {
             self.written += rest.iter().take_while(|slot| stamp(slot) == usual).count();
             let Some(first) = slots.get(self.written) else { return true };
             let stamp = stamp(first);
-            if stamp.generation() != generation {
+            if stamp.generation() != generation || stamp.lessee().is_some() {
                 return false;
             }
             self.has_labels |= stamp.label() != NO_LABEL;
@@ -99,20 +109,68 @@ impl Seen {
         }
     }
 
-    /// Moves all items to the end of `items`, and their labels to the end of `labels` unless all are [`NO_LABEL`].
+    /// The same where leases of that incarnation are honoured no more; `writes` says whether the thread with a number may be writing to a slot.
+    pub(super) fn all_but_holes<T>(
+        &mut self,
+        slots: &[Slot<T>],
+        generation: u32,
+        writes: impl Fn(usize, usize) -> bool,
+    ) -> bool {
+        while !self.all(slots, generation) {
+            let stamp = Stamp::of(slots[self.written].stamp.load(Ordering::Acquire));
+            match stamp.lessee() {
+                _ if stamp.generation() != generation => return false,
+                Some(number) if writes(number, self.written) => return false,
+                Some(_) => {
+                    // Its thread is not at it: it has been there, or it will not come. Which of the two, `move_to` sees.
+                    self.may_have_holes = true;
+                    self.written += 1;
+                }
+                // Just now.
+                None => {}
+            }
+        }
+        true
+    }
+
+    /// Moves all items to the end of `items`, and their labels to the end of `labels` unless all are [`NO_LABEL`]; how many items.
     ///
     /// # Safety
     /// [`all`](Self::all) of these were written, and the caller is the only one who has their batch; it does this once.
-    pub(super) unsafe fn move_to<T>(self, slots: &[Slot<T>], items: &mut Vec<T>, labels: &mut Vec<u32>) {
+    pub(super) unsafe fn move_to<T>(
+        self,
+        slots: &[Slot<T>],
+        items: &mut Vec<T>,
+        labels: &mut Vec<u32>,
+    ) -> usize {
         // SAFETY: it was written, it is ours, and it is read once, all of which the caller vouches for.
         let read = |slot: &Slot<T>| slot.item.with(|item| unsafe { (*item).assume_init_read() });
-        items.extend(slots.iter().map(read));
-        let mut at = if self.has_labels { 0 } else { slots.len() };
-        while at < slots.len() {
-            // Relaxed: it was looked at.
-            let stamp = Stamp::of(slots[at].stamp.load(Ordering::Relaxed));
-            labels.extend(repeat_n(stamp.label(), stamp.run()));
-            at += stamp.run();
+        if !self.may_have_holes {
+            items.extend(slots.iter().map(read));
+            if !self.has_labels {
+                return slots.len();
+            }
         }
+        let (first_item, first_label) = (items.len(), labels.len());
+        let mut at = 0;
+        while at < slots.len() {
+            // Relaxed: it was looked at, or who was to write it.
+            let stamp = Stamp::of(slots[at].stamp.load(Ordering::Relaxed));
+            let run = at..at + stamp.run();
+            at = run.end;
+            if stamp.lessee().is_none() {
+                labels.extend(repeat_n(stamp.label(), run.len()));
+                if self.may_have_holes {
+                    items.extend(slots[run].iter().map(read));
+                }
+            }
+        }
+        if !self.may_have_holes {
+            return slots.len();
+        }
+        if labels[first_label..].iter().all(|&label| label == NO_LABEL) {
+            labels.truncate(first_label);
+        }
+        items.len() - first_item
     }
 }

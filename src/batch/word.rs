@@ -1,9 +1,13 @@
 //! The words of the batch former's protocol, taken apart and put together. Pure; what they mean is in `README.md`.
 
+use super::thread_id::THREADS;
+
 /// Items that one reservation takes at most: so many that its cost is spread, so few that the count never runs over.
 pub(super) const BULK: usize = 64;
 /// The label of an item that nobody waits for, and the greatest there is: 26 bits of a stamp.
 pub(crate) const NO_LABEL: u32 = (1 << 26) - 1;
+/// The labels from here on, but for the last, say which thread has leased a slot that is not written.
+pub(super) const LEASED: u32 = NO_LABEL - THREADS as u32;
 /// The most items of a batch: 12 bits of the state.
 pub(crate) const MAX_CAP: usize = 1 << 12;
 /// The most batches of a former: 16 bits of the current word.
@@ -98,6 +102,16 @@ impl Stamp {
     pub(super) fn new(generation: u32, label: u32, run: usize) -> Self {
         debug_assert!((1..=BULK).contains(&run) && label <= NO_LABEL);
         Self((run as u64 - 1) << 58 | u64::from(label) << 32 | u64::from(generation))
+    }
+
+    /// The slot is leased to the thread with that number.
+    pub(super) fn leased(generation: u32, number: usize) -> Self {
+        Self::new(generation, LEASED + number as u32, 1)
+    }
+
+    /// Whom an unwritten slot is leased to.
+    pub(super) fn lessee(self) -> Option<usize> {
+        (LEASED..NO_LABEL).contains(&self.label()).then(|| (self.label() - LEASED) as usize)
     }
 
     pub(super) fn of(word: u64) -> Self {
