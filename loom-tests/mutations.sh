@@ -77,6 +77,14 @@ batch_strays            batch     two_producers_fill_batches
 batch_stamp             batch     two_producers_and_a_seal
 batch_light             batch     two_producers_and_a_seal
 batch_heavy             batch     two_producers_and_a_seal
+lease_light             lease     a_lease_is_used_or_lost_when_its_batch_is_taken
+lease_heavy             lease     a_lease_is_used_or_lost_when_its_batch_is_taken
+lease_retract           lease     a_lease_is_used_or_lost_when_its_batch_is_taken
+lease_generation        lease     a_lease_of_an_incarnation_before_is_refused
+lease_names             lease     who_loses_a_lease_gets_another_one
+batch_light             lease     of_two_that_are_under_way_one_finds_the_batch
+number_take             lease     a_number_goes_to_another_thread_with_all_that_was_done
+number_give             lease     a_number_goes_to_another_thread_with_all_that_was_done
 batch_add_wakes         batcher   nobody_sleeps_through_an_item
 batch_add_looks         batcher   the_end_of_the_runtime_leaves_no_item_behind
 batch_add_looks         batcher   the_end_of_the_runtime_leaves_no_item_in_an_open_batch

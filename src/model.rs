@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::batch::{Added, Former};
+pub use crate::batch::{set_number, Added, Former, Numbers};
 pub use crate::deque::{OwnerEnd, Ring, Taken};
 pub use crate::par::share::Share;
 pub use crate::runtime::once::Once;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::sync::mpsc::channel;
 use loom::thread;
 use upbeat::batch::{BatchError, Batcher, Refusal, Reply};
-use upbeat::model::{set_naps, Naps, Pool};
+use upbeat::model::{set_naps, set_number, Naps, Pool};
 use upbeat_loom_tests::{check, start, CountedDrop, Tally};
 
 /// A pool of one worker on a thread of its own.
@@ -16,6 +16,9 @@ fn pool_that_serves() -> (Arc<Pool>, thread::JoinHandle<()>) {
     let worker = start(&pool, 0);
     (pool, worker)
 }
+
+/// Of threads that have no leases.
+const NO_NUMBER: usize = usize::MAX;
 
 /// An item says when it is dropped.
 type Item = CountedDrop;
@@ -61,18 +64,23 @@ fn submit(batcher: &Batcher<Item, ()>, dropped: &Arc<Tally>) -> usize {
 }
 
 /// A runtime ends beside who submits to it, after `before` items that nobody waits for: each item is run, told of the end, or given back, and nothing is left
-/// where nobody looks.
-fn end_beside_a_producer(cap: usize, before: usize) {
+/// where nobody looks. Those who add have that number, one after the other.
+fn end_beside_a_producer(cap: usize, before: usize, number: usize) {
     let (pool, worker) = pool_that_serves();
     let (ran, dropped) = (Arc::new(Tally::new()), Arc::new(Tally::new()));
     let batcher = counting(&pool, cap, &ran);
+    set_number(number);
     for _ in 0..before {
         batcher.push(CountedDrop(dropped.clone())).expect("the runtime is there");
     }
     let producer = {
         let (batcher, dropped) = (batcher.clone(), dropped.clone());
-        thread::spawn(move || submit(&batcher, &dropped))
+        thread::spawn(move || {
+            set_number(number);
+            submit(&batcher, &dropped)
+        })
     };
+    set_number(NO_NUMBER);
     pool.terminate();
     worker.join().unwrap();
     let results = producer.join().unwrap();
@@ -83,14 +91,21 @@ fn end_beside_a_producer(cap: usize, before: usize) {
 #[test]
 fn the_end_of_the_runtime_leaves_no_item_behind() {
     set_naps(Naps::Endless);
-    check(2, || end_beside_a_producer(2, 0));
+    check(2, || end_beside_a_producer(2, 0, NO_NUMBER));
 }
 
 /// The item that is neither a batch's first nor its last: nobody is woken for it.
 #[test]
 fn the_end_of_the_runtime_leaves_no_item_in_an_open_batch() {
     set_naps(Naps::Endless);
-    check(1, || end_beside_a_producer(3, 1));
+    check(1, || end_beside_a_producer(3, 1, NO_NUMBER));
+}
+
+/// The item goes to a slot that was leased with the first one's ticket.
+#[test]
+fn the_end_of_the_runtime_leaves_no_item_of_a_lease_behind() {
+    set_naps(Naps::Endless);
+    check(1, || end_beside_a_producer(4, 1, 0));
 }
 
 /// The worker may have run the first item, and look whether anybody may add more, while the last handle seals what holds the second one.

@@ -266,6 +266,7 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         self.add(item, NOBODY, None, true)
     }
 
+    #[inline]
     fn add(&self, mut item: T, cell: u32, within: Option<Duration>, waits: bool) -> Result<(), Refused<T>> {
         loop {
             match self.owner.0.add(item, cell, within) {

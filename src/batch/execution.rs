@@ -14,6 +14,7 @@ use crate::task::unwind::{catch, discard, message};
 /// What one run of the executor works on; kept for the next one.
 pub(super) struct Space<T, R> {
     items: Vec<T>,
+    /// Where their results go; empty where nobody waits for any.
     replies: Vec<u32>,
     results: Vec<R>,
     /// What the executor's waits keep to.
@@ -57,6 +58,14 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.tell_who_waits_for_room();
         }
+        if !replies.is_empty() {
+            self.leave_out_abandoned(items, replies);
+        }
+        true
+    }
+
+    /// Drops the items whose results nobody will ask for.
+    fn leave_out_abandoned(&self, items: &mut Vec<T>, replies: &mut Vec<u32>) {
         let goes_on = |reply: &u32| *reply == NOBODY || !self.replies.is_abandoned(*reply);
         // Most often all do, and nothing has to be moved.
         let mut kept = replies.iter().take_while(|reply| goes_on(reply)).count();
@@ -69,7 +78,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
         replies.truncate(kept);
         items.drain(kept..).for_each(discard);
-        true
+        if replies.iter().all(|&reply| reply == NOBODY) {
+            replies.clear();
+        }
     }
 
     /// Runs the executor on what was taken and hands out the results.
@@ -97,7 +108,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
         let outcome = outcome.map_err(|payload| {
             let error = BatchError::Panicked { message: message(&*payload).into() };
-            if space.replies.iter().all(|&reply| reply == NOBODY) {
+            if space.replies.is_empty() {
                 self.registry.unhandled_panic(std::any::type_name::<T>(), payload);
             } else {
                 discard(payload);
@@ -111,9 +122,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     fn hand_out(&self, space: &mut Space<T, R>, outcome: Result<(), BatchError>) {
         let Space { items, replies, results, .. } = space;
         let wanted = replies.len();
-        if replies.iter().all(|&reply| reply == NOBODY) {
+        if replies.is_empty() {
             // Of items that nobody waits for no results are asked.
-            replies.clear();
             drain_each(results);
             return drain_each(items);
         }

@@ -3,18 +3,25 @@
 //! Producers reserve slots of the current batch with one `fetch_add`, write them, and stamp them. Who fills a batch puts it into the queue
 //! of ready ones, and so does [`seal`](Former::seal), which ends one that is not full. Who takes a batch in which a stamp is missing puts it aside,
 //! and whoever writes the last stamp makes it ready again. What is done with ready ones, and when a batch is sealed, is `core.rs`' matter.
-//! Proof: `loom-tests/tests/batch.rs`.
+//! Slots that are reserved now and written later are `lease.rs`. Proof: `loom-tests/tests/batch.rs`.
 
-use std::mem::MaybeUninit;
 use std::vec::Drain;
 
+use self::lease::{Leased, Leases, Place, GATHERED};
 use super::execution::drain_each;
+use super::slots;
+use super::slots::{stamp, Seen, Slot, Slots};
 use super::stack::Stack;
 use super::word::{Current, Stamp, State, BULK, MAX_BATCHES, MAX_CAP};
 use crate::sync::{
     fence, left_out, ordering, spin, thread, AsymmetricFence, AtomicU32, AtomicU64, Bounded, Line, Ordering,
-    UnsafeCell, HAS_TIME,
+    HAS_TIME,
 };
+
+#[allow(unsafe_code)]
+mod lease;
+#[cfg(all(test, not(upbeat_loom)))]
+mod tests;
 
 /// No incarnation.
 const NOT_ASIDE: u64 = u64::MAX;
@@ -31,14 +38,17 @@ struct Batch<T> {
     below: AtomicU32,
     /// Which incarnation of it is put aside, if any: a [`Stamp`] without a label, or [`NOT_ASIDE`].
     aside: AtomicU64,
+    /// The incarnation whose leases are honoured, or [`Stamp::NO_GENERATION`].
+    honoured: AtomicU32,
     slots: Box<[Slot<T>]>,
 }
 
-/// Room for one item. Producers that take turns so fight for one line and not for two.
-struct Slot<T> {
-    /// The incarnation of the batch that it was last written in, and the label of that item: [`Stamp`].
-    stamp: AtomicU64,
-    item: UnsafeCell<MaybeUninit<T>>,
+impl<T> Batch<T> {
+    /// The slots of a closed batch that have items, or will have.
+    fn items(&self) -> &[Slot<T>] {
+        // Relaxed: published by who made the batch ready.
+        &self.slots[..self.len.load(Ordering::Relaxed) as usize]
+    }
 }
 
 /// What became of an item that was added.
@@ -58,6 +68,7 @@ pub struct Former<T> {
     read: Line<Read>,
     fence: AsymmetricFence,
     batches: Box<[Batch<T>]>,
+    leases: Leases,
     free: Line<Stack>,
     ready: Bounded<u16>,
     /// Of the batches that are opened from now on.
@@ -91,17 +102,14 @@ impl<T> Former<T> {
             len: AtomicU32::new(0),
             below: AtomicU32::new(0),
             aside: AtomicU64::new(NOT_ASIDE),
-            slots: (0..slots)
-                .map(|_| Slot {
-                    stamp: AtomicU64::new(Stamp::NEVER),
-                    item: UnsafeCell::new(MaybeUninit::uninit()),
-                })
-                .collect(),
+            honoured: AtomicU32::new(0),
+            slots: (0..slots).map(|_| Slot::new()).collect(),
         };
         let former = Self {
             read: Line(Read { current: AtomicU64::new(Current::new(0, 0).word()), aside: AtomicU32::new(0) }),
             fence: AsymmetricFence::new(),
             batches: (0..batches).map(batch).collect(),
+            leases: Leases::new(),
             free: Line(Stack::new()),
             ready: Bounded::new(batches),
             cap: AtomicU32::new(slots as u32),
@@ -133,12 +141,41 @@ impl<T> Former<T> {
     /// Adds an item to the current batch, with a label; gives it back when there is none and no free one either.
     #[inline]
     pub fn add(&self, item: T, label: u32) -> Result<Added, T> {
-        let mut item = Some(item);
-        let added = self.reserve(1, label, || item.take());
-        match item {
-            None => Ok(Added { is_first: added.first_at == 0, made_ready: added.made_ready }),
+        match self.leases.own() {
+            Some(own) => self.add_leased(&own, item, label),
+            None => self.add_reserved(item, label, None).map(|(added, _)| added),
+        }
+    }
+
+    #[inline]
+    fn add_reserved(
+        &self,
+        item: T,
+        label: u32,
+        wanted: Option<Wanted>,
+    ) -> Result<(Added, Option<Leased>), T> {
+        let mut item = Some(item).into_iter();
+        let reserved = self.reserve(1, wanted, label, |slots| slots.fill(&mut item));
+        match item.next() {
+            None => {
+                if reserved.first_at == GATHERED && self.fence.is_free() {
+                    self.leases.make();
+                }
+                let added = Added { is_first: reserved.first_at == 0, made_ready: reserved.made_ready };
+                Ok((added, reserved.lease))
+            }
             Some(item) => Err(item),
         }
+    }
+
+    /// After a stamp was written: whether it made a batch ready that was put aside.
+    #[inline]
+    fn look_aside(&self, index: usize, generation: u32) -> bool {
+        // Pairs with the one in `put_aside`: either we see the batch put aside, or who has put it aside sees our stamps.
+        if !left_out!("batch_light") {
+            self.fence.light();
+        }
+        self.read.0.aside.load(Ordering::Relaxed) != 0 && self.finish(index, generation)
     }
 
     /// Adds items from the front of `items`, all with the same label and up to 64 with one reservation; those that found no free batch
@@ -147,7 +184,7 @@ impl<T> Former<T> {
         let mut all = Added { is_first: false, made_ready: false };
         while items.len() > 0 {
             let before = items.len();
-            let added = self.reserve(before.min(BULK), label, || items.next());
+            let added = self.reserve(before.min(BULK), None, label, |slots| slots.move_from(items));
             all.is_first |= added.first_at == 0;
             all.made_ready |= added.made_ready;
             if items.len() == before {
@@ -157,9 +194,15 @@ impl<T> Former<T> {
         all
     }
 
-    /// Reserves up to `count` slots, at least one, and writes what `next` gives to them; nothing when no batch is free.
+    /// Reserves up to `count` slots, at least one, and has `write` fill them all; does nothing when no batch is free.
     #[inline]
-    fn reserve(&self, count: usize, label: u32, mut next: impl FnMut() -> Option<T>) -> Reserved {
+    fn reserve(
+        &self,
+        count: usize,
+        wanted: Option<Wanted>,
+        label: u32,
+        write: impl FnOnce(Slots<'_, T>),
+    ) -> Reserved {
         let mut made_ready = false;
         loop {
             // Acquire: what the batch's opener made of it.
@@ -167,43 +210,43 @@ impl<T> Former<T> {
             let batch = &self.batches[current.index()];
             // Relaxed: a look, so that tickets which are refused do not run the count over.
             let mut state = State::of(batch.state.0.load(Ordering::Relaxed));
+            let mut spare = 0;
             if !state.is_full() {
+                // The last slot is not leased: who gets it closes the batch.
+                let most = state.cap() - state.count();
+                spare = wanted.as_ref().map_or(0, |wanted| wanted.spare.min(most.saturating_sub(count + 1)));
                 // A ticket is good for whatever incarnation it meets, current or not. Acquire: the taker of the incarnation before is
                 // done with the slots.
                 let order = ordering!("batch_reserve", AcqRel);
-                state = State::of(batch.state.0.fetch_add(count as u64, order));
+                state = State::of(batch.state.0.fetch_add((count + spare) as u64, order));
             }
             if state.is_full() {
                 let Some(strayed) = self.advance(current) else {
-                    return Reserved { first_at: usize::MAX, made_ready };
+                    return Reserved { first_at: usize::MAX, made_ready, lease: None };
                 };
                 made_ready |= strayed;
                 continue;
             }
             let (at, cap) = (state.count(), state.cap());
             let end = (at + count).min(cap);
-            let stamp = Stamp::new(state.generation(), label).word();
-            for slot in &batch.slots[at..end] {
-                let Some(item) = next() else { unreachable!("as many items as slots were asked for") };
-                // SAFETY: the slot was reserved by us alone: the count only grows while the batch is open.
-                slot.item.with_mut(|place| unsafe { (*place).write(item) });
-                // Release: the item, for the taker.
-                slot.stamp.store(stamp, ordering!("batch_stamp", Release));
+            let slots = &batch.slots[at..end];
+            // SAFETY: the ticket is ours alone, for the count only grows while the batch is open; the taker before was done before it was opened.
+            write(unsafe { Slots::new(slots) });
+            let mut leased = None;
+            if let (Some(wanted), 1.., true) = (&wanted, spare, end + spare < cap) {
+                slots::lease(&batch.slots[end..end + spare], state.generation(), wanted.number);
+                let from = Place::new(state.generation(), current.index(), end);
+                leased = Some(Leased { from, count: spare });
             }
-            if end == cap {
-                // The last slot is ours, so is the close.
-                made_ready |= self.close(current.index(), cap);
+            stamp(slots, state.generation(), label);
+            if end + spare >= cap {
+                // The last slot is ours, so is the close; what there is between is left out.
+                made_ready |= self.close(current.index(), end);
                 made_ready |=
                     self.advance(Current::new(state.generation(), current.index())).unwrap_or(false);
             }
-            // Pairs with the one in `put_aside`: either we see the batch put aside, or who has put it aside sees our stamps.
-            if !left_out!("batch_light") {
-                self.fence.light();
-            }
-            if self.read.0.aside.load(Ordering::Relaxed) != 0 {
-                made_ready |= self.finish(current.index(), state.generation());
-            }
-            return Reserved { first_at: at, made_ready };
+            made_ready |= self.look_aside(current.index(), state.generation());
+            return Reserved { first_at: at, made_ready, lease: leased };
         }
     }
 
@@ -278,27 +321,18 @@ impl<T> Former<T> {
         }
         // Of several that write at the same time, one sees the stamps of all. The models cannot miss it: their light fence is one, too.
         fence(Ordering::SeqCst);
-        let is_ours = self.is_written(batch, generation) && self.claim(batch, generation);
+        let is_ours =
+            self.is_written(index, generation, &mut Seen::default()) && self.claim(batch, generation);
         if is_ours {
             self.deliver(index);
         }
         is_ours
     }
 
-    /// Whether every item of a closed batch was written.
-    fn is_written(&self, batch: &Batch<T>, generation: u32) -> bool {
-        self.has_written_from(&mut 0, batch, generation)
-    }
-
-    /// The same, when the items before `from` are known to be; that becomes the first of which it is not known.
-    fn has_written_from(&self, from: &mut usize, batch: &Batch<T>, generation: u32) -> bool {
-        let len = batch.len.load(Ordering::Relaxed) as usize;
-        // Acquire: the item. Who claims the batch by this hands that on.
-        let stamp = |slot: &Slot<T>| Stamp::of(slot.stamp.load(Ordering::Acquire));
-        while *from < len && stamp(&batch.slots[*from]).generation() == generation {
-            *from += 1;
-        }
-        *from >= len
+    /// Whether every item of a closed batch whose leases are not honoured was written, but for holes.
+    fn is_written(&self, index: usize, generation: u32, seen: &mut Seen) -> bool {
+        let writes = |number, slot| self.leases.names(number, Place::new(generation, index, slot));
+        seen.all_but_holes(self.batches[index].items(), generation, writes)
     }
 
     /// Of all who find that a batch which was put aside is complete, one gets it.
@@ -329,14 +363,13 @@ impl<T> Former<T> {
         let mut generation = State::of(state.load(Ordering::Relaxed)).generation() + 1;
         if generation == Stamp::NO_GENERATION {
             // From the beginning again: an old stamp would be taken for a new one. Relaxed: a ticket comes after the swap.
-            self.batches[index]
-                .slots
-                .iter()
-                .for_each(|slot| slot.stamp.store(Stamp::NEVER, Ordering::Relaxed));
+            self.batches[index].slots.iter().for_each(Slot::clear_stamp);
             generation = 0;
         }
         // Release: the slots' last taker is done with them, which we have from the index, and the stamps, if they are new; for tickets, one of which
         // may come by an old `current`.
+        // Relaxed: a lease of that incarnation comes after the swap.
+        self.batches[index].honoured.store(generation, Ordering::Relaxed);
         state.swap(State::open(generation, self.cap()).word(), ordering!("batch_open", Release));
         let next = Current::new(generation, index).word();
         let won = self
@@ -349,43 +382,50 @@ impl<T> Former<T> {
         Some(!won && !left_out!("batch_strays") && self.seal_batch(index))
     }
 
-    /// Moves the items of a ready batch to the end of `items`, and their labels to the end of `labels`; how many, 0 when none is ready.
+    /// Moves the items of a ready batch to the end of `items`, and their labels to the end of `labels` unless nobody waits for any of them
+    /// ([`NO_LABEL`](super::word::NO_LABEL)); how many items, 0 when none is ready.
     pub fn take(&self, items: &mut Vec<T>, labels: &mut Vec<u32>) -> usize {
         while let Some(index) = self.ready.pop() {
             let index = usize::from(index);
             let batch = &self.batches[index];
-            // Relaxed, both: we popped what was pushed after the length was stored, and only who takes it changes the generation.
-            let len = batch.len.load(Ordering::Relaxed) as usize;
+            let slots = batch.items();
+            // Relaxed: only who takes it changes the generation.
             let generation = State::of(batch.state.0.load(Ordering::Relaxed)).generation();
-            let mut written = 0;
+            let mut seen = Seen::default();
             let mut poll = |number| {
                 if number > 0 {
                     spin();
                 }
-                self.has_written_from(&mut written, batch, generation)
+                seen.all(slots, generation)
             };
-            if !(0..=POLLS).any(&mut poll) && !self.put_aside(batch, generation) {
+            if !(0..=POLLS).any(&mut poll) && !self.put_aside(index, generation, &mut seen) {
                 continue;
             }
-            // SAFETY: the slot was written, and its batch is ours since we popped its index; it is read once.
-            items.extend(
-                batch.slots[..len]
-                    .iter()
-                    .map(|slot| slot.item.with(|item| unsafe { (*item).assume_init_read() })),
-            );
-            // Relaxed: they were looked at.
-            labels.extend(
-                batch.slots[..len].iter().map(|slot| Stamp::of(slot.stamp.load(Ordering::Relaxed)).label()),
-            );
+            // SAFETY: all were seen, and the batch is ours since we popped its index or claimed it.
+            let count = unsafe { seen.move_to(slots, items, labels) };
             self.recycle(index);
-            return len;
+            return count;
         }
         0
     }
 
-    /// Leaves a batch to those who still write to it; true if that is nobody, and the batch is the caller's all the same.
+    /// Ends the leases of a batch and leaves it to those who still write to it; true if that is nobody, and the batch is the caller's all the same.
     #[cold]
-    fn put_aside(&self, batch: &Batch<T>, generation: u32) -> bool {
+    fn put_aside(&self, index: usize, generation: u32, seen: &mut Seen) -> bool {
+        let batch = &self.batches[index];
+        // Relaxed: the fence.
+        batch.honoured.store(Stamp::NO_GENERATION, Ordering::Relaxed);
+        // Pairs with the one in `add_leased`: what is leased is being written, and announced, or never will be.
+        while !left_out!("lease_heavy") && !self.fence.heavy() {
+            // Without it nobody knows who writes, so only those who do can end this.
+            if seen.all(batch.items(), generation) {
+                return true;
+            }
+            thread::yield_now();
+        }
+        if self.is_written(index, generation, seen) {
+            return true;
+        }
         // First the number, so that it is never less than there are: who claims the batch takes one off.
         self.read.0.aside.fetch_add(1, Ordering::Relaxed);
         // Release: the length, for who finishes it.
@@ -393,11 +433,11 @@ impl<T> Former<T> {
         // Pairs with the one in `reserve`.
         if !left_out!("batch_heavy") && !self.fence.heavy() {
             // Those who write may not see that it is aside, so it must not be left to them.
-            while !self.is_written(batch, generation) {
+            while !self.is_written(index, generation, seen) {
                 thread::yield_now();
             }
         }
-        self.is_written(batch, generation) && self.claim(batch, generation)
+        self.is_written(index, generation, seen) && self.claim(batch, generation)
     }
 
     /// A batch without items is free again; its state stays closed until it is opened.
@@ -416,6 +456,14 @@ struct Reserved {
     /// The first slot.
     first_at: usize,
     made_ready: bool,
+    /// Slots that were leased, if any.
+    lease: Option<Leased>,
+}
+
+/// Slots that a thread would lease beside those that it writes at once.
+struct Wanted {
+    number: usize,
+    spare: usize,
 }
 
 impl<T> Drop for Former<T> {
@@ -426,67 +474,5 @@ impl<T> Drop for Former<T> {
         while self.take(&mut items, &mut labels) > 0 {
             drain_each(&mut items);
         }
-    }
-}
-
-#[cfg(all(test, not(upbeat_loom)))]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    fn take(former: &Former<u32>) -> Vec<u32> {
-        let (mut items, mut labels) = (Vec::new(), Vec::new());
-        former.take(&mut items, &mut labels);
-        assert!(labels.iter().zip(&items).all(|(label, item)| *label == item + 100));
-        items
-    }
-
-    /// A producer stops between its ticket and its stamp.
-    #[test]
-    fn a_batch_whose_writer_was_stopped_is_put_aside_and_found_again() {
-        for fence in [AsymmetricFence::new(), AsymmetricFence::Both] {
-            let mut former = Former::new(3, 4);
-            former.fence = fence;
-            let former = &former;
-            let ((has_ticket, wait_for_ticket), (go_on, wait_to_go_on)) = (channel(), channel());
-            std::thread::scope(|scope| {
-                let writer = scope.spawn(move || {
-                    let stops = || {
-                        has_ticket.send(()).unwrap();
-                        wait_to_go_on.recv().unwrap()
-                    };
-                    former.reserve(1, 101, stops).made_ready
-                });
-                wait_for_ticket.recv().unwrap();
-                assert_eq!(former.add(0, 100), Ok(Added { is_first: false, made_ready: false }));
-                assert!(former.seal(), "a batch that takes no more is ready");
-                // Twice: what was put aside is not looked at again.
-                assert_eq!((take(former), take(former)), (vec![], vec![]));
-                // Others go on meanwhile.
-                for item in 2..5 {
-                    assert!(former.add(item, item + 100).is_ok());
-                }
-                assert_eq!(take(former), [2, 3, 4]);
-                go_on.send(Some(1)).unwrap();
-                assert!(writer.join().unwrap(), "the last stamp makes it ready");
-            });
-            assert_eq!(take(former), [1, 0]);
-            assert!(!former.has_aside());
-        }
-    }
-
-    #[test]
-    fn generations_begin_again_and_no_old_stamp_is_taken_for_a_new_one() {
-        let former = Former::new(2, 2);
-        // The one that is free.
-        let closed = State::closed(Stamp::NO_GENERATION - 2);
-        former.batches[1].state.0.store(closed.word(), Ordering::Relaxed);
-        for item in (0..20).step_by(2) {
-            assert!(former.add(item, item + 100).is_ok() && former.add(item + 1, item + 101).is_ok());
-            assert_eq!(take(&former), [item, item + 1]);
-        }
-        let generation = State::of(former.batches[1].state.0.load(Ordering::Relaxed)).generation();
-        assert!((1..20).contains(&generation), "{generation}");
     }
 }

@@ -7,15 +7,17 @@ use std::mem::replace;
 use std::task::{Poll, Waker};
 
 use super::stack::Stack;
+use super::word::{LEASED, NO_LABEL};
 use super::BatchError;
 use crate::sync::{lock, AtomicU32, Mutex, OnceLock};
 
 /// Cells of the first room; each room has twice as many as the one before.
 const FIRST: usize = 64;
 const ROOMS: usize = 20;
+const _: () = assert!((FIRST << ROOMS) - FIRST <= LEASED as usize, "each cell is a label");
 
 /// The cell of an item that nobody waits for.
-pub(super) const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = NO_LABEL;
 
 enum Outcome<R> {
     /// Not there yet; whom to wake then.

@@ -1,7 +1,13 @@
 //! The words of the batch former's protocol, taken apart and put together. Pure; what they mean is in `README.md`.
 
+use super::thread_id::THREADS;
+
 /// Items that one reservation takes at most: so many that its cost is spread, so few that the count never runs over.
 pub(super) const BULK: usize = 64;
+/// The label of an item that nobody waits for, and the greatest there is: 26 bits of a stamp.
+pub(crate) const NO_LABEL: u32 = (1 << 26) - 1;
+/// The labels from here on, but for the last, say which thread has leased a slot that is not written.
+pub(super) const LEASED: u32 = NO_LABEL - THREADS as u32;
 /// The most items of a batch: 12 bits of the state.
 pub(crate) const MAX_CAP: usize = 1 << 12;
 /// The most batches of a former: 16 bits of the current word.
@@ -80,7 +86,8 @@ impl State {
     }
 }
 
-/// `label:32 | generation:32`: a slot was written in that incarnation of its batch, by somebody who gave that label.
+/// `run - 1:6 | label:26 | generation:32`: so many slots, of which this is the first, were written in that incarnation of their batch, by somebody
+/// who gave them that label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp(u64);
 
@@ -90,8 +97,21 @@ impl Stamp {
     /// Of a slot that was never written.
     pub(super) const NEVER: u64 = Self::NO_GENERATION as u64;
 
-    pub(super) fn new(generation: u32, label: u32) -> Self {
-        Self(u64::from(label) << 32 | u64::from(generation))
+    /// Of 1 to [`BULK`] slots; the label is [`NO_LABEL`] at most.
+    #[inline]
+    pub(super) fn new(generation: u32, label: u32, run: usize) -> Self {
+        debug_assert!((1..=BULK).contains(&run) && label <= NO_LABEL);
+        Self((run as u64 - 1) << 58 | u64::from(label) << 32 | u64::from(generation))
+    }
+
+    /// The slot is leased to the thread with that number.
+    pub(super) fn leased(generation: u32, number: usize) -> Self {
+        Self::new(generation, LEASED + number as u32, 1)
+    }
+
+    /// Whom an unwritten slot is leased to.
+    pub(super) fn lessee(self) -> Option<usize> {
+        (LEASED..NO_LABEL).contains(&self.label()).then(|| (self.label() - LEASED) as usize)
     }
 
     pub(super) fn of(word: u64) -> Self {
@@ -107,7 +127,11 @@ impl Stamp {
     }
 
     pub(super) fn label(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> 32) as u32 & NO_LABEL
+    }
+
+    pub(super) fn run(self) -> usize {
+        (self.0 >> 58) as usize + 1
     }
 }
 
@@ -133,8 +157,10 @@ mod tests {
             let current = Current::new(generation, MAX_BATCHES - 1);
             assert_eq!(current.index(), MAX_BATCHES - 1);
             assert_ne!(current, Current::new(generation.wrapping_add(1), MAX_BATCHES - 1));
-            let stamp = Stamp::of(Stamp::new(generation, 7).word());
-            assert_eq!((stamp.generation(), stamp.label()), (generation, 7));
+            for (label, run) in [(0, 1), (7, 2), (NO_LABEL - 1, BULK), (NO_LABEL, 1), (NO_LABEL, BULK)] {
+                let stamp = Stamp::of(Stamp::new(generation, label, run).word());
+                assert_eq!((stamp.generation(), stamp.label(), stamp.run()), (generation, label, run));
+            }
         }
     }
 }

@@ -40,6 +40,12 @@ impl AsymmetricFence {
         }
     }
 
+    /// Whether [`light`](Self::light) costs nothing.
+    #[inline(always)]
+    pub(crate) fn is_free(self) -> bool {
+        self == Self::Membarrier
+    }
+
     /// The side that is in a hurry.
     #[inline(always)]
     pub(crate) fn light(self) {

@@ -39,9 +39,11 @@ pub(crate) mod statistic {
 /// What belongs to the process and outlives every runtime. A model has no process of its own.
 #[cfg(not(upbeat_loom))]
 pub(crate) mod process {
-    pub(crate) use ::std::sync::atomic::AtomicPtr;
-    #[cfg(target_os = "linux")]
-    pub(crate) use ::std::sync::atomic::AtomicU64;
+    pub(crate) use ::std::sync::atomic::{AtomicPtr, AtomicU64};
+}
+#[cfg(upbeat_loom)]
+pub(crate) mod process {
+    pub(crate) use super::AtomicU64;
 }
 
 /// `strong`, or `Relaxed` in a model that runs with this name in `UPBEAT_TEST_WEAKEN`.
