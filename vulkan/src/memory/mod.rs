@@ -38,7 +38,8 @@ use heaps::{Heaps, Mapped, Refused, Taken, LARGEST};
 use import::Imported;
 use staging::Staging;
 
-/// The memory that a device's buffers take.
+/// The memory that a device's buffers take. What other threads allocate or free while it is asked for may be in one figure and not yet in
+/// another.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MemoryMetrics {
     /// Bytes of live buffers, and of those that the device may still use.
