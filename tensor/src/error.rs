@@ -134,11 +134,10 @@ impl fmt::Display for Shapes<'_> {
 /// What helps against what a device says, where it does not say so itself.
 fn advice(error: &VulkanError) -> &'static str {
     match error {
-        VulkanError::OutOfMemory { .. } => {
-            "; drop tensors that are not needed, work on parts, or on Device::Cpu"
+        VulkanError::TooLarge { .. } => ", or on Device::Cpu",
+        VulkanError::OutOfMemory { .. } | VulkanError::Feature { .. } | VulkanError::Call { .. } => {
+            "; Device::Cpu always works"
         }
-        VulkanError::TooLarge { .. } => "; work on parts of it, or on Device::Cpu",
-        VulkanError::Feature { .. } | VulkanError::Call { .. } => "; Device::Cpu always works",
         _ => "",
     }
 }
