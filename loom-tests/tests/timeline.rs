@@ -357,3 +357,19 @@ fn no_more_are_under_way_than_may_be() {
         assert_eq!(*queue.lock().unwrap(), 1);
     });
 }
+
+/// Who submits under a lock of his own finds the device lost and wakes nobody; the waiter does, though everything ends at once.
+#[test]
+fn a_loss_that_wakes_nobody_is_told_by_the_waiter() {
+    check(2, || {
+        let (fake, timeline) = timeline(1);
+        let waits = {
+            let timeline = timeline.clone();
+            thread::spawn(move || assert!(wait(&timeline, 1).is_err()))
+        };
+        fake.change(|device| device.broken = true);
+        timeline.lose_quietly("lost");
+        timeline.close();
+        waits.join().unwrap();
+    });
+}

@@ -1,7 +1,10 @@
 //! When recorded work is handed over, and in which order it runs.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{mpsc, Arc, Mutex};
+use std::task::{Context, Wake};
 use std::time::Duration;
 
 use upbeat_tensor::{Activation, Device, Tensor, TensorError};
@@ -205,4 +208,56 @@ fn nobody_loses_what_others_throw_away() {
     alone.opened.finish().unwrap();
     assert_eq!(alone.bytes(), 0);
     assert_valid(&alone.opened);
+}
+
+/// The simplest executor: who wakes a task runs it, on that thread.
+struct Task(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        let Some(mut future) = self.0.lock().unwrap().take() else { return };
+        let waker = self.clone().into();
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            *self.0.lock().unwrap() = Some(future);
+        }
+    }
+}
+
+fn start(future: impl Future<Output = ()> + Send + 'static) {
+    Arc::new(Task(Mutex::new(Some(Box::pin(future))))).wake();
+}
+
+/// Recording learns that earlier work has ended. A task that was waiting for it records, too: not while the one who learned of it holds the lock.
+#[test]
+fn tasks_that_run_where_they_are_woken_record() {
+    for alone in each_kind() {
+        let x = tensor(&numbers(1 << 14, 1), &[1 << 14], &alone.device());
+        for _ in 0..20 {
+            let (entered, is_there) = mpsc::channel();
+            let (leave, may_leave) = mpsc::channel::<()>();
+            let (tell, told) = mpsc::channel();
+            // Keeps the thread that would wake the other one, or its caller where it is done at once.
+            let slow = x.scale(2.0).unwrap().read();
+            std::thread::spawn(move || {
+                start(async move {
+                    slow.await.unwrap();
+                    entered.send(()).unwrap();
+                    may_leave.recv().unwrap();
+                });
+            });
+            is_there.recv().unwrap();
+            let (read, z) = (x.scale(3.0).unwrap().read(), x.clone());
+            start(async move {
+                read.await.unwrap();
+                tell.send(z.scale(3.0).unwrap()).unwrap();
+            });
+            std::thread::sleep(Duration::from_millis(5));
+            // Hands over several times, and learns meanwhile what has ended.
+            let last = (0..200).fold(x.clone(), |y, _| y.scale(1.0).unwrap());
+            leave.send(()).unwrap();
+            assert_eq!(last.to_vec(), x.to_vec());
+            assert_eq!(told.recv().unwrap().to_vec(), x.scale(3.0).unwrap().to_vec());
+        }
+        assert_valid(&alone.opened);
+    }
 }

@@ -225,7 +225,8 @@ impl Commands {
     }
 
     /// [`submit`](Self::submit) for those who must not wait: `None` where it would, and the list is as it was;
-    /// [`Device::room`](crate::Device::room) is what to wait for. Else the list is empty afterwards.
+    /// [`Device::room`](crate::Device::room) is what to wait for. Else the list is empty afterwards. It may be called with a lock held that tasks
+    /// take when they are woken: it wakes nobody.
     ///
     /// # Errors
     /// As [`submit`](Self::submit); the list is empty then, too.

@@ -202,8 +202,8 @@ impl Pipelines {
 
     /// Takes a user's own pipeline, to end it when the device has done everything up to `last_use`, and ends those that it is done with.
     fn retire(&self, device: &Inner, pipeline: vk::Pipeline, last_use: u64) {
-        // Before the lock: it wakes who waited, and what that runs may drop a program.
-        let completed = device.queue.completed();
+        // Without asking the device: that wakes tasks, and who drops a program may hold a lock that they take.
+        let completed = device.queue.known();
         let mut retired = lock(&self.retired);
         retired.push((pipeline, last_use));
         for (pipeline, _) in retired.extract_if(.., |(_, last_use)| *last_use <= completed) {

@@ -185,6 +185,7 @@ impl Queue {
     /// tasks meanwhile.
     pub(crate) fn submit(&self, device: &Inner, lists: &[Vec<Work>]) -> Result<Done, VulkanError> {
         loop {
+            self.completed();
             match self.attempt(device, lists)? {
                 Attempt::Submitted(done) => return Ok(done),
                 Attempt::Full(before) => self.waited(before.wait())?,
@@ -199,6 +200,7 @@ impl Queue {
         lists: &[Vec<Work>],
     ) -> Result<Done, VulkanError> {
         loop {
+            self.completed();
             match self.attempt(device, lists)? {
                 Attempt::Submitted(done) => return Ok(done),
                 Attempt::Full(before) => self.waited(before.await)?,
@@ -206,7 +208,7 @@ impl Queue {
         }
     }
 
-    /// [`submit`](Self::submit), or `None` where it would wait.
+    /// [`submit`](Self::submit), or `None` where it would wait. Wakes nobody: it does not ask the device what has ended meanwhile.
     pub(crate) fn try_submit(
         &self,
         device: &Inner,
@@ -229,8 +231,8 @@ impl Queue {
         }
         let outcome = self.hand_in(device, lists);
         if let Err(VulkanError::DeviceLost) = outcome {
-            // With no lock held: it wakes who waits.
-            self.timeline().lose(VulkanError::DeviceLost);
+            // Who submits may hold a lock of his own.
+            self.timeline().lose_quietly(VulkanError::DeviceLost);
         }
         outcome
     }
@@ -240,7 +242,6 @@ impl Queue {
         let pieces = pieces(lists, device.options.merge_steps && self.tick_ns.is_none());
         // With no lock held: a driver may take seconds to compile one.
         let pipelines = device.pipelines.of(device, &pieces)?;
-        self.completed();
         // In the order in which everybody takes several, and before the queue's lock: while the host copies, other work goes on.
         let blocks = reached_by_host(lists);
         let _turns: Vec<_> = blocks.iter().map(|block| block.turn()).collect();

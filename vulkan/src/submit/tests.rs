@@ -237,3 +237,24 @@ fn a_future_that_was_dropped_and_one_that_moved_to_another_task_hold_up_nobody()
     assert!(timeline.close());
     assert_eq!(last.times.load(Ordering::SeqCst), 1, "the last waker is woken");
 }
+
+/// Where the one who learns of it may hold a lock that the woken take.
+#[test]
+fn a_quiet_loss_is_told_on_the_waiters_thread_alone() {
+    struct Where(std::sync::mpsc::Sender<std::thread::ThreadId>);
+    impl Wake for Where {
+        fn wake(self: Arc<Self>) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+    let (_fake, timeline) = timeline();
+    let value = submit(&timeline);
+    let (tell, told) = std::sync::mpsc::channel();
+    let waker = Waker::from(Arc::new(Where(tell)));
+    assert_eq!(timeline.poll(value, &waker), Poll::Pending);
+    timeline.lose_quietly(Lost::Broken);
+    assert_ne!(told.recv(), Ok(std::thread::current().id()));
+    assert_eq!(timeline.poll(value, &waker), Poll::Ready(Err(Lost::Broken)));
+    // None is left behind where everything ends just then.
+    assert!(timeline.close());
+}

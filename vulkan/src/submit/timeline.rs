@@ -113,6 +113,12 @@ impl<C: Counter> Timeline<C> {
         wake(wakers.into_values().flatten());
     }
 
+    /// As [`lose`](Self::lose), for those who may not wake: the waiter does it, and there is one where somebody waits.
+    pub(super) fn lose_quietly(&self, error: C::Error) {
+        self.lock().lost.get_or_insert(error);
+        self.wanted.notify_all();
+    }
+
     /// The next submission's number. The queue's lock is held until [`submitted`](Self::submitted) says that it was handed over.
     pub(super) fn next(&self) -> u64 {
         self.lock().submitted + 1
@@ -221,16 +227,22 @@ impl<C: Counter> Timeline<C> {
     /// The waiter: while somebody waits, waits for the oldest submission.
     fn wait_for_all(&self) {
         loop {
-            let oldest = {
-                let mut state = self.lock();
-                while !state.closed && (state.wakers.is_empty() || state.lost.is_some()) {
-                    state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                if state.closed {
-                    return;
-                }
-                self.known() + 1
-            };
+            let mut state = self.lock();
+            while !state.closed && state.wakers.is_empty() {
+                state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            // Before `closed`: nobody else wakes whom a quiet loss leaves.
+            if state.lost.is_some() && !state.wakers.is_empty() {
+                let left = std::mem::take(&mut state.wakers);
+                drop(state);
+                wake(left.into_values().flatten());
+                continue;
+            }
+            if state.closed {
+                return;
+            }
+            let oldest = self.known() + 1;
+            drop(state);
             self.wait_for(oldest);
         }
     }
