@@ -103,6 +103,31 @@ fn limits_are_told_in_bytes() {
     assert!(matches!(device.buffer::<f32>(1 << 33).unwrap_err(), VulkanError::TooLarge { .. }));
 }
 
+/// What is refused was never there: it takes nobody's room, and is not in the figures.
+#[test]
+fn who_asks_for_too_much_takes_no_room_from_others() {
+    let Some(device) = open(options().memory_limit(64 << 20)) else { return };
+    let _held = device.unspecified::<f32>(2 << 20).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                // 60 MiB beside the 8 that are held.
+                let refused = device.unspecified::<f32>(15 << 20).unwrap_err();
+                let VulkanError::OutOfMemory { used, .. } = refused else { panic!("{refused}") };
+                assert!(used <= 64 << 20, "{used}");
+            }
+        });
+        // One MiB beside them. Looked at when the other thread has ended: a panic here would leave it running.
+        let tries: Vec<_> = (0..5000).map(|_| device.unspecified::<f32>(256 << 10).map(drop)).collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for outcome in tries {
+            assert_eq!(outcome, Ok(()));
+        }
+    });
+    assert!(device.memory().peak <= 11 << 20, "{:?}", device.memory());
+}
+
 #[test]
 fn work_under_way_keeps_its_memory() {
     let Some(device) = device() else { return };

@@ -84,6 +84,8 @@ pub(crate) struct Memory {
     heaps: Mutex<Heaps>,
     retired: Mutex<Vec<Retired>>,
     used: AtomicU64,
+    /// As `used`, with the bytes that are being asked for: never more than `limit`. Counted only where there is one.
+    promised: AtomicU64,
     peak: AtomicU64,
     buffers: AtomicU64,
     imported: AtomicU64,
@@ -132,6 +134,7 @@ impl Memory {
             heaps: Mutex::new(Heaps::new(allocator, budget, !options.over_budget)),
             retired: Mutex::default(),
             used: AtomicU64::new(0),
+            promised: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             buffers: AtomicU64::new(0),
             imported: AtomicU64::new(0),
@@ -169,32 +172,37 @@ impl Memory {
     }
 
     fn allocate(&self, device: &Inner, bytes: u64, place: Place) -> Result<Placement, VulkanError> {
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let outcome = if self.limit.is_some_and(|limit| used.saturating_add(bytes) > limit) {
-            Err(VulkanError::OutOfMemory { asked: bytes, used, limit: self.limit, budget: None })
-        } else {
-            self.allocate_within(device, bytes, place, used)
-        };
+        self.promise(bytes)?;
+        let outcome = self.allocate_within(device, bytes, place);
         match outcome {
             Ok(_) => {
-                self.peak.fetch_max(used + bytes, Ordering::Relaxed);
+                let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                self.peak.fetch_max(used, Ordering::Relaxed);
                 self.buffers.fetch_add(1, Ordering::Relaxed);
             }
-            Err(_) => {
-                self.used.fetch_sub(bytes, Ordering::Relaxed);
-            }
+            Err(_) => self.unpromise(bytes),
         }
         outcome
     }
 
-    fn allocate_within(
-        &self,
-        device: &Inner,
-        bytes: u64,
-        place: Place,
-        used: u64,
-    ) -> Result<Placement, VulkanError> {
-        let full = |budget| VulkanError::OutOfMemory { asked: bytes, used, limit: None, budget };
+    /// Counts `bytes` against the limit. What is refused was never counted: it takes nobody else's room.
+    fn promise(&self, bytes: u64) -> Result<(), VulkanError> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let more = |promised: u64| promised.checked_add(bytes).filter(|sum| *sum <= limit);
+        let promised = self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let full = |used| VulkanError::OutOfMemory { asked: bytes, used, limit: self.limit, budget: None };
+        promised.map(drop).map_err(full)
+    }
+
+    fn unpromise(&self, bytes: u64) {
+        if self.limit.is_some() {
+            self.promised.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn allocate_within(&self, device: &Inner, bytes: u64, place: Place) -> Result<Placement, VulkanError> {
+        let used = || self.used.load(Ordering::Relaxed);
+        let full = |budget| VulkanError::OutOfMemory { asked: bytes, used: used(), limit: None, budget };
         let (raw, needs) = make_buffer(device, bytes).map_err(|result| {
             if is_full(result) {
                 full(None)
@@ -240,7 +248,10 @@ impl Memory {
         unsafe { raw.destroy_buffer(retired.raw, None) };
         if let Some(bytes) = retired.bytes {
             let counted = match retired.lies {
-                Lies::Lent(_) => &self.used,
+                Lies::Lent(_) => {
+                    self.unpromise(bytes);
+                    &self.used
+                }
                 Lies::Imported(_) => &self.imported,
             };
             counted.fetch_sub(bytes, Ordering::Relaxed);
