@@ -13,9 +13,9 @@
 //! queries that are computed with it, or the number of workers.
 //!
 //! Logits of `-∞` have probability 0; a row of nothing else, or that sees nothing, gives zeros and a sum of `-∞`. A row
-//! with a NaN or `+∞` logit is NaN. In the forward pass nothing a row does not see by its mask can change it, not even a
-//! NaN (what a bias of `-∞` hides must be finite); in the backward pass a NaN or infinity reaches every gradient of its
-//! head.
+//! with a NaN or `+∞` logit is NaN, and so may be one that sees a value of probability 0 which is not finite. In the
+//! forward pass nothing a row does not see by its mask can change it, not even a NaN (what a bias of `-∞` hides must be
+//! finite); in the backward pass a NaN or infinity reaches every gradient of its head.
 
 mod adaptive;
 mod backward;

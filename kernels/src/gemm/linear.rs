@@ -72,6 +72,10 @@ impl Linear {
     /// [`gemm_packed`] on it alone.
     ///
     /// A submission whose length is not a multiple of `k` gets an error as its result; the others are not touched by it.
+    ///
+    /// # Panics
+    /// When there is no memory for all rows and their results together; every submission of the batch then gets
+    /// [`BatchError::Panicked`](upbeat::batch::BatchError::Panicked). Where clients choose how many rows they send, bound them before they submit.
     pub fn run(&self, submissions: &mut Vec<Vec<f32>>, results: &mut Vec<Result<Vec<f32>, ShapeError>>) {
         let (k, n) = (self.k(), self.n());
         let rows = |x: &Vec<f32>| contract::units("the length of a submission", x.len(), k);
