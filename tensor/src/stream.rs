@@ -135,17 +135,20 @@ impl Stream {
         Ok(program)
     }
 
-    /// Adds to the pending work what computes `out` from results of `sources`. Gives back the batch that it is in.
+    /// Adds to the pending work what `add` records, from results of `sources`. Gives back the batch that it is in. `add` is called again where
+    /// what it needs besides its results found no memory, once room was made.
     pub(crate) fn record<'a>(
         &self,
         sources: impl Iterator<Item = &'a Arc<Batch>>,
         bytes: usize,
-        add: impl FnOnce(&mut Commands) -> Result<(), VulkanError>,
+        add: impl Fn(&mut Commands) -> Result<(), VulkanError>,
     ) -> Result<Arc<Batch>, VulkanError> {
         // Before the lock: what needs memory besides its result may wait for the device, and a worker that waits runs other tasks, which
         // may record.
-        let mut own = self.device.commands();
-        self.note(add(&mut own))?;
+        let own = self.make(|| {
+            let mut own = self.device.commands();
+            add(&mut own).map(|()| own)
+        })?;
         let mut pending = self.lock();
         for batch in sources {
             batch.check()?;

@@ -111,7 +111,7 @@ pub(crate) fn run<'a, O: Number>(
     operands: impl IntoIterator<Item = Operand<'a>>,
     shape: Vec<usize>,
     cpu: impl FnOnce(&mut [O]) -> Result<(), ShapeError>,
-    vulkan: impl FnOnce(&mut Commands, &Block<O>) -> Result<(), VulkanError>,
+    vulkan: impl Fn(&mut Commands, &Block<O>) -> Result<(), VulkanError>,
 ) -> Result<Tensor<O>, TensorError> {
     let [tensor] = run_all(
         operation,
@@ -131,7 +131,7 @@ pub(crate) fn run_all<'a, O: Number, const N: usize>(
     operands: impl IntoIterator<Item = Operand<'a>>,
     shapes: [Vec<usize>; N],
     cpu: impl FnOnce([&mut [O]; N]) -> Result<(), ShapeError>,
-    vulkan: impl FnOnce(&mut Commands, [&Block<O>; N]) -> Result<(), VulkanError>,
+    vulkan: impl Fn(&mut Commands, [&Block<O>; N]) -> Result<(), VulkanError>,
 ) -> Result<[Tensor<O>; N], TensorError> {
     let mut lens = [0; N];
     for (len, shape) in lens.iter_mut().zip(&shapes) {

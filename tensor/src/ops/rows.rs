@@ -10,19 +10,24 @@ const AS_WIDE: &str = "weight and bias have one number a column";
 /// Numbers of a task, for what costs little a number.
 const TASK: usize = 1 << 14;
 
-/// `x - log Σ exp(x)` of each row, in f64 up to the last rounding. Rows of nothing but `-∞` stay so; NaN or `∞` make their row NaN.
+/// `x - log Σ exp(x)` of each row, the last differences in f64. Rows of nothing but `-∞` stay so; NaN or `∞` make their row NaN.
 fn log_softmax(x: &[f32], cols: usize, out: &mut [f32]) {
     let rows = (TASK / cols).max(1);
     upbeat::par::chunks_mut(out, rows * cols, |task, out| {
         let x = &x[task * rows * cols..][..out.len()];
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
-            let sum = reduce::log_sum_exp(x);
+            let max = reduce::max(x);
+            if max.is_infinite() {
+                // -∞ where nothing else is in the row, not even a NaN.
+                let all = if reduce::log_sum_exp(x) == f64::NEG_INFINITY { max } else { f32::NAN };
+                out.fill(all);
+                continue;
+            }
+            // Before the logarithm, which large numbers would swallow.
+            x.iter().zip(&mut *out).for_each(|(x, out)| *out = x - max);
+            let sum = reduce::log_sum_exp(out);
             for (x, out) in x.iter().zip(out) {
-                *out = match sum {
-                    f64::NEG_INFINITY => f32::NEG_INFINITY,
-                    f64::INFINITY => f32::NAN,
-                    sum => (f64::from(*x) - sum) as f32,
-                };
+                *out = (f64::from(*x) - f64::from(max) - sum) as f32;
             }
         }
     });

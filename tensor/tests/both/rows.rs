@@ -127,3 +127,24 @@ fn embeddings_are_rows_of_their_table() {
         assert_eq!(table.embedding(&tokens).err(), Some(index), "{device}");
     }
 }
+
+/// What a row has in common does not matter, however large: not even where it leaves no digits for the logarithm of the sum.
+#[test]
+fn the_logarithm_of_large_numbers() {
+    let logarithm = Bound { absolute: 1e-6, relative: 1e-6 };
+    for big in [1e4f32, 1e12, 1e16, -1e20, 1e38] {
+        let x = [big, big, big, big];
+        let expected = [-std::f64::consts::LN_2; 4];
+        check(&format!("of {big:e}"), &[2, 2], &expected, logarithm, |device| {
+            tensor(&x, &[2, 2], device).log_softmax()
+        });
+    }
+    let (low, nan) = (f32::NEG_INFINITY, f32::NAN);
+    for device in devices() {
+        let rows = [low, low, low, nan, low, 3.0, f32::INFINITY, 0.0];
+        let out = tensor(&rows, &[4, 2], &device).log_softmax().unwrap().to_vec().unwrap();
+        assert_eq!((out[0], out[1]), (low, low));
+        assert_eq!((out[4], out[5]), (low, 0.0));
+        assert!([2, 3, 6, 7].iter().all(|&i| out[i].is_nan()), "{device}: {out:?}");
+    }
+}

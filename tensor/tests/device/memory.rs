@@ -150,3 +150,17 @@ fn who_waits_for_memory_lets_others_record() {
     task.join().unwrap();
     assert_valid(&alone.opened);
 }
+
+/// What an operation needs besides its result is made room for as results are: nobody but us could give up what is spare.
+#[test]
+fn memory_that_is_spare_is_given_to_who_needs_it_in_between() {
+    // 16 MiB that stay, 30 that become spare, and room for two results and no partial sums.
+    let limit = (16 << 20) + (30 << 20) + 1024;
+    let Some(alone) = alone_with(&options().memory_limit(limit)) else { return };
+    let device = alone.device();
+    let x = Tensor::<f32>::zeros(&[4 << 20], &device).unwrap();
+    drop(Tensor::<f32>::zeros(&[30 << 18], &device).unwrap());
+    assert!(alone.vulkan().memory().used >= 46 << 20, "it is kept for who comes next");
+    assert_eq!(x.sum().unwrap().item(), Ok(0.0));
+    assert_valid(&alone.opened);
+}
